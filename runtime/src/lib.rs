@@ -1,0 +1,5 @@
+//! Executes releqc artifacts.
+
+mod bit_width;
+
+pub use bit_width::BitWidth;
