@@ -7,3 +7,4 @@ pub mod float_exec;
 pub mod ir;
 pub mod lower;
 pub mod quantize;
+pub mod synthesize;
