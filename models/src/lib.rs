@@ -6,4 +6,4 @@ mod builder;
 mod nets;
 
 pub use builder::GraphBuilder;
-pub use nets::{TEST_NETS, lenet, tiny_branches, tiny_chain, tiny_residual};
+pub use nets::{TEST_NETS, TestNet, lenet, tiny_branches, tiny_chain, tiny_residual};
