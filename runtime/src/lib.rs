@@ -7,10 +7,15 @@ mod bit_width;
 mod error;
 pub mod float_head;
 pub mod format;
+pub mod isa;
+mod kernels;
 pub mod pack;
 pub mod program;
 pub mod reference;
+pub mod session;
 pub mod verify;
 
 pub use bit_width::BitWidth;
 pub use error::{FormatError, RunError};
+pub use isa::Isa;
+pub use session::{Session, SessionOptions};
