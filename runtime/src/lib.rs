@@ -3,6 +3,7 @@
 //! Three executors give the same output bytes for the same artifact and input and share no arithmetic:
 //! [`reference`], the CPU session, and the accelerator simulator. docs/quantization.md is their specification.
 
+pub mod accel;
 mod bit_width;
 mod error;
 pub mod float_head;
