@@ -3,6 +3,8 @@
 pub mod annotate;
 pub mod calibrate;
 pub mod data;
+pub mod emit;
+pub mod evaluate;
 pub mod float_exec;
 pub mod import;
 pub mod ir;
@@ -11,4 +13,5 @@ pub mod onnx;
 pub mod quantize;
 pub mod rewrite;
 pub mod synthesize;
+pub mod train;
 pub mod verify;
