@@ -4,3 +4,4 @@ pub mod annotate;
 pub mod calibrate;
 pub mod data;
 pub mod ir;
+pub mod search;
