@@ -2,6 +2,7 @@
 
 pub mod annotate;
 pub mod calibrate;
+pub mod compile;
 pub mod data;
 pub mod emit;
 pub mod evaluate;
@@ -12,6 +13,7 @@ pub mod lower;
 pub mod onnx;
 pub mod quantize;
 pub mod rewrite;
+pub mod search;
 pub mod synthesize;
 pub mod train;
 pub mod verify;
