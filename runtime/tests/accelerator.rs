@@ -79,10 +79,10 @@ proptest! {
             let at = usize::from(at) % bytes.len();
             bytes[at] ^= value;
         }
-        if let Ok(program) = AccelProgram::decode(&bytes) {
-            if let Ok(mut simulator) = Simulator::with_program(&artifact, &program, &AccelConfig::default()) {
-                simulator.run(&sample(&artifact, seed)).unwrap();
-            }
+        let program = AccelProgram::decode(&bytes);
+        let simulator = program.and_then(|program| Simulator::with_program(&artifact, &program, &AccelConfig::default()));
+        if let Ok(mut simulator) = simulator {
+            simulator.run(&sample(&artifact, seed)).unwrap();
         }
     }
 
@@ -103,11 +103,64 @@ proptest! {
             prop_assert_eq!(model.layer(&shape, BitWidth::MAX), layer.baseline_8bit);
             prop_assert_eq!(network.macs(conv), layer.macs);
             prop_assert_eq!(artifact.weights(conv).len() as u64, layer.weight_bytes);
+            let ranges = config.output_ranges(conv.outputs, shape.depth(), conv.bits);
+            let counted: u64 = ranges.map(|range| counted_cycles(&shape, range, conv.bits.bits().into(), &config)).sum();
+            prop_assert_eq!(layer.cost.compute.0, counted);
             let compute = |bits| model.layer(&shape, bits).compute.0;
             // Ranges of a layer round up one by one to tiles and to groups.
             prop_assert!(tiles > 1 || conv.groups > 1 || compute(BitWidth::MIN) * 4 == compute(BitWidth::MAX));
         }
     }
+}
+
+/// Walks the array block by block and lane by lane.
+fn counted_cycles(shape: &LayerShape, outputs: std::ops::Range<u32>, bits: u64, config: &AccelConfig) -> u64 {
+    let mut blocks = 0u64;
+    for group in 0..shape.groups {
+        let channels =
+            (0..shape.group_outputs).map(|o| group * shape.group_outputs + o).filter(|o| outputs.contains(o));
+        let mut channels = channels.count() as u32;
+        while channels > 0 {
+            channels -= channels.min(config.rows);
+            for _row in 0..shape.output[0] {
+                let mut positions = shape.output[1];
+                while positions > 0 {
+                    positions -= positions.min(config.columns);
+                    blocks += 1;
+                }
+            }
+        }
+    }
+    let fill = |mut values: u64| {
+        let mut steps = 0u64;
+        while values > 0 {
+            values -= values.min(config.lanes.into());
+            steps += 1;
+        }
+        steps
+    };
+    let (taps, channels) = (u64::from(shape.kernel[0] * shape.kernel[1]), u64::from(shape.group_inputs));
+    let over_channels: u64 = (0..taps).map(|_| fill(channels)).sum();
+    let over_taps: u64 = (0..channels).map(|_| fill(taps)).sum();
+    let steps = if shape.kernel == shape.input { fill(taps * channels) } else { over_channels.min(over_taps) };
+    let mut cycles = 0;
+    while blocks > 0 {
+        blocks -= blocks.min(config.tiles.into());
+        cycles += steps * bits;
+    }
+    cycles
+}
+
+#[test]
+fn random_networks_have_every_operator_and_width() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..200 {
+        let program = random(seed).program;
+        seen.extend(program.ops.iter().map(|op| op.label().to_owned()));
+        seen.extend(program.convs().map(|conv| format!("{} bits", conv.bits)));
+        seen.extend(program.convs().map(|conv| format!("grouped {}", conv.groups > 1)));
+    }
+    assert_eq!(seen.len(), 11 + 7 + 2, "{seen:?}");
 }
 
 #[test]
@@ -194,6 +247,27 @@ fn a_residual_network_is_compact_fast_and_equal() {
         assert!(bytes < 5 << 10, "{bytes} bytes");
         assert!(outputs[0].iter().collect::<BTreeSet<_>>().len() > 5, "the logits must not saturate");
     }
+}
+
+#[test]
+fn a_layer_larger_than_the_weight_memory_is_fetched_in_parts() {
+    let artifact = Builder::lenet(BitWidth::MAX).artifact();
+    let input = sample(&artifact, 1);
+    let mut simulator = Simulator::new(&artifact).unwrap();
+    let start = Instant::now();
+    let outputs = bits(simulator.run(&input).unwrap());
+    println!("lenet at 8 bits: simulated in {:.4} s", start.elapsed().as_secs_f64());
+    assert_eq!(outputs, reference(&artifact, &input));
+    let program = AccelProgram::decode(artifact.accelerator()).unwrap();
+    let parts = program.instructions.iter().filter_map(|instruction| match instruction {
+        Instruction::Conv { first_output, outputs, .. } => Some((*first_output, *outputs)),
+        _ => None,
+    });
+    // 800 weights a channel: eleven blocks of 16 channels, 12,800 bytes each, in 144 KiB.
+    let parts: Vec<_> = parts.collect();
+    assert_eq!(parts, [(0, 20), (0, 50), (0, 176), (176, 176), (352, 148)]);
+    let report = cost::estimate(&artifact).unwrap();
+    assert_eq!((report.speedup(), report.energy_ratio()), (1.0, 1.0));
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub use units::{Cycles, EnergyModel, PicoJoules};
 
 use super::error::AccelError;
 use super::program::AccelProgram;
-use super::step::{Clamped, Operation, Sections, View, steps};
+use super::step::{Clamped, Operation, Sections, Step, View, steps};
 use super::text::operator_name;
 use crate::BitWidth;
 use crate::format::Artifact;
@@ -53,6 +53,8 @@ pub struct CostReport {
     pub energy_pj: PicoJoules,
     /// The same program with weights of 8 bits.
     pub baseline_8bit: Total,
+    /// Lowest and highest energy ratio when any one constant of the energy model is halved or doubled.
+    pub energy_ratio_range: [f64; 2],
     /// Each operator.
     pub layers: Vec<LayerCost>,
     /// Clock, in MHz.
@@ -98,27 +100,37 @@ pub fn estimate_program(
     model: &CostModel,
 ) -> Result<CostReport, AccelError> {
     program.check_config(&model.config)?;
-    let mut layers: Vec<LayerCost> = Vec::new();
+    let steps = steps(program, sections)?;
+    let mut report = report(&steps, network, model);
+    for energy in model.energy.variants() {
+        let ratio = self::report(&steps, network, &CostModel { energy, ..*model }).energy_ratio();
+        let [low, high] = report.energy_ratio_range;
+        report.energy_ratio_range = [low.min(ratio), high.max(ratio)];
+    }
+    Ok(report)
+}
+
+fn report(steps: &[Step], network: &Program, model: &CostModel) -> CostReport {
+    let mut report = CostReport { clock_mhz: model.config.clock_mhz, ..CostReport::default() };
     let mut last = None;
-    for step in steps(program, sections)? {
+    for step in steps {
         let Some(operator) = step.operator else { continue };
         if last.replace(operator) != Some(operator) {
             let name = network.ops.get(usize::from(operator)).map_or("?", operator_name).to_owned();
-            layers.push(LayerCost { name, ..LayerCost::default() });
+            report.layers.push(LayerCost { name, ..LayerCost::default() });
         }
-        if let Some(layer) = layers.last_mut() {
+        if let Some(layer) = report.layers.last_mut() {
             layer.count(&step.operation, model);
         }
     }
-    let mut report = CostReport { clock_mhz: model.config.clock_mhz, ..CostReport::default() };
-    for layer in &layers {
+    for layer in &report.layers {
         report.cycles += layer.cost.cycles;
         report.energy_pj += layer.cost.energy;
         report.baseline_8bit.cycles += layer.baseline_8bit.cycles;
         report.baseline_8bit.energy_pj += layer.baseline_8bit.energy;
     }
-    report.layers = layers;
-    Ok(report)
+    report.energy_ratio_range = [report.energy_ratio(); 2];
+    report
 }
 
 impl LayerCost {
@@ -175,31 +187,23 @@ fn window_cells(window: &Window, y: &View) -> u64 {
 impl fmt::Display for CostReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.layers.iter().map(|layer| layer.name.chars().count()).max().unwrap_or(0).max(5);
-        writeln!(
-            f,
-            "{:width$}  bits         MACs  weight B  compute cyc     DRAM cyc       cycles    8-bit cyc    energy nJ  8-bit nJ",
-            "layer"
-        )?;
+        write!(f, "{:width$} bits         MACs weight B", "layer")?;
+        writeln!(f, "  compute cyc     DRAM cyc       cycles    8-bit cyc    energy nJ array sram dram     8-bit nJ")?;
         for layer in &self.layers {
             let bits = layer.bits.map_or("-".to_owned(), |bits| bits.to_string());
             let (cost, base) = (&layer.cost, &layer.baseline_8bit);
-            writeln!(
-                f,
-                "{:width$}  {bits:>4} {:>12} {:>9} {:>12} {:>12} {:>12} {:>12} {:>12.3} {:>9.3}",
-                layer.name,
-                layer.macs,
-                layer.weight_bytes,
-                cost.compute.0,
-                cost.dram.0,
-                cost.cycles.0,
-                base.cycles.0,
-                cost.energy.0 / 1e3,
-                base.energy.0 / 1e3,
-            )?;
+            let share = |part: PicoJoules| 100.0 * part.0 / cost.energy.0.max(f64::MIN_POSITIVE);
+            write!(f, "{:width$} {bits:>4} {:>12} {:>8}", layer.name, layer.macs, layer.weight_bytes)?;
+            write!(f, " {:>12} {:>12} {:>12}", cost.compute.0, cost.dram.0, cost.cycles.0)?;
+            write!(f, " {:>12} {:>12.3}", base.cycles.0, cost.energy.0 / 1e3)?;
+            let (array, sram, dram) = (share(cost.array_energy), share(cost.sram_energy), share(cost.dram_energy));
+            writeln!(f, " {array:>4.0}% {sram:>3.0}% {dram:>3.0}% {:>12.3}", base.energy.0 / 1e3)?;
         }
         writeln!(f, "total: {} cycles ({:.3} us), {:.3} nJ", self.cycles.0, self.latency_us(), self.energy_pj.0 / 1e3)?;
         let base = &self.baseline_8bit;
         writeln!(f, "all weights at 8 bits: {} cycles, {:.3} nJ", base.cycles.0, base.energy_pj.0 / 1e3)?;
-        writeln!(f, "speedup {:.3}, energy ratio {:.3}", self.speedup(), self.energy_ratio())
+        let [low, high] = self.energy_ratio_range;
+        write!(f, "speedup {:.3}, energy ratio {:.3}", self.speedup(), self.energy_ratio())?;
+        writeln!(f, " ({low:.3} to {high:.3} with any one energy constant halved or doubled)")
     }
 }

@@ -373,6 +373,25 @@ impl Builder {
         y
     }
 
+    /// Two 5x5 convolutions with pools and two fully connected layers, at the sizes of LeNet.
+    pub(crate) fn lenet(bits: BitWidth) -> Builder {
+        let mut b = Builder::new(11, 1, 28, 28);
+        let window =
+            |kernel, stride| Window { kernel: [kernel; 2], stride: [stride; 2], dilation: [1, 1], padding: [0; 4] };
+        let input = b.tensor("input", [28, 28, 1], 0.01, 30);
+        b.program.ops.push(Op::Quantize { y: input, inv_scale: 100.0 });
+        let mut x = input;
+        for (name, outputs, size) in [("conv1", 20, 24), ("conv2", 50, 8)] {
+            let conv = b.layer(name, x, window(5, 1), 1, outputs, bits, [size; 2], 0);
+            x = b.tensor("pool", [size / 2, size / 2, outputs], 0.1, 0);
+            b.program.ops.push(Op::MaxPool { x: conv, y: x, window: window(2, 2) });
+        }
+        let hidden = b.layer("fc1", x, window(4, 1), 1, 500, bits, [1; 2], 0);
+        b.conv(hidden, window(1, 1), 1, 10, bits, true);
+        b.output("logits", FloatId(0));
+        b
+    }
+
     /// Residual blocks of 3x3 convolutions at the sizes of a 20-layer CIFAR network, logits of 10 classes.
     pub(crate) fn residual(bits: BitWidth) -> Builder {
         let mut b = Builder::new(3, 3, 32, 32);

@@ -32,6 +32,12 @@ pub struct Cost {
     pub cycles: Cycles,
     /// Energy of all parts.
     pub energy: PicoJoules,
+    /// The arrays' share of the energy: elements and registers.
+    pub array_energy: PicoJoules,
+    /// The share of the memories on the chip.
+    pub sram_energy: PicoJoules,
+    /// The share of the DRAM.
+    pub dram_energy: PicoJoules,
     /// Bytes moved.
     pub traffic: Traffic,
 }
@@ -42,6 +48,9 @@ impl AddAssign for Cost {
         self.dram += other.dram;
         self.cycles += other.cycles;
         self.energy += other.energy;
+        self.array_energy += other.array_energy;
+        self.sram_energy += other.sram_energy;
+        self.dram_energy += other.dram_energy;
         self.traffic.weight_dram_bytes += other.traffic.weight_dram_bytes;
         self.traffic.activation_dram_bytes += other.traffic.activation_dram_bytes;
         self.traffic.weight_sram_bytes += other.traffic.weight_sram_bytes;
@@ -241,7 +250,10 @@ impl CostModel {
         let dram_bytes = traffic.weight_dram_bytes + traffic.activation_dram_bytes;
         let dram = Cycles(dram_bytes.div_ceil(self.config.dram_bytes_per_cycle.into()));
         let sram_bytes = (traffic.weight_sram_bytes + traffic.activation_sram_bytes) as f64;
-        let energy = array_pj + sram_bytes * self.energy.sram_byte + dram_bytes as f64 * self.energy.dram_byte;
-        Cost { compute, dram, cycles: compute.max(dram), energy: PicoJoules(energy), traffic }
+        let array_energy = PicoJoules(array_pj);
+        let sram_energy = PicoJoules(sram_bytes * self.energy.sram_byte);
+        let dram_energy = PicoJoules(dram_bytes as f64 * self.energy.dram_byte);
+        let energy = array_energy + sram_energy + dram_energy;
+        Cost { compute, dram, cycles: compute.max(dram), energy, array_energy, sram_energy, dram_energy, traffic }
     }
 }

@@ -67,3 +67,34 @@ impl Default for EnergyModel {
         }
     }
 }
+
+impl EnergyModel {
+    /// The model with one constant halved or doubled, for each constant.
+    pub fn variants(&self) -> impl Iterator<Item = EnergyModel> + use<> {
+        let scaled = |model: EnergyModel, constant: usize, factor: f64| {
+            let EnergyModel {
+                mut element_cycle,
+                mut weight_register_row_cycle,
+                mut activation_register_column_step,
+                mut sram_byte,
+                mut dram_byte,
+            } = model;
+            *[
+                &mut element_cycle,
+                &mut weight_register_row_cycle,
+                &mut activation_register_column_step,
+                &mut sram_byte,
+                &mut dram_byte,
+            ][constant] *= factor;
+            EnergyModel {
+                element_cycle,
+                weight_register_row_cycle,
+                activation_register_column_step,
+                sram_byte,
+                dram_byte,
+            }
+        };
+        let model = *self;
+        (0..5).flat_map(move |constant| [0.5, 2.0].map(|factor| scaled(model, constant, factor)))
+    }
+}
