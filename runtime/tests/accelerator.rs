@@ -87,6 +87,30 @@ proptest! {
     }
 
     #[test]
+    fn edited_instructions_are_refused_or_run(edits in proptest::collection::vec(any::<(u16, u8, u32, u8)>(), 1..4)) {
+        let artifact = small().artifact();
+        let mut program = AccelProgram::decode(artifact.accelerator()).unwrap();
+        for (at, field, value, magnitude) in edits {
+            let at = usize::from(at) % program.instructions.len();
+            let instruction = program.instructions[at];
+            let fields = instruction.definition().fields;
+            let Some(chosen) = fields.get(usize::from(field) % fields.len().max(1)) else { continue };
+            let value = u128::from(value >> (magnitude % 32)) & ((1 << chosen.bits) - 1);
+            let before = fields.iter().take_while(|field| field.name != chosen.name).map(|field| field.bits).sum::<u32>();
+            let word = instruction.encode().unwrap();
+            let old = u128::from(instruction.field(chosen.name).unwrap());
+            program.instructions[at] = Instruction::decode(word ^ (old ^ value) << (8 + before)).unwrap_or(instruction);
+        }
+        if let Ok(mut simulator) = Simulator::with_program(&artifact, &program, &AccelConfig::default()) {
+            simulator.run(&sample(&artifact, 5)).unwrap();
+        }
+        let sections = Sections { weights: 1 << 40, constants: 1 << 40 };
+        if let Ok(report) = cost::estimate_program(&program, sections, artifact.program(), &CostModel::default()) {
+            prop_assert!(report.energy_pj.0.is_finite());
+        }
+    }
+
+    #[test]
     fn cost_of_a_layer_is_that_of_its_program(seed in any::<u64>(), tiles in 1u32..5, sram in 64u32..4096) {
         let config = AccelConfig { tiles, weight_sram_bytes: sram, activation_sram_bytes: sram, ..AccelConfig::default() };
         let model = CostModel { config, ..CostModel::default() };
