@@ -72,7 +72,7 @@ pub fn compile(
     hooks.stage("calibrate");
     let input_range = InputRange::of(options.preprocessing.as_ref(), folded.input_shape());
     let material = Material::gather(&folded, data, &input_range, options);
-    let samples = material.calibration(&folded, options.seed);
+    let samples = material.calibration(&folded);
     let calibrated = calibrate(graph, folded, &samples);
     hooks.check_interrupt()?;
 
@@ -98,8 +98,8 @@ pub fn compile(
     prove(&loaded, &samples)?;
     stages.push(("plan".to_owned(), releqc_runtime::text::plan(loaded.program())));
     let accelerator = releqc_runtime::accel::AccelProgram::decode(loaded.accelerator())?;
-    stages.push(("accelerator".to_owned(), releqc_runtime::accel::disassemble(&accelerator, Some(loaded.program()))));
-    let cost = releqc_runtime::accel::estimate(&loaded)?;
+    stages.push(("accelerator".to_owned(), releqc_runtime::accel::text::disassemble(&accelerator, Some(loaded.program()))));
+    let cost = releqc_runtime::accel::cost::estimate(&loaded)?;
     stages.push(("cost".to_owned(), cost.to_string()));
 
     hooks.stage("measure");
@@ -201,6 +201,14 @@ impl<'d> Material<'d> {
         matches!(self, Material::Labelled(_))
     }
 
+    /// Names the samples in the keys of the evaluation store; synthesised ones follow from network and seed.
+    pub(crate) fn fingerprint(&self) -> &str {
+        match self {
+            Material::Labelled(data) => &data.fingerprint,
+            Material::Synthetic { .. } => "synthetic",
+        }
+    }
+
     /// What retraining and calibration see.
     pub(crate) fn training(&self) -> &Dataset {
         match self {
@@ -218,7 +226,7 @@ impl<'d> Material<'d> {
     }
 
     /// Samples for calibration: spread evenly over the training set.
-    fn calibration(&self, folded: &crate::ir::Graph, _seed: u64) -> Vec<Vec<f32>> {
+    fn calibration(&self, folded: &crate::ir::Graph) -> Vec<Vec<f32>> {
         let data = self.training();
         let count = calibrate::sample_budget(folded).min(data.len());
         let sample = |i: usize| {

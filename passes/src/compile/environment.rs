@@ -12,23 +12,23 @@ use releqc_runtime::BitWidth;
 use std::ops::ControlFlow;
 
 /// Answers with the accuracy of the artifact itself.
-pub(super) struct RetrainingEnvironment<'a, 'h> {
+pub(super) struct RetrainingEnvironment<'a, 't, 'h> {
     layers: Vec<LayerFacts>,
     widths: Vec<BitWidth>,
     calibrated: &'a Calibrated,
     material: &'a Material<'a>,
     judge: &'a Judge,
     /// `None` measures without retraining.
-    trainer: Option<&'a Trainer<'a>>,
+    trainer: Option<&'a Trainer<'t>>,
     hooks: &'a std::cell::RefCell<&'a mut Hooks<'h>>,
 }
 
-impl<'a, 'h> RetrainingEnvironment<'a, 'h> {
+impl<'a, 't, 'h> RetrainingEnvironment<'a, 't, 'h> {
     pub(super) fn new(
         calibrated: &'a Calibrated,
         material: &'a Material<'a>,
         judge: &'a Judge,
-        trainer: Option<&'a Trainer<'a>>,
+        trainer: Option<&'a Trainer<'t>>,
         widths: Vec<BitWidth>,
         hooks: &'a std::cell::RefCell<&'a mut Hooks<'h>>,
     ) -> Self {
@@ -65,7 +65,7 @@ impl<'a, 'h> RetrainingEnvironment<'a, 'h> {
     }
 }
 
-impl Environment for RetrainingEnvironment<'_, '_> {
+impl Environment for RetrainingEnvironment<'_, '_, '_> {
     fn layers(&self) -> &[LayerFacts] {
         &self.layers
     }

@@ -4,20 +4,23 @@ use super::environment::{RetrainingEnvironment, facts};
 use super::sensitivity::Profiler;
 use super::{
     CompileError, CompileOptions, CostKind, Decision, Event, Hooks, Judge, Material, MethodReport, ParetoPoint,
-    RewardKind, SearchReport, budget, build, retrain,
+    Retrain, RewardKind, SearchReport, budget, build, retrain,
 };
 use crate::annotate::{Annotated, annotate};
 use crate::calibrate::Calibrated;
 use crate::evaluate::{agreement, predictions};
+use crate::ir::Op;
 use crate::search::environment::mean_bits;
 use crate::search::ledger::Terms;
+use crate::search::pareto::{LayerCost, LayerExplanation};
 use crate::search::{
-    Baseline, CostModel, Environment, Evaluated, EvaluationStore, Ingredients, Reward, SearchError, SearchOptions,
-    SearchResult, SensitivityProfile, Stored, baselines, search, store_key,
+    Baseline, CostModel, Evaluated, EvaluationStore, Ingredients, LayerFacts, Reward, SearchOptions, SearchResult,
+    SensitivityProfile, Stored, baselines, search, store_key,
 };
 use crate::train::{Recipe, Trainer};
 use releqc_runtime::BitWidth;
-use releqc_runtime::accel::cost::{CostModel as AcceleratorModel, LayerShape};
+use releqc_runtime::accel::cost::{Cost, CostModel as AcceleratorModel, LayerShape};
+use releqc_runtime::program;
 use releqc_runtime::session::{Session, SessionOptions};
 use std::cell::RefCell;
 
@@ -42,8 +45,8 @@ pub(super) fn bitwidths(
     hooks.stage("search");
     let recipe = budget::short_recipe(calibrated, material.is_labelled());
     let trainer = match options.retrain {
-        Retrained::NONE => None,
-        _ => Some(Trainer::new(calibrated, material.training(), recipe.clone(), options.seed)?),
+        Retrain::None => None,
+        Retrain::Short | Retrain::Full => Some(Trainer::new(calibrated, material.training(), recipe.clone(), options.seed)?),
     };
     let layers = facts(&calibrated.folded);
     let cost = cost_model(&layers, calibrated, options)?;
@@ -68,7 +71,12 @@ pub(super) fn bitwidths(
         options.action_set.clone(),
         &hooks_cell,
     );
-    let mut environment = Counting::new(environment, options, calibrated, material, &recipe)?;
+    let store = match &options.store {
+        Some(path) => EvaluationStore::open(path)?,
+        None => EvaluationStore::in_memory(),
+    };
+    let key = key(calibrated, material, trainer.is_some().then_some(&recipe), options.seed);
+    let mut environment = Stored::new(environment, store, key);
     let search_options = SearchOptions {
         terms: terms(evaluations),
         seed: options.seed,
@@ -76,7 +84,7 @@ pub(super) fn bitwidths(
         least_improvement: 0.0,
         ingredients: Ingredients::default(),
     };
-    let result = search(environment.as_dyn(), &search_options, &mut |progress| {
+    let result = search(&mut environment, &search_options, &mut |progress| {
         hooks_cell.borrow_mut().report(Event::Evaluated {
             evaluations: progress.evaluations,
             limit: progress.limit,
@@ -96,7 +104,7 @@ pub(super) fn bitwidths(
             Baseline::Random { seed: options.seed },
         ];
         for baseline in fixed {
-            let found = baselines::run(environment.as_dyn(), &terms(made), &baseline)?;
+            let found = baselines::run(&mut environment, &terms(made), &baseline)?;
             hooks_cell.borrow().check_interrupt()?;
             methods.push(method(found.name, found.best.as_ref(), found.evaluations.len()));
         }
@@ -105,22 +113,16 @@ pub(super) fn bitwidths(
     drop(environment);
     let hooks = hooks_cell.into_inner();
 
-    let (annotated, chosen) = finish(calibrated, material, reference, max_loss, &result, options, hooks)?;
+    let (annotated, chosen) = finish(calibrated, material, judge, reference, max_loss, &result, options, hooks)?;
     let report = search_report(&result, methods, paid, &chosen);
     Ok(Decision { annotated, search: Some(report) })
-}
-
-/// Names the one variant the trainer depends on.
-struct Retrained;
-
-impl Retrained {
-    const NONE: super::Retrain = super::Retrain::None;
 }
 
 /// The long retraining of the best choices, in order of reward, until one keeps the limit; else the one that loses least.
 fn finish(
     calibrated: &Calibrated,
     material: &Material<'_>,
+    judge: &Judge,
     reference: f64,
     max_loss: f64,
     result: &SearchResult,
@@ -128,16 +130,20 @@ fn finish(
     hooks: &mut Hooks<'_>,
 ) -> Result<(Annotated, Vec<BitWidth>), CompileError> {
     let recipe: Option<Recipe> = match options.retrain {
-        super::Retrain::None => None,
-        super::Retrain::Short => Some(budget::short_recipe(calibrated, material.is_labelled())),
-        super::Retrain::Full => Some(budget::full_recipe(calibrated, material.is_labelled())),
+        Retrain::None => None,
+        Retrain::Short => Some(budget::short_recipe(calibrated, material.is_labelled())),
+        Retrain::Full => Some(budget::full_recipe(calibrated, material.is_labelled())),
     };
     let widest = vec![*options.action_set.last().unwrap_or(&BitWidth::MAX); calibrated.folded.weight_layers().len()];
     let mut candidates: Vec<&Evaluated> = result.evaluations.iter().collect();
     candidates.sort_by(|a, b| b.reward.total_cmp(&a.reward));
     let mut choices: Vec<Vec<BitWidth>> = candidates.iter().take(ATTEMPTS).map(|e| e.widths.clone()).collect();
     choices.push(widest);
-    let expected = |data: &crate::data::Dataset| data.labels().map(<[u32]>::to_vec);
+    let validation = material.validation();
+    let expected = match validation.labels() {
+        Some(labels) => labels,
+        None => judge.float_classes(),
+    };
     let mut best: Option<(f64, Annotated, Vec<BitWidth>)> = None;
     for widths in choices {
         hooks.stage("retrain");
@@ -146,11 +152,7 @@ fn finish(
             None => annotate(calibrated, &widths),
         };
         let classes = predictions(&build(annotated.clone())?, material.validation())?;
-        let accuracy = match expected(material.validation()) {
-            Some(labels) => agreement(&classes, &labels),
-            None => agreement(&classes, &float_of(calibrated, material)?),
-        };
-        let loss = 100.0 * (reference - accuracy);
+        let loss = 100.0 * (reference - agreement(&classes, expected));
         if best.as_ref().is_none_or(|(least, ..)| loss < *least) {
             best = Some((loss, annotated, widths));
         }
@@ -162,6 +164,111 @@ fn finish(
     Ok((annotated, widths))
 }
 
-fn float_of(calibrated: &Calibrated, material: &Material<'_>) -> Result<Vec<u32>, CompileError> {
-    super::float_classes(calibrated, material.validation())
+/// Everything an evaluation depends on besides the widths.
+fn key(calibrated: &Calibrated, material: &Material<'_>, recipe: Option<&Recipe>, seed: u64) -> String {
+    let mut network = calibrated.graph.to_string();
+    for id in calibrated.graph.weight_layers() {
+        let (weight, bias) = match &calibrated.folded.node(id).op {
+            Op::Conv(conv) => (&conv.weight, &conv.bias),
+            Op::FullyConnected(fc) => (&fc.weight, &fc.bias),
+            other => unreachable!("{} owns no weights", other.label()),
+        };
+        let values = weight.data().iter().chain(bias.iter().flatten());
+        network.extend(values.map(|v| format!(" {:08x}", v.to_bits())));
+    }
+    let ranges: Vec<_> = calibrated.ranges.iter().map(|r| (r.min.to_bits(), r.max.to_bits())).collect();
+    let recipe = format!("{recipe:?} {ranges:?} {}", env!("CARGO_PKG_VERSION"));
+    store_key(&[network.as_bytes(), material.fingerprint().as_bytes(), recipe.as_bytes(), &seed.to_le_bytes()])
+}
+
+fn method(name: &str, best: Option<&Evaluated>, evaluations: usize) -> MethodReport {
+    let widths = best.map_or(&[][..], |best| &best.widths);
+    MethodReport {
+        name: name.to_owned(),
+        widths: bits(widths),
+        average_bits: mean_bits(widths),
+        loss: best.map_or(f64::NAN, |best| best.loss),
+        reward: best.map_or(f64::NAN, |best| best.reward),
+        evaluations,
+    }
+}
+
+fn bits(widths: &[BitWidth]) -> Vec<u8> {
+    widths.iter().map(|w| w.bits()).collect()
+}
+
+fn search_report(result: &SearchResult, methods: Vec<MethodReport>, paid: usize, chosen: &[BitWidth]) -> SearchReport {
+    let point = |&index: &usize| {
+        let entry = &result.evaluations[index];
+        ParetoPoint {
+            widths: bits(&entry.widths),
+            average_bits: mean_bits(&entry.widths),
+            relative_cost: entry.relative_cost,
+            loss: entry.loss,
+            chosen: entry.widths == chosen,
+        }
+    };
+    let explain = |layer: &LayerExplanation| {
+        let change = |cost: &LayerCost| {
+            (cost.width.bits(), cost.measured.unwrap_or(cost.loss_change), cost.measured.is_some())
+        };
+        (layer.name.clone(), layer.widths.iter().map(change).collect())
+    };
+    SearchReport {
+        episodes: result.episodes,
+        evaluations: methods.iter().map(|m| m.evaluations).sum(),
+        paid,
+        virtual_episodes: result.virtual_episodes,
+        end: format!("{:?}", result.end).to_lowercase(),
+        methods,
+        pareto: result.pareto.iter().map(point).collect(),
+        explanation: result.explanation.iter().map(explain).collect(),
+    }
+}
+
+/// The cost table that the reward counts.
+fn cost_model(
+    layers: &[LayerFacts],
+    calibrated: &Calibrated,
+    options: &CompileOptions,
+) -> Result<CostModel, CompileError> {
+    Ok(match options.cost {
+        CostKind::Paper => CostModel::paper(layers),
+        CostKind::Mean => CostModel::mean(layers.len()),
+        CostKind::Size => CostModel::size(layers),
+        CostKind::Accelerator => {
+            CostModel::measured("accelerator", "cycles", &accelerator(calibrated, |cost| cost.cycles.0 as f64)?)?
+        }
+        CostKind::Energy => CostModel::measured("energy", "pJ", &accelerator(calibrated, |cost| cost.energy.0)?)?,
+        CostKind::Cpu => CostModel::measured("cpu", "us", &latencies(calibrated)?)?,
+    })
+}
+
+/// `[layer][bits - 2]` of the simulator's closed form.
+fn accelerator(calibrated: &Calibrated, of: impl Fn(&Cost) -> f64) -> Result<Vec<Vec<f64>>, CompileError> {
+    let artifact = build(annotate(calibrated, &vec![BitWidth::MAX; calibrated.folded.weight_layers().len()]))?;
+    let model = AcceleratorModel::default();
+    let program = artifact.program();
+    let row = |conv| BitWidth::all().map(|bits| of(&model.layer(&LayerShape::of(program, conv), bits))).collect();
+    Ok(program.convs().map(row).collect())
+}
+
+/// Timed runs of each width; the median of a layer counts.
+const TIMED_RUNS: usize = 30;
+
+/// `[layer][bits - 2]`, microseconds of each layer with the whole network at that width.
+fn latencies(calibrated: &Calibrated) -> Result<Vec<Vec<f64>>, CompileError> {
+    let layers = calibrated.folded.weight_layers().len();
+    let mut rows = vec![Vec::new(); layers];
+    for bits in BitWidth::all() {
+        let artifact = build(annotate(calibrated, &vec![bits; layers]))?;
+        let mut session = Session::new(&artifact, SessionOptions { isa: None, threads: 1 })?;
+        let input = vec![0.5; session.input_len()];
+        let times = session.profile(&input, TIMED_RUNS)?;
+        let convs = artifact.program().ops.iter().zip(times).filter(|(op, _)| matches!(op, program::Op::Conv(_)));
+        for (row, (_, time)) in rows.iter_mut().zip(convs) {
+            row.push(time.as_secs_f64() * 1e6 + f64::MIN_POSITIVE);
+        }
+    }
+    Ok(rows)
 }

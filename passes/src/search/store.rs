@@ -29,7 +29,8 @@ struct Line {
 #[derive(Debug)]
 pub struct EvaluationStore {
     path: PathBuf,
-    file: File,
+    /// `None` keeps the answers in memory only.
+    file: Option<File>,
     known: BTreeMap<(String, Vec<u8>), Evaluation>,
 }
 
@@ -66,7 +67,12 @@ impl EvaluationStore {
             };
             known.insert((line.key, line.widths), evaluation);
         }
-        Ok(EvaluationStore { path: path.to_path_buf(), file, known })
+        Ok(EvaluationStore { path: path.to_path_buf(), file: Some(file), known })
+    }
+
+    /// A store that lasts as long as the process.
+    pub fn in_memory() -> Self {
+        EvaluationStore { path: PathBuf::new(), file: None, known: BTreeMap::new() }
     }
 
     /// The stored answer for `widths` under `key`, marked as cached.
@@ -89,8 +95,10 @@ impl EvaluationStore {
         let at = |source: std::io::Error| SearchError::Store { path: self.path.display().to_string(), source };
         let mut text = serde_json::to_vec(&line).map_err(|error| at(error.into()))?;
         text.push(b'\n');
-        self.file.write_all(&text).map_err(at)?;
-        self.file.sync_data().map_err(at)?;
+        if let Some(file) = &mut self.file {
+            file.write_all(&text).map_err(at)?;
+            file.sync_data().map_err(at)?;
+        }
         self.known.insert((line.key, line.widths), Evaluation { cached: true, ..*evaluation });
         Ok(())
     }
