@@ -135,6 +135,11 @@ impl Artifact {
         self.section(SectionKind::Weights)
     }
 
+    /// The whole constants section.
+    pub fn constants_section(&self) -> &[u8] {
+        self.section(SectionKind::Constants)
+    }
+
     /// Where a layer's packed weights lie in the weights section.
     pub fn weight_range(&self, conv: &Conv) -> Range<usize> {
         let depth = conv.depth(self.program.tensor(conv.x));
