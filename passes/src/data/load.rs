@@ -279,11 +279,12 @@ pub(super) fn fit(path: &Path, stored: &[usize], shape: &Shape) -> Result<Stored
     let essential = |dims: &[usize]| dims.iter().copied().filter(|&d| d != 1).collect::<Vec<_>>();
     let len = stored.iter().try_fold(1usize, |len, &d| len.checked_mul(d));
     let [channels, height, width] = shape.chw();
+    let channel_last = stored == [height, width, channels] && stored != shape.dims();
     let same = essential(stored) == essential(shape.dims()) || (shape.is_vector() && len == Some(shape.len()));
-    if same {
-        Ok(StoredShape::ChannelFirst)
-    } else if stored == [height, width, channels] {
+    if channel_last {
         Ok(StoredShape::ChannelLast)
+    } else if same {
+        Ok(StoredShape::ChannelFirst)
     } else {
         Err(DataError::Shape { path: path.to_owned(), found: extents(stored), expected: shape.to_string() })
     }

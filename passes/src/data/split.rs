@@ -73,6 +73,6 @@ mod tests {
         assert_eq!(taken(1), taken(1));
         assert_ne!(taken(1), taken(2));
         // Pins the stream of the generator: another platform or release must give the same split.
-        assert_eq!(taken(0)[..4], [0, 0, 0, 0]);
+        assert_eq!(taken(0)[..4], [0, 10, 11, 14]);
     }
 }

@@ -42,7 +42,7 @@ impl Stream {
             let what = format!("truncated: {} bytes after the header, which states {len}", bytes.len());
             return Err(DataError::damaged(&self.path, what));
         }
-        let more = self.reader.read(&mut [0]).map_err(|e| self.error(e, "the end"))?;
+        let more = self.reader.read(&mut [0]).map_err(|e| self.error(e, "the data"))?;
         if more > 0 {
             return Err(DataError::damaged(&self.path, format!("bytes follow the {len} that the header states")));
         }

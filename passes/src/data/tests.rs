@@ -213,7 +213,7 @@ fn nothing_recognised_says_what_was_looked_for() {
     );
     assert!(message(folder(&[]).path(), &shape).ends_with("found an empty folder"));
     assert!(message(&dir.path().join("notes.txt"), &shape).ends_with("found a single file"));
-    assert!(message(&dir.path().join("absent"), &shape).ends_with("absent: no such file or folder"));
+    assert_eq!(message(&dir.path().join("absent"), &shape), "data DIR: no such file or folder");
 }
 
 /// An archive with one member an array, deflated where asked.
@@ -273,7 +273,7 @@ fn npz_archives_hold_pixels_or_values() {
         let archive = npz(&[("x", pixels.clone()), ("y", array("<i8", "(1,)", &[3, 0, 0, 0, 0, 0, 0, 0]))], deflate);
         let dir = folder(&[("data.npz", &archive)]);
         let path = dir.path().join("data.npz");
-        // [row 1][column 2][channel 2] of one sample, which here is the network's order too where extents are equal.
+        // Stored as [row][column][channel].
         let data = load(&path, Some(&Preprocessing::Raw), &shape).unwrap();
         assert!(data.unnamed);
         let data = data.train.unwrap();
