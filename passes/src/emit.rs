@@ -2,15 +2,19 @@
 
 use crate::data::Preprocessing;
 use crate::lower::Lowered;
+use releqc_runtime::accel::{self, AccelConfig, AccelError};
 use releqc_runtime::format::{ArtifactParts, Metadata, encode};
 
-/// Bytes of `model.rq`: program, constants, weights and the accelerator's program, with `metadata`.
+/// Bytes of `model.rq`: program, constants, weights and the program of the accelerator, with `metadata`.
 ///
 /// The same arguments give the same bytes.
-pub fn emit(lowered: Lowered, metadata: Metadata) -> Vec<u8> {
-    let accelerator = releqc_runtime::accel::lower(&lowered.program);
+///
+/// # Errors
+/// When an operator does not fit the accelerator's instruction set.
+pub fn emit(lowered: Lowered, metadata: Metadata) -> Result<Vec<u8>, AccelError> {
+    let accelerator = accel::lower(&lowered.program, &AccelConfig::default())?;
     let Lowered { program, constants, weights } = lowered;
-    encode(&ArtifactParts { metadata, program, constants, weights, accelerator })
+    Ok(encode(&ArtifactParts { metadata, program, constants, weights, accelerator }))
 }
 
 /// Metadata keys of the recorded preprocessing: `preprocessing` is `raw` or `normalize`; then `.mean` and `.std` hold

@@ -14,6 +14,7 @@ pub mod pack;
 pub mod program;
 pub mod reference;
 pub mod session;
+pub mod text;
 pub mod verify;
 
 pub use bit_width::BitWidth;

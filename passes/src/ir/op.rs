@@ -38,6 +38,19 @@ impl Window {
         };
         Some([extent(height + p.top + p.bottom, 0)?, extent(width + p.left + p.right, 1)?])
     }
+
+    /// True where at every position over a `height` x `width` image at least one tap reads the image, as pools require.
+    pub fn every_position_sees_image(&self, height: usize, width: usize) -> bool {
+        let Some(outputs) = self.output(height, width) else { return false };
+        let leading = [self.padding.top, self.padding.left];
+        (0..2).all(|axis| {
+            let image = leading[axis]..leading[axis] + [height, width][axis];
+            (0..outputs[axis]).all(|position| {
+                let start = position * self.stride[axis];
+                (0..self.kernel[axis]).any(|tap| image.contains(&(start + tap * self.dilation[axis])))
+            })
+        })
+    }
 }
 
 /// Batch normalisation with its statistics, as after training; all vectors have one value a channel.

@@ -1,6 +1,9 @@
 //! The hardware a program is compiled for.
 
 use super::AccelError;
+use crate::BitWidth;
+use crate::pack::{TILE_DEPTH, TILE_OUTPUTS, tile_bytes};
+use std::ops::Range;
 
 /// Sizes of the machine. Its energy constants are in [`super::cost`].
 ///
@@ -75,7 +78,15 @@ impl AccelConfig {
         hash
     }
 
-    /// Every size is at least 1, and a half of the weight memory holds one block of 16 outputs of one step.
+    /// The ranges of output channels that one `CONV` takes: as many blocks of 16 as fit half of the weight memory, at least one.
+    pub fn output_ranges(&self, outputs: u32, depth: u64, bits: BitWidth) -> impl Iterator<Item = Range<u32>> + use<> {
+        let block_bytes = depth.div_ceil(TILE_DEPTH as u64).saturating_mul(tile_bytes(bits) as u64);
+        let blocks = (u64::from(self.weight_sram_bytes / 2) / block_bytes.max(1)).max(1);
+        let range = u32::try_from(blocks.saturating_mul(TILE_OUTPUTS as u64)).unwrap_or(outputs.max(1));
+        (0..outputs).step_by(range as usize).map(move |first| first..outputs.min(first.saturating_add(range)))
+    }
+
+    /// Every size is at least 1.
     ///
     /// # Errors
     /// Names the field.

@@ -10,8 +10,8 @@ use super::config::AccelConfig;
 use super::error::AccelError;
 use super::program::{AccelProgram, MAX_HOST_VALUES};
 use super::table::{ADDRESS_UNIT, Instruction};
-use crate::pack::{TILE_DEPTH, TILE_OUTPUTS, tile_bytes};
 use crate::program::{Conv, Destination, FloatId, Op, Program, TensorId, Window};
+use std::ops::Range;
 
 /// The bytes of the accelerator section for a machine.
 ///
@@ -198,19 +198,14 @@ impl Writer<'_> {
         let (bits, outputs, groups) = (conv.bits.bits(), conv.outputs, conv.groups);
         self.set(Instruction::SetWeights { weights, constants, bits, outputs, groups });
         let depth = conv.depth(self.network.tensor(conv.x));
-        let block_bytes = depth.div_ceil(TILE_DEPTH) * tile_bytes(conv.bits);
-        let blocks = (self.config.weight_sram_bytes as usize / 2 / block_bytes.max(1)).max(1);
-        let range = u32::try_from(blocks.saturating_mul(TILE_OUTPUTS)).unwrap_or(u32::MAX - 15);
-        let mut first_output = 0;
-        while first_output < conv.outputs {
-            let outputs = range.min(conv.outputs - first_output);
+        for Range { start: first_output, end } in self.config.output_ranges(conv.outputs, depth as u64, conv.bits) {
+            let outputs = end - first_output;
             self.emit(match conv.destination {
                 Destination::Codes { .. } => Instruction::Conv { operator, first_output, outputs },
                 Destination::Logits { y } => {
                     Instruction::ConvHost { operator, first_output, outputs, host: self.slot(y) }
                 }
             });
-            first_output += outputs;
         }
         Ok(())
     }

@@ -22,6 +22,9 @@ use super::table::{INSTRUCTION_BYTES, ISA_MAJOR, ISA_MINOR, Instruction};
 pub const MAGIC: [u8; 8] = *b"RELEQACC";
 /// Bytes before the first instruction.
 pub const HEADER_BYTES: usize = 48;
+// Decoding a program allocates no more than four times its length.
+const _: () = assert!(size_of::<Instruction>() <= 4 * INSTRUCTION_BYTES);
+
 /// Bound on the host memory of a program, in values.
 pub const MAX_HOST_VALUES: u32 = 1 << 26;
 

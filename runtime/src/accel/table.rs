@@ -157,6 +157,16 @@ const fn fits_word(widths: &[u32]) -> bool {
     sum as usize <= 8 * INSTRUCTION_BYTES
 }
 
+impl Instruction {
+    /// The bits of a field; `None` where the instruction has none of that name, or a field of it does not fit.
+    pub fn field(&self, name: &str) -> Option<u64> {
+        let fields = self.definition().fields;
+        let at = fields.iter().position(|field| field.name == name)?;
+        let shift: u32 = 8 + fields[..at].iter().map(|field| field.bits).sum::<u32>();
+        Some((self.encode().ok()? >> shift & ((1 << fields[at].bits) - 1)) as u64)
+    }
+}
+
 macro_rules! instruction_set {
     ($(
         $(#[doc = $doc:literal])+

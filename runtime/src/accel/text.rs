@@ -21,7 +21,7 @@ pub fn disassemble(program: &AccelProgram, network: Option<&Program>) -> String 
     );
     for instruction in &program.instructions {
         let line = instruction.to_string();
-        let _ = match operator_of(instruction).and_then(|operator| network?.ops.get(usize::from(operator))) {
+        let _ = match instruction.field("operator").and_then(|operator| network?.ops.get(operator as usize)) {
             Some(op) => writeln!(text, "{line}  ; {}\n", operator_name(op)),
             None => writeln!(text, "{line}"),
         };
@@ -34,25 +34,6 @@ pub fn operator_name(op: &Op) -> &str {
     match op {
         Op::Conv(conv) => &conv.name,
         _ => op.label(),
-    }
-}
-
-/// The operator that an instruction belongs to.
-fn operator_of(instruction: &Instruction) -> Option<u16> {
-    match *instruction {
-        Instruction::Quantize { operator, .. }
-        | Instruction::Conv { operator, .. }
-        | Instruction::ConvHost { operator, .. }
-        | Instruction::PoolMax { operator }
-        | Instruction::PoolAvg { operator, .. }
-        | Instruction::Add { operator, .. }
-        | Instruction::CopyChannels { operator, .. }
-        | Instruction::ScaleChannels { operator, .. }
-        | Instruction::Affine { operator, .. }
-        | Instruction::Reshape { operator }
-        | Instruction::Dequantize { operator, .. }
-        | Instruction::Softmax { operator, .. } => Some(operator),
-        _ => None,
     }
 }
 

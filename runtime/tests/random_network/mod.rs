@@ -296,3 +296,138 @@ pub(crate) fn sample(artifact: &Artifact, seed: u64) -> Vec<f32> {
     };
     (0..artifact.program().input.len()).map(value).collect()
 }
+
+/// A hand-made network with every operator; conv layers are named.
+pub(crate) fn small() -> Builder {
+    let mut b = Builder::new(7, 3, 6, 7);
+    let bits = |k| BitWidth::new(k).unwrap();
+    let window = |kernel, stride, dilation, padding| Window { kernel, stride, dilation, padding };
+    let x = b.tensor("codes", [6, 7, 3], 0.05, 120);
+    b.program.ops.push(Op::Quantize { y: x, inv_scale: 1.0 / 0.05 });
+    let conv1 = b.layer("conv1", x, window([3, 2], [1, 1], [1, 2], [1, 0, 2, 1]), 1, 36, bits(3), [7, 6], 9);
+    let max = b.tensor("max", [4, 3, 36], 0.1, 9);
+    b.program.ops.push(Op::MaxPool { x: conv1, y: max, window: window([2, 2], [2, 2], [1, 1], [1, 0, 0, 0]) });
+    let grouped = b.layer("grouped", max, window([2, 1], [2, 1], [1, 1], [1, 0, 0, 0]), 3, 36, bits(8), [2, 3], 30);
+    let depthwise =
+        b.layer("depthwise", grouped, window([2, 3], [1, 1], [1, 1], [0, 1, 1, 1]), 36, 36, bits(5), [2, 3], 77);
+    let sum = b.tensor("sum", [2, 3, 36], 0.2, 3);
+    let (multiplier_a, multiplier_b) = (0.75, 0.5);
+    b.program.ops.push(Op::Add { a: grouped, b: depthwise, y: sum, multiplier_a, multiplier_b, lo: 5, hi: 60 });
+    let affine = b.tensor("affine", [2, 3, 36], 0.2, 50);
+    let words: Vec<u32> = (0..72u8).map(|c| (0.9 - f32::from(c) / 80.0).to_bits()).collect();
+    let constants_offset = b.words(words);
+    b.program.ops.push(Op::Affine { x: sum, y: affine, constants_offset, lo: 54, hi: 70 });
+    let concat = b.tensor("concat", [2, 3, 72], 0.2, 50);
+    b.program.ops.push(Op::Concat { xs: vec![(affine, None), (depthwise, Some(0.8))], y: concat });
+    let mean = b.tensor("mean", [2, 2, 72], 0.15, 60);
+    let window_mean = window([2, 2], [1, 2], [1, 1], [1, 1, 0, 0]);
+    b.program.ops.push(Op::AveragePool {
+        x: concat,
+        y: mean,
+        window: window_mean,
+        count_include_pad: false,
+        multiplier: 1.3,
+        lo: 61,
+        hi: 90,
+    });
+    let reshape = b.tensor("reshape", [3, 8, 12], 0.15, 60);
+    b.program.ops.push(Op::Reshape { x: mean, y: reshape });
+    let codes = b.float_slot(288);
+    b.program.ops.push(Op::Dequantize { x: reshape, y: codes });
+    // One position: any stride is right; this one is already set.
+    b.conv(reshape, window([3, 8], [1, 2], [1, 1], [0; 4]), 1, 20, bits(2), true);
+    let logits = FloatId(1);
+    if let Some(Op::Conv(conv)) = b.program.ops.last_mut() {
+        conv.name = "fc".into();
+    }
+    let probabilities = b.float_slot(20);
+    b.program.ops.push(Op::Softmax { x: logits, y: probabilities, log: false });
+    b.output("codes", codes);
+    b.output("logits", logits);
+    b.output("probabilities", probabilities);
+    b
+}
+
+impl Builder {
+    /// A named layer whose result has the given extents and zero point, clamped to `zero_point / 2..=zero_point + 90`.
+    #[allow(clippy::too_many_arguments, reason = "a row of a table of layers")]
+    pub(crate) fn layer(
+        &mut self,
+        name: &str,
+        x: TensorId,
+        window: Window,
+        groups: u32,
+        outputs: u32,
+        bits: BitWidth,
+        [height, width]: [u32; 2],
+        zero_point: u8,
+    ) -> TensorId {
+        let y = self.conv(x, window, groups, outputs, bits, false).unwrap();
+        let tensor = &mut self.program.tensors[y.0 as usize];
+        assert_eq!([tensor.height, tensor.width], [height, width], "{name}");
+        (tensor.name, tensor.scale, tensor.zero_point) = (name.into(), 0.1, zero_point);
+        if let Some(Op::Conv(conv)) = self.program.ops.last_mut() {
+            conv.name = name.into();
+            conv.destination = Destination::Codes { y, lo: zero_point / 2, hi: zero_point + 90 };
+        }
+        y
+    }
+
+    /// Two 5x5 convolutions with pools and two fully connected layers, at the sizes of LeNet.
+    pub(crate) fn lenet(bits: BitWidth) -> Builder {
+        let mut b = Builder::new(11, 1, 28, 28);
+        let window =
+            |kernel, stride| Window { kernel: [kernel; 2], stride: [stride; 2], dilation: [1, 1], padding: [0; 4] };
+        let input = b.tensor("input", [28, 28, 1], 0.01, 30);
+        b.program.ops.push(Op::Quantize { y: input, inv_scale: 100.0 });
+        let mut x = input;
+        for (name, outputs, size) in [("conv1", 20, 24), ("conv2", 50, 8)] {
+            let conv = b.layer(name, x, window(5, 1), 1, outputs, bits, [size; 2], 0);
+            x = b.tensor("pool", [size / 2, size / 2, outputs], 0.1, 0);
+            b.program.ops.push(Op::MaxPool { x: conv, y: x, window: window(2, 2) });
+        }
+        let hidden = b.layer("fc1", x, window(4, 1), 1, 500, bits, [1; 2], 0);
+        b.conv(hidden, window(1, 1), 1, 10, bits, true);
+        b.output("logits", FloatId(0));
+        b
+    }
+
+    /// Residual blocks of 3x3 convolutions at the sizes of a 20-layer CIFAR network, logits of 10 classes.
+    pub(crate) fn residual(bits: BitWidth) -> Builder {
+        let mut b = Builder::new(3, 3, 32, 32);
+        let three = |stride| Window { kernel: [3, 3], stride: [stride; 2], dilation: [1, 1], padding: [1; 4] };
+        let one = |stride| Window { kernel: [1, 1], stride: [stride; 2], dilation: [1, 1], padding: [0; 4] };
+        let input = b.tensor("input", [32, 32, 3], 0.02, 110);
+        b.program.ops.push(Op::Quantize { y: input, inv_scale: 50.0 });
+        let mut x = b.layer("conv0", input, three(1), 1, 16, bits, [32, 32], 0);
+        for (stage, channels) in [16u32, 32, 64].into_iter().enumerate() {
+            let size = [32u32 >> stage; 2];
+            for block in 0..3 {
+                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+                let name = |part: &str| format!("stage{stage}.{block}.{part}");
+                let first = b.layer(&name("conv1"), x, three(stride), 1, channels, bits, size, 0);
+                let second = b.layer(&name("conv2"), first, three(1), 1, channels, bits, size, 128);
+                if stride == 2 {
+                    x = b.layer(&name("shortcut"), x, one(2), 1, channels, bits, size, 128);
+                }
+                let y = b.tensor("sum", [size[0], size[1], channels], 0.1, 0);
+                b.program.ops.push(Op::Add {
+                    a: second,
+                    b: x,
+                    y,
+                    multiplier_a: 1.0,
+                    multiplier_b: 1.0,
+                    lo: 0,
+                    hi: 255,
+                });
+                x = y;
+            }
+        }
+        let y = b.tensor("pool", [1, 1, 64], 0.1, 0);
+        let window = Window { kernel: [8, 8], stride: [1, 1], dilation: [1, 1], padding: [0; 4] };
+        b.program.ops.push(Op::AveragePool { x, y, window, count_include_pad: false, multiplier: 1.0, lo: 0, hi: 255 });
+        b.conv(y, one(1), 1, 10, bits, true);
+        b.output("logits", FloatId(0));
+        b
+    }
+}

@@ -4,11 +4,14 @@ use super::{Clamped, ConvStep, MAX_WORK, Operation, Sections, Sink, Step, View};
 use crate::BitWidth;
 use crate::accel::error::AccelError;
 use crate::accel::program::{AccelProgram, MAX_HOST_VALUES, instruction_error};
-use crate::accel::table::{ADDRESS_UNIT, Instruction};
+use crate::accel::table::{ADDRESS_UNIT, INSTRUCTION_BYTES, Instruction};
 use crate::pack::{TILE_OUTPUTS, packed_len};
 use crate::program::Window;
 use crate::verify::{MAX_EXTENT, MULTIPLIER_RANGE};
 use std::ops::Range;
+
+// Checking a program allocates no more than sixteen times its length.
+const _: () = assert!(size_of::<Step>() <= 16 * INSTRUCTION_BYTES);
 
 /// Checks a program and resolves its operations.
 ///
@@ -23,7 +26,7 @@ pub fn steps(program: &AccelProgram, sections: Sections) -> Result<Vec<Step>, Ac
         return Err(AccelError::Header("the last instruction must be END".into()));
     };
     let mut machine = Registers::new(program, sections);
-    let mut steps = Vec::new();
+    let mut steps = Vec::with_capacity(body.len());
     for (at, instruction) in body.iter().enumerate() {
         let executed = machine.execute(instruction).map_err(|what| instruction_error(at, instruction, what))?;
         steps.extend(executed.map(|(operator, operation)| Step { at, operator, operation }));
