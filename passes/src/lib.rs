@@ -2,9 +2,18 @@
 
 pub mod annotate;
 pub mod calibrate;
+pub mod compile;
 pub mod data;
+pub mod emit;
+pub mod evaluate;
+pub mod float_exec;
 pub mod import;
 pub mod ir;
+pub mod lower;
 pub mod onnx;
+pub mod quantize;
 pub mod rewrite;
+pub mod search;
+pub mod synthesize;
+pub mod train;
 pub mod verify;

@@ -1,0 +1,38 @@
+//! Retraining of an imported graph under quantization.
+//!
+//! Takes a calibrated graph and data, returns an annotated graph whose weights lie exactly on their codes. Does not
+//! choose widths and does not round activations to integers: that is the search's and the quantizer's part.
+//!
+//! ```text
+//! kernels    forward and backward of every layer over slices
+//! tape       any layer as a Burn operation with its own gradient
+//! layers     the layers as such operations: product, normalize, round, sum, pool, loss
+//! network    the IR graph in NHWC, with its parameters in one list
+//! recording  one forward pass of it on the tape
+//! inference  the same without a tape, a few samples at a time
+//! session    batches, updates, statistics: one run
+//! trainer    retrain, train_float, evaluate
+//! export     parameters back into graphs, weights on their codes
+//! ```
+
+mod batches;
+mod export;
+mod inference;
+pub mod kernels;
+mod layers;
+mod network;
+mod optimizer;
+mod recipe;
+mod recording;
+mod session;
+mod steps;
+pub mod tape;
+mod trainer;
+
+pub use inference::Inference;
+pub use network::NetworkError;
+pub use recipe::{Augmentation, NormStatistics, Optimizer, Recipe, WeightMethod};
+pub use session::Progress;
+pub use trainer::{
+    Evaluation, Evaluator, Retrained, TrainError, Trainer, activation_quant, init_random, train_float,
+};

@@ -1,0 +1,67 @@
+//! Updates of the parameters.
+
+use super::network::{Parameter, Role};
+use super::recipe::{Optimizer, Recipe};
+
+/// The moving averages of every parameter.
+pub(crate) struct Updates {
+    first: Vec<Vec<f32>>,
+    second: Vec<Vec<f32>>,
+    step: i32,
+}
+
+/// Smallest step relative to where it started; a step must stay positive.
+const SMALLEST_STEP: f32 = 0.05;
+
+impl Updates {
+    pub(crate) fn new(parameters: &[Parameter], recipe: &Recipe) -> Self {
+        let zeros = || parameters.iter().map(|p| vec![0.0; p.values.len()]).collect::<Vec<_>>();
+        let second = match recipe.optimizer {
+            Optimizer::Adam => zeros(),
+            // The steps at the start, as the floor of later ones.
+            Optimizer::Sgd { .. } => Vec::new(),
+        };
+        Updates { first: zeros(), second, step: 0 }
+    }
+
+    /// Moves every parameter that has a gradient.
+    pub(crate) fn apply(
+        &mut self,
+        parameters: &mut [Parameter],
+        start: &[Parameter],
+        gradients: &[Option<Vec<f32>>],
+        recipe: &Recipe,
+        learning_rate: f32,
+    ) {
+        self.step += 1;
+        for (i, (parameter, gradient)) in parameters.iter_mut().zip(gradients).enumerate() {
+            let Some(gradient) = gradient else { continue };
+            let decay = if parameter.role == Role::Weight { recipe.weight_decay } else { 0.0 };
+            let first = &mut self.first[i];
+            match recipe.optimizer {
+                Optimizer::Sgd { momentum } => {
+                    for ((w, v), g) in parameter.values.iter_mut().zip(first).zip(gradient) {
+                        let g = g + decay * *w;
+                        *v = momentum * *v + g;
+                        *w -= learning_rate * (g + momentum * *v);
+                    }
+                }
+                Optimizer::Adam => {
+                    let correction = [1.0 - 0.9f32.powi(self.step), 1.0 - 0.999f32.powi(self.step)];
+                    let second = &mut self.second[i];
+                    for (((w, m), v), g) in parameter.values.iter_mut().zip(first).zip(second).zip(gradient) {
+                        *m = 0.9 * *m + 0.1 * g;
+                        *v = 0.999 * *v + 0.001 * g * g;
+                        let update = *m / correction[0] / ((*v / correction[1]).sqrt() + 1e-8);
+                        *w -= learning_rate * (update + decay * *w);
+                    }
+                }
+            }
+            if matches!(parameter.role, Role::WeightStep | Role::ActivationStep) {
+                for (step, start) in parameter.values.iter_mut().zip(&start[i].values) {
+                    *step = step.max(SMALLEST_STEP * start);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! How a network is retrained: every constant with its source.
+
+/// How weights become codes while training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum WeightMethod {
+    /// One learned step an output channel (LSQ, Esser et al. 2020), started at the step of least squared error.
+    LearnedSteps,
+    /// One fixed step a layer, its largest weight over the largest code (WRPN, Mishra et al. 2018, without its clip to
+    /// -1..1, which trained networks do not need).
+    Wrpn,
+    /// As `Wrpn` after `tanh(w) / max |tanh|` (DoReFa-Net, Zhou et al. 2016, with a zero level).
+    DoReFa,
+}
+
+/// What moves the weights.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum Optimizer {
+    /// Stochastic gradient descent with Nesterov momentum.
+    Sgd {
+        /// Share of the velocity that stays.
+        momentum: f32,
+    },
+    /// Adam with beta 0.9 and 0.999, epsilon 1e-8 (Kingma and Ba 2015), decoupled weight decay.
+    Adam,
+}
+
+/// Where batch normalisation takes its statistics from while training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum NormStatistics {
+    /// From each batch; measured anew over [`Recipe::norm_batches`] batches after the last step.
+    Batch,
+    /// From the imported network, unchanged.
+    Frozen,
+}
+
+/// Seeded random changes of training images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Augmentation {
+    /// Largest shift in rows and columns; the border repeats the outermost pixels.
+    pub shift: usize,
+    /// Whether images of three channels are mirrored left to right half of the time.
+    pub flip: bool,
+}
+
+impl Augmentation {
+    /// Images as they are.
+    pub const NONE: Augmentation = Augmentation { shift: 0, flip: false };
+}
+
+/// Everything about a training run that is not the network, the data, the widths or the seed.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Recipe {
+    /// Updates of the weights.
+    pub steps: usize,
+    /// Samples of an update.
+    pub batch: usize,
+    /// What moves the weights.
+    pub optimizer: Optimizer,
+    /// Learning rate at the start; falls to 0 along half a cosine (Loshchilov and Hutter 2017).
+    pub learning_rate: f32,
+    /// Steps over which the learning rate rises to its start value.
+    pub warmup: usize,
+    /// Decay of weights (not of biases, normalisation and steps).
+    pub weight_decay: f32,
+    /// Share of the distillation in the loss where there are labels; 0 leaves the float network out.
+    pub distillation: f32,
+    /// Temperature of both softmaxes of the distillation (Hinton et al. 2015).
+    pub temperature: f32,
+    /// Random changes of the images.
+    pub augmentation: Augmentation,
+    /// Source of normalisation statistics.
+    pub norm: NormStatistics,
+    /// Batches over which statistics are measured at the end.
+    pub norm_batches: usize,
+    /// How weights become codes.
+    pub method: WeightMethod,
+    /// Whether the steps of 8-bit tensors are learned too, or stay as calibrated.
+    pub learn_activation_steps: bool,
+}
+
+impl Recipe {
+    /// A few hundred updates: what a search affords for one evaluation.
+    pub fn short() -> Self {
+        Recipe { steps: 300, batch: 64, learning_rate: 0.01, ..Recipe::full(300) }
+    }
+
+    /// The long run of the chosen widths. The constants are those of the retraining study in the project's design notes
+    /// (ResNet-20 on CIFAR-10: SGD Nesterov 0.02, T = 2, distillation 0.9, batch 128).
+    pub fn full(steps: usize) -> Self {
+        Recipe {
+            steps,
+            batch: 128,
+            optimizer: Optimizer::Sgd { momentum: 0.9 },
+            learning_rate: 0.02,
+            warmup: steps / 50,
+            weight_decay: 1e-4,
+            distillation: 0.9,
+            temperature: 2.0,
+            augmentation: Augmentation { shift: 4, flip: true },
+            norm: NormStatistics::Batch,
+            norm_batches: 16,
+            method: WeightMethod::LearnedSteps,
+            learn_activation_steps: false,
+        }
+    }
+
+    /// Training of a float network from random weights with labels.
+    pub fn float(steps: usize) -> Self {
+        Recipe { learning_rate: 0.05, weight_decay: 5e-4, distillation: 0.0, ..Recipe::full(steps) }
+    }
+
+    /// Learning rate of an update.
+    pub(crate) fn learning_rate_at(&self, step: usize) -> f32 {
+        if step < self.warmup {
+            return self.learning_rate * (step + 1) as f32 / self.warmup as f32;
+        }
+        let progress = (step - self.warmup) as f32 / (self.steps - self.warmup).max(1) as f32;
+        self.learning_rate * 0.5 * (1.0 + (std::f32::consts::PI * progress).cos())
+    }
+}

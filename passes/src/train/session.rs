@@ -1,0 +1,199 @@
+//! One training run of a network, float or rounded.
+
+use super::batches::Batches;
+use super::inference::Inference;
+use super::kernels::simd::Isa;
+use super::layers::{Loss, NormMode, Statistics, Targets};
+use super::network::{Network, Parameter};
+use super::optimizer::Updates;
+use super::recipe::{NormStatistics, Recipe};
+use super::recording::{Recording, Rounding};
+use super::tape::{apply, constant, values};
+use crate::data::Dataset;
+use burn::tensor::{Device, Tensor};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Share of an update's batch statistics in the running ones.
+const STATISTICS_MOMENTUM: f32 = 0.1;
+
+/// What a training run reports after every update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Updates done.
+    pub step: usize,
+    /// Updates of the whole run.
+    pub steps: usize,
+    /// Loss of this batch.
+    pub loss: f32,
+    /// Share of this batch whose class is the label (or the float network's class, without labels).
+    pub accuracy: f32,
+}
+
+/// The data of a run and what its results are compared with.
+pub(crate) struct Lesson<'a> {
+    pub(crate) data: &'a Dataset,
+    pub(crate) teacher: Option<&'a Inference>,
+    /// The teacher's logits of all samples, usable where images are not changed.
+    pub(crate) teacher_logits: Option<&'a [f32]>,
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) seed: u64,
+}
+
+/// What training changes.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) statistics: Vec<Statistics>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) steps: usize,
+    /// Mean over the last tenth of the run.
+    pub(crate) loss: f32,
+    pub(crate) accuracy: f32,
+    pub(crate) stopped: bool,
+}
+
+/// Trains `state` in place.
+pub(crate) fn train(
+    network: &Network,
+    state: &mut State,
+    rounding: Option<&Rounding>,
+    lesson: &Lesson<'_>,
+    progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+) -> Outcome {
+    let recipe = lesson.recipe;
+    let mut batches = Batches::new(lesson.data, recipe.batch, recipe.augmentation, lesson.seed);
+    let mut updates = Updates::new(&state.parameters, recipe);
+    let start = state.parameters.clone();
+    let window = recipe.steps.div_ceil(10).max(1);
+    let mut recent = std::collections::VecDeque::with_capacity(window);
+    let mut done = 0;
+    let mut stopped = false;
+    while done < recipe.steps && !stopped {
+        let learning_rate = recipe.learning_rate_at(done);
+        let (loss, accuracy) = update(network, state, rounding, lesson, &mut batches, |state, gradients| {
+            updates.apply(&mut state.parameters, &start, gradients, recipe, learning_rate);
+        });
+        done += 1;
+        if recent.len() == window {
+            recent.pop_front();
+        }
+        recent.push_back((loss, accuracy));
+        stopped = progress(&Progress { step: done, steps: recipe.steps, loss, accuracy }).is_break();
+    }
+    if recipe.norm == NormStatistics::Batch && !state.statistics.is_empty() {
+        measure_statistics(network, state, rounding, &mut batches, recipe.norm_batches);
+    }
+    let count = recent.len().max(1) as f32;
+    Outcome {
+        steps: done,
+        loss: recent.iter().map(|r| r.0).sum::<f32>() / count,
+        accuracy: recent.iter().map(|r| r.1).sum::<f32>() / count,
+        stopped,
+    }
+}
+
+/// Forward, backward and one update; loss and accuracy of the batch.
+fn update(
+    network: &Network,
+    state: &mut State,
+    rounding: Option<&Rounding>,
+    lesson: &Lesson<'_>,
+    batches: &mut Batches<'_>,
+    apply_gradients: impl FnOnce(&mut State, &[Option<Vec<f32>>]),
+) -> (f32, f32) {
+    let device = Device::flex().autodiff();
+    let batch = batches.next();
+    let classes = network.classes();
+    let labels = lesson.data.labels().map(|l| batch.samples.iter().map(|&s| l[s]).collect::<Vec<_>>());
+    let teacher = lesson.teacher.map(|teacher| match lesson.teacher_logits {
+        Some(all) => batch.samples.iter().flat_map(|&s| all[s * classes..(s + 1) * classes].iter().copied()).collect(),
+        None => teacher.logits_of(&batch.input),
+    });
+    let tensors: Vec<Tensor<1>> =
+        state.parameters.iter().map(|p| constant(p.values.clone(), &device).require_grad()).collect();
+    let norm = match lesson.recipe.norm {
+        NormStatistics::Batch => NormMode::Batch,
+        NormStatistics::Frozen => NormMode::Fixed,
+    };
+    let recording = Recording {
+        isa: Isa::detect(),
+        network,
+        parameters: &tensors,
+        statistics: &state.statistics,
+        rounding,
+        norm,
+    };
+    let (logits, norms) = recording.forward(constant(batch.input, &device));
+    let loss = Arc::new(Loss {
+        classes,
+        temperature: lesson.recipe.temperature,
+        weight: lesson.recipe.distillation,
+        targets: Targets { labels, teacher },
+        result: Default::default(),
+    });
+    let total = apply(Arc::clone(&loss) as _, &[&logits]);
+    let mut gradients = total.backward();
+    let gradients: Vec<Option<Vec<f32>>> =
+        tensors.iter().map(|t| t.grad_remove(&mut gradients).map(values)).collect();
+    drop(tensors);
+    if norm == NormMode::Batch {
+        let count = (lesson.recipe.batch * network.input_len()) as f32;
+        for (running, norm) in state.statistics.iter_mut().zip(&norms) {
+            if let Some(batch) = norm.batch.get() {
+                let unbiased = (count / (count - 1.0)).min(2.0);
+                blend(&mut running.mean, &batch.mean, 1.0);
+                blend(&mut running.variance, &batch.variance, unbiased);
+            }
+        }
+    }
+    apply_gradients(state, &gradients);
+    loss.summary()
+}
+
+fn blend(running: &mut [f32], batch: &[f32], factor: f32) {
+    for (running, batch) in running.iter_mut().zip(batch) {
+        *running += STATISTICS_MOMENTUM * (batch * factor - *running);
+    }
+}
+
+/// Sets the statistics to their mean over `count` batches passed through the finished weights.
+fn measure_statistics(
+    network: &Network,
+    state: &mut State,
+    rounding: Option<&Rounding>,
+    batches: &mut Batches<'_>,
+    count: usize,
+) {
+    let device = Device::flex();
+    let tensors: Vec<Tensor<1>> = state.parameters.iter().map(|p| constant(p.values.clone(), &device)).collect();
+    let mut sums: Vec<(Vec<f64>, Vec<f64>)> =
+        state.statistics.iter().map(|s| (vec![0.0; s.mean.len()], vec![0.0; s.mean.len()])).collect();
+    for _ in 0..count {
+        let recording = Recording {
+            isa: Isa::detect(),
+            network,
+            parameters: &tensors,
+            statistics: &state.statistics,
+            rounding,
+            norm: NormMode::Batch,
+        };
+        let (_, norms) = recording.forward(constant(batches.next().input, &device));
+        for (sum, norm) in sums.iter_mut().zip(&norms) {
+            if let Some(batch) = norm.batch.get() {
+                sum.0.iter_mut().zip(&batch.mean).for_each(|(s, &v)| *s += f64::from(v));
+                sum.1.iter_mut().zip(&batch.variance).for_each(|(s, &v)| *s += f64::from(v));
+            }
+        }
+    }
+    if count > 0 {
+        for (statistics, (mean, variance)) in state.statistics.iter_mut().zip(sums) {
+            statistics.mean = mean.iter().map(|s| (s / count as f64) as f32).collect();
+            statistics.variance = variance.iter().map(|s| (s / count as f64) as f32).collect();
+        }
+    }
+}
