@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "every test file compiles this module and uses a part of it")]
 
+pub mod nets;
+
 use releqc_passes::ir::{BatchNorm, Clip, Graph, Node, Op, Shape, Window};
 use std::path::PathBuf;
 
