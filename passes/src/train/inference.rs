@@ -8,6 +8,7 @@ use super::kernels::tiles::{PackedWeight, Position, Run, multiply};
 use super::layers::{Permute, Product};
 use super::network::{Kind, Layer, Network, NetworkError, Step};
 use crate::annotate::{ActivationQuant, Annotated};
+use crate::calibrate::Range;
 use crate::data::Dataset;
 use crate::ir::Graph;
 use rayon::prelude::*;
@@ -88,9 +89,27 @@ impl Inference {
                 data.read(pass * SAMPLES_A_PASS + i, &mut plain);
                 interleave(&plain, self.network.steps[0].image, image);
             }
-            out.copy_from_slice(&self.pass(input));
+            out.copy_from_slice(&self.pass(input, &mut |_, _| {}));
         });
         logits
+    }
+
+    /// Smallest and largest value of every node's tensor over all samples, 0 included; of a node the logits do not depend
+    /// on, both are 0.
+    pub fn ranges(&self, data: &Dataset) -> Vec<Range> {
+        let mut ranges = vec![Range { min: 0.0, max: 0.0 }; self.network.steps.len()];
+        let mut plain = vec![0.0; self.network.input_len()];
+        for sample in 0..data.len() {
+            let mut input = vec![0.0; plain.len()];
+            data.read(sample, &mut plain);
+            interleave(&plain, self.network.steps[0].image, &mut input);
+            self.pass(input, &mut |node, values| {
+                let range = &mut ranges[node];
+                range.min = values.iter().fold(range.min, |m, &v| m.min(v));
+                range.max = values.iter().fold(range.max, |m, &v| m.max(v));
+            });
+        }
+        ranges
     }
 
     /// The logits of a batch of NHWC inputs.
@@ -101,11 +120,12 @@ impl Inference {
         logits
             .par_chunks_mut(SAMPLES_A_PASS * classes)
             .zip(passes)
-            .for_each(|(out, input)| out.copy_from_slice(&self.pass(input.to_vec())));
+            .for_each(|(out, input)| out.copy_from_slice(&self.pass(input.to_vec(), &mut |_, _| {})));
         logits
     }
 
-    fn pass(&self, input: Vec<f32>) -> Vec<f32> {
+    /// Logits of a few samples; `seen` is shown the values of every node.
+    fn pass(&self, input: Vec<f32>, seen: &mut dyn FnMut(usize, &[f32])) -> Vec<f32> {
         let samples = input.len() / self.network.input_len();
         let steps = &self.network.steps;
         let mut last_use = vec![0; steps.len()];
@@ -126,6 +146,7 @@ impl Inference {
             self.step(step, &tensors, reuses, &mut y);
             let codes = self.activations.as_ref().filter(|_| step.rounded).map(|a| a[node].codes());
             epilogue::apply(self.isa, &step.epilogue(codes), &mut y);
+            seen(node, &y);
             tensors[node] = y;
             for &input in &step.inputs {
                 if last_use[input] == node {
