@@ -9,10 +9,11 @@ use crate::ir::{Graph, Op};
 use crate::search::{Environment, Evaluation, LayerFacts, SearchError};
 use crate::train::{Progress, Trainer};
 use releqc_runtime::BitWidth;
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 
 /// Answers with the accuracy of the artifact itself.
-pub(super) struct RetrainingEnvironment<'a, 't, 'h> {
+pub(super) struct RetrainingEnvironment<'a, 't, 'r, 'h> {
     layers: Vec<LayerFacts>,
     widths: Vec<BitWidth>,
     calibrated: &'a Calibrated,
@@ -20,17 +21,17 @@ pub(super) struct RetrainingEnvironment<'a, 't, 'h> {
     judge: &'a Judge,
     /// `None` measures without retraining.
     trainer: Option<&'a Trainer<'t>>,
-    hooks: &'a std::cell::RefCell<&'a mut Hooks<'h>>,
+    hooks: &'a RefCell<&'r mut Hooks<'h>>,
 }
 
-impl<'a, 't, 'h> RetrainingEnvironment<'a, 't, 'h> {
+impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
     pub(super) fn new(
         calibrated: &'a Calibrated,
         material: &'a Material<'a>,
         judge: &'a Judge,
         trainer: Option<&'a Trainer<'t>>,
         widths: Vec<BitWidth>,
-        hooks: &'a std::cell::RefCell<&'a mut Hooks<'h>>,
+        hooks: &'a RefCell<&'r mut Hooks<'h>>,
     ) -> Self {
         RetrainingEnvironment { layers: facts(&calibrated.folded), widths, calibrated, material, judge, trainer, hooks }
     }
@@ -65,7 +66,7 @@ impl<'a, 't, 'h> RetrainingEnvironment<'a, 't, 'h> {
     }
 }
 
-impl Environment for RetrainingEnvironment<'_, '_, '_> {
+impl Environment for RetrainingEnvironment<'_, '_, '_, '_> {
     fn layers(&self) -> &[LayerFacts] {
         &self.layers
     }
