@@ -10,7 +10,7 @@ mod report;
 mod search;
 mod sensitivity;
 
-pub use error::CompileError;
+pub use error::{CompileError, Fault};
 pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, Retrain, RewardKind, WidthPolicy};
 pub use report::{Accuracy, CompileReport, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport, SizeReport};
 
