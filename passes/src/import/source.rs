@@ -2,6 +2,7 @@
 
 use super::error::{Finding, Problem, invalid, unsupported};
 use super::operator::{self, Operator};
+use super::window::WindowAttributes;
 use crate::onnx::onnx_protobuf::tensor_proto::DataType;
 use crate::onnx::onnx_protobuf::tensor_shape_proto::dimension;
 use crate::onnx::onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
@@ -47,6 +48,8 @@ pub(super) struct Source {
     /// Live nodes in file order, constant-folding ones among them.
     pub(super) steps: Vec<Step>,
     pub(super) outputs: Vec<String>,
+    /// Number of axes of the activations, where it is known before shape inference.
+    ranks: BTreeMap<String, usize>,
 }
 
 impl Source {
@@ -107,7 +110,10 @@ impl Source {
         };
         self.input = input.name().to_owned();
         match input_dims(input) {
-            Ok(dims) => self.input_dims = dims,
+            Ok(dims) => {
+                self.ranks.insert(self.input.clone(), dims.len());
+                self.input_dims = dims;
+            }
             Err(problem) => findings.push(problem.about(input.name())),
         }
     }
@@ -243,6 +249,7 @@ impl Source {
                 }
             }
         }
+        self.check_rank(&node, &operator)?;
         // The parameter checks below keep from tract what it would not survive.
         if let Operator::BatchNorm { .. } = operator {
             for input in &node.input[1..] {
@@ -254,6 +261,29 @@ impl Source {
         }
         let node = NodeProto { output: vec![node.output[0].clone()], ..node };
         Ok(Some(Step { name: name.to_owned(), node, operator }))
+    }
+
+    /// Windows have as many axes as the image they slide over; notes the axes of the result.
+    fn check_rank(&mut self, node: &NodeProto, operator: &Operator) -> Result<(), Problem> {
+        let known: Option<usize> = node.input.iter().filter_map(|input| self.ranks.get(input).copied()).max();
+        let window = match operator {
+            Operator::Conv { window, .. } | Operator::MaxPool(window) | Operator::AveragePool { window, .. } => Some(window),
+            _ => None,
+        };
+        if let (Some(rank), Some(axes)) = (known, window.and_then(WindowAttributes::axes))
+            && rank != axes + 2
+        {
+            return Err(invalid(format!("a window over {axes} axes on an activation of {rank}; batch and channels come first")));
+        }
+        let result = match operator {
+            Operator::Flatten { .. } | Operator::Gemm { .. } => Some(2),
+            Operator::Reshape | Operator::MatMul | Operator::ReduceMean { .. } | Operator::Constant => None,
+            _ => known,
+        };
+        if let Some(rank) = result {
+            self.ranks.insert(node.output[0].clone(), rank);
+        }
+        Ok(())
     }
 
     /// Refuses to fold what a few bytes could blow up.
