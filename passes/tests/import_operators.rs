@@ -37,7 +37,11 @@ fn conv(dims: &[i64], weight: &[i64], attributes: &[(&str, Attr)]) -> Model {
 fn convolutions() {
     check(conv(&[3, 6, 7], &[4, 3, 3, 3], &[]));
     check(conv(&[4, 6, 7], &[4, 1, 3, 3], &[("group", Int(4)), ("pads", Ints(vec![1, 1, 1, 1]))]));
-    check(conv(&[4, 6, 7], &[6, 2, 3, 2], &[("group", Int(2)), ("pads", Ints(vec![0, 1, 2, 0])), ("strides", Ints(vec![2, 1]))]));
+    check(conv(
+        &[4, 6, 7],
+        &[6, 2, 3, 2],
+        &[("group", Int(2)), ("pads", Ints(vec![0, 1, 2, 0])), ("strides", Ints(vec![2, 1]))],
+    ));
     check(conv(&[2, 9, 9], &[3, 2, 3, 3], &[("dilations", Ints(vec![2, 3])), ("pads", Ints(vec![2, 2, 2, 2]))]));
     for auto_pad in ["SAME_UPPER", "SAME_LOWER", "VALID"] {
         check(conv(&[2, 7, 8], &[3, 2, 2, 3], &[("auto_pad", Text(auto_pad)), ("strides", Ints(vec![2, 3]))]));
@@ -58,10 +62,25 @@ fn an_empty_bias_is_no_bias() {
 
 #[test]
 fn matrix_products() {
-    check(Model::new(17, &[5]).weight("w", &[5, 4]).weight("c", &[4]).node("Gemm", &["x", "w", "c"], "y", &[("alpha", Float(0.5)), ("beta", Float(-2.0))]));
-    check(Model::new(17, &[5]).weight("w", &[4, 5]).weight("c", &[1, 1]).node("Gemm", &["x", "w", "c"], "y", &[("transB", Int(1))]));
+    check(Model::new(17, &[5]).weight("w", &[5, 4]).weight("c", &[4]).node(
+        "Gemm",
+        &["x", "w", "c"],
+        "y",
+        &[("alpha", Float(0.5)), ("beta", Float(-2.0))],
+    ));
+    check(Model::new(17, &[5]).weight("w", &[4, 5]).weight("c", &[1, 1]).node(
+        "Gemm",
+        &["x", "w", "c"],
+        "y",
+        &[("transB", Int(1))],
+    ));
     check(Model::new(17, &[5]).weight("w", &[4, 5]).node("Gemm", &["x", "w"], "y", &[("transB", Int(1))]));
-    check(Model::new(17, &[5]).weight("w", &[5, 4]).weight("b", &[4]).node("MatMul", &["x", "w"], "t", &[]).node("Add", &["b", "t"], "y", &[]));
+    check(Model::new(17, &[5]).weight("w", &[5, 4]).weight("b", &[4]).node("MatMul", &["x", "w"], "t", &[]).node(
+        "Add",
+        &["b", "t"],
+        "y",
+        &[],
+    ));
     check(Model::new(17, &[1, 5]).weight("w", &[5, 4]).node("MatMul", &["x", "w"], "y", &[]));
 }
 
@@ -87,9 +106,14 @@ fn a_weight_that_is_computed_from_constants() {
 
 #[test]
 fn batch_normalisation() {
-    let model = Model::new(17, &[3, 4, 5]).weight("g", &[3]).weight("b", &[3]).weight("m", &[3]).floats("v", &[3], &[0.3, 1.0, 2.0]);
+    let model = Model::new(17, &[3, 4, 5]).weight("g", &[3]).weight("b", &[3]).weight("m", &[3]).floats(
+        "v",
+        &[3],
+        &[0.3, 1.0, 2.0],
+    );
     check(model.node("BatchNormalization", &["x", "g", "b", "m", "v"], "y", &[("epsilon", Float(0.01))]));
-    let model = Model::new(9, &[3]).weight("g", &[3]).weight("b", &[3]).weight("m", &[3]).floats("v", &[3], &[0.3, 1.0, 2.0]);
+    let model =
+        Model::new(9, &[3]).weight("g", &[3]).weight("b", &[3]).weight("m", &[3]).floats("v", &[3], &[0.3, 1.0, 2.0]);
     check(model.node("BatchNormalization", &["x", "g", "b", "m", "v"], "y", &[]));
 }
 
@@ -98,7 +122,12 @@ fn clips() {
     check(Model::new(17, &[40]).node("Relu", &["x"], "y", &[]));
     check(Model::new(10, &[40]).node("Clip", &["x"], "y", &[("min", Float(-0.2)), ("max", Float(0.4))]));
     check(Model::new(10, &[40]).node("Clip", &["x"], "y", &[("max", Float(0.4))]));
-    check(Model::new(17, &[40]).floats("lo", &[], &[-0.2]).floats("hi", &[], &[0.4]).node("Clip", &["x", "lo", "hi"], "y", &[]));
+    check(Model::new(17, &[40]).floats("lo", &[], &[-0.2]).floats("hi", &[], &[0.4]).node(
+        "Clip",
+        &["x", "lo", "hi"],
+        "y",
+        &[],
+    ));
     check(Model::new(17, &[40]).floats("hi", &[], &[0.4]).node("Clip", &["x", "", "hi"], "y", &[]));
     check(Model::new(17, &[40]).floats("lo", &[], &[0.1]).node("Clip", &["x", "lo"], "y", &[]));
 }
@@ -110,20 +139,45 @@ fn pools() {
         check(Model::new(17, &[2, 7, 8]).node(op, &["x"], "y", &windows()));
         let padded = || [windows(), vec![("pads", Ints(vec![1, 0, 1, 1]))]].concat_attrs();
         check(Model::new(17, &[2, 7, 8]).node(op, &["x"], "y", &padded()));
-        check(Model::new(17, &[2, 7, 8]).node(op, &["x"], "y", &[windows(), vec![("auto_pad", Text("SAME_UPPER"))]].concat_attrs()));
-        check(Model::new(17, &[2, 8, 7]).node(op, &["x"], "y", &[windows(), vec![("ceil_mode", Int(1))]].concat_attrs()));
+        check(Model::new(17, &[2, 7, 8]).node(
+            op,
+            &["x"],
+            "y",
+            &[windows(), vec![("auto_pad", Text("SAME_UPPER"))]].concat_attrs(),
+        ));
+        check(Model::new(17, &[2, 8, 7]).node(
+            op,
+            &["x"],
+            "y",
+            &[windows(), vec![("ceil_mode", Int(1))]].concat_attrs(),
+        ));
     }
     let include = [windows(), vec![("pads", Ints(vec![1, 0, 1, 1])), ("count_include_pad", Int(1))]].concat_attrs();
     check(Model::new(17, &[2, 7, 8]).node("AveragePool", &["x"], "y", &include));
-    check(Model::new(17, &[2, 7, 8]).node("MaxPool", &["x"], "y", &[("kernel_shape", Ints(vec![2, 2])), ("dilations", Ints(vec![2, 3]))]));
-    check(Model::new(17, &[2, 9]).node("MaxPool", &["x"], "y", &[("kernel_shape", Ints(vec![3])), ("strides", Ints(vec![2]))]));
+    check(Model::new(17, &[2, 7, 8]).node(
+        "MaxPool",
+        &["x"],
+        "y",
+        &[("kernel_shape", Ints(vec![2, 2])), ("dilations", Ints(vec![2, 3]))],
+    ));
+    check(Model::new(17, &[2, 9]).node(
+        "MaxPool",
+        &["x"],
+        "y",
+        &[("kernel_shape", Ints(vec![3])), ("strides", Ints(vec![2]))],
+    ));
 }
 
 #[test]
 fn global_pools() {
     check(Model::new(17, &[3, 4, 5]).node("GlobalAveragePool", &["x"], "y", &[]));
     check(Model::new(17, &[3, 4, 5]).node("GlobalMaxPool", &["x"], "y", &[]));
-    check(Model::new(17, &[3, 4, 5]).node("ReduceMean", &["x"], "y", &[("axes", Ints(vec![2, 3])), ("keepdims", Int(0))]));
+    check(Model::new(17, &[3, 4, 5]).node(
+        "ReduceMean",
+        &["x"],
+        "y",
+        &[("axes", Ints(vec![2, 3])), ("keepdims", Int(0))],
+    ));
     check(Model::new(17, &[3, 4, 5]).node("ReduceMean", &["x"], "y", &[("axes", Ints(vec![-1, -2]))]));
     check(Model::new(18, &[3, 4, 5]).ints("axes", &[2, 3]).node("ReduceMean", &["x", "axes"], "y", &[]));
 }
@@ -165,7 +219,8 @@ fn layouts() {
 #[test]
 fn a_shape_computed_from_the_input() {
     let model = Model::new(17, &[3, 2, 2]).ints("zero", &[0]).ints("rest", &[-1]).node("Shape", &["x"], "s", &[]);
-    let model = model.node("Gather", &["s", "zero"], "n", &[]).node("Concat", &["n", "rest"], "to", &[("axis", Int(0))]);
+    let model =
+        model.node("Gather", &["s", "zero"], "n", &[]).node("Concat", &["n", "rest"], "to", &[("axis", Int(0))]);
     check(model.node("Reshape", &["x", "to"], "y", &[]));
 }
 
@@ -181,10 +236,20 @@ fn softmaxes() {
 #[test]
 fn a_pad_joins_the_window_that_reads_it() {
     let padded = |model: Model| model.ints("p", &[0, 0, 1, 0, 0, 0, 0, 2]).node("Pad", &["x", "p"], "t", &[]);
-    check(padded(Model::new(17, &[2, 5, 5]).weight("w", &[3, 2, 3, 3])).node("Conv", &["t", "w"], "y", &[("pads", Ints(vec![1, 1, 1, 1]))]));
+    check(padded(Model::new(17, &[2, 5, 5]).weight("w", &[3, 2, 3, 3])).node(
+        "Conv",
+        &["t", "w"],
+        "y",
+        &[("pads", Ints(vec![1, 1, 1, 1]))],
+    ));
     check(padded(Model::new(17, &[2, 5, 5])).node("AveragePool", &["t"], "y", &[("kernel_shape", Ints(vec![3, 3]))]));
     let model = Model::new(10, &[2, 5, 5]).weight("w", &[3, 2, 3, 3]);
-    check(model.node("Pad", &["x"], "t", &[("pads", Ints(vec![0, 0, 1, 1, 0, 0, 1, 1]))]).node("Conv", &["t", "w"], "y", &[]));
+    check(model.node("Pad", &["x"], "t", &[("pads", Ints(vec![0, 0, 1, 1, 0, 0, 1, 1]))]).node(
+        "Conv",
+        &["t", "w"],
+        "y",
+        &[],
+    ));
 }
 
 /// Lists of attributes as one.

@@ -6,7 +6,9 @@ use common::onnx_builder::Attr::{Float, Int, Ints, Text};
 use common::onnx_builder::{Model, value};
 use common::{Random, nets};
 use releqc_passes::import::{ErrorKind, ImportError, check, from_onnx};
-use releqc_passes::onnx::onnx_protobuf::{GraphProto, ModelProto, NodeProto, StringStringEntryProto, tensor_shape_proto, type_proto};
+use releqc_passes::onnx::onnx_protobuf::{
+    GraphProto, ModelProto, NodeProto, StringStringEntryProto, tensor_shape_proto, type_proto,
+};
 use releqc_passes::onnx::write;
 
 fn refused(bytes: &[u8]) -> ImportError {
@@ -67,13 +69,37 @@ fn bad_models() -> Vec<(&'static str, Model)> {
         ("unknown_output", relu(17).edit(|m| graph(m).output[0].name = Some("nowhere".into()))),
         ("constant_output", relu(17).floats("c", &[1], &[1.0]).edit(|m| graph(m).output.push(value("c", None)))),
         ("unknown_value", relu(17).edit(|m| node(m, 0).input[0] = "nothing".into())),
-        ("nodes_out_of_order", relu(17).node("Relu", &["y"], "z", &[]).edit(|m| graph(m).node.swap(0, 1)).edit(|m| graph(m).output[0].name = Some("z".into()))),
-        ("value_defined_twice", relu(17).node("Relu", &["x"], "y", &[]).edit(|m| node(m, 1).name = Some("other".into()))),
-        ("duplicate_node_names", relu(17).node("Relu", &["y"], "z", &[]).edit(|m| node(m, 1).name = Some("relu_y".into()))),
+        (
+            "nodes_out_of_order",
+            relu(17)
+                .node("Relu", &["y"], "z", &[])
+                .edit(|m| graph(m).node.swap(0, 1))
+                .edit(|m| graph(m).output[0].name = Some("z".into())),
+        ),
+        (
+            "value_defined_twice",
+            relu(17).node("Relu", &["x"], "y", &[]).edit(|m| node(m, 1).name = Some("other".into())),
+        ),
+        (
+            "duplicate_node_names",
+            relu(17).node("Relu", &["y"], "z", &[]).edit(|m| node(m, 1).name = Some("relu_y".into())),
+        ),
         ("foreign_domain", relu(17).edit(|m| node(m, 0).domain = Some("com.acme".into()))),
         ("model_functions", relu(17).edit(|m| m.functions.push(Default::default()))),
-        ("unsupported_operators", relu(17).node("LSTM", &["y"], "a", &[]).node("Einsum", &["a"], "z", &[]).edit(|m| graph(m).output[0].name = Some("z".into()))),
-        ("quantized_activations", relu(17).floats("s", &[], &[0.1]).node("QuantizeLinear", &["y", "s"], "q", &[]).edit(|m| graph(m).output[0].name = Some("q".into()))),
+        (
+            "unsupported_operators",
+            relu(17)
+                .node("LSTM", &["y"], "a", &[])
+                .node("Einsum", &["a"], "z", &[])
+                .edit(|m| graph(m).output[0].name = Some("z".into())),
+        ),
+        (
+            "quantized_activations",
+            relu(17)
+                .floats("s", &[], &[0.1])
+                .node("QuantizeLinear", &["y", "s"], "q", &[])
+                .edit(|m| graph(m).output[0].name = Some("q".into())),
+        ),
         ("wrong_attribute_type", conv(&[("group", Float(1.0))])),
         ("stride_zero", conv(&[("strides", Ints(vec![0, 1]))])),
         ("pads_of_wrong_length", conv(&[("pads", Ints(vec![1, 1]))])),
@@ -86,40 +112,128 @@ fn bad_models() -> Vec<(&'static str, Model)> {
         ("group_does_not_divide", conv(&[("group", Int(3))])),
         ("kernel_shape_against_weight", conv(&[("kernel_shape", Ints(vec![5, 5]))])),
         ("conv_channels", Model::new(17, &[4, 4, 4]).weight("w", &[2, 3, 3, 3]).node("Conv", &["x", "w"], "y", &[])),
-        ("conv_bias_length", Model::new(17, &[3, 4, 4]).weight("w", &[2, 3, 3, 3]).weight("b", &[3]).node("Conv", &["x", "w", "b"], "y", &[])),
+        (
+            "conv_bias_length",
+            Model::new(17, &[3, 4, 4]).weight("w", &[2, 3, 3, 3]).weight("b", &[3]).node(
+                "Conv",
+                &["x", "w", "b"],
+                "y",
+                &[],
+            ),
+        ),
         ("conv_3d", Model::new(17, &[3, 4, 4]).weight("w", &[2, 3, 1, 1, 1]).node("Conv", &["x", "w"], "y", &[])),
         ("conv_without_weight", Model::new(17, &[3, 4, 4]).node("Conv", &["x"], "y", &[])),
-        ("conv_weight_not_constant", Model::new(17, &[3, 4, 4]).node("Relu", &["x"], "r", &[]).node("Conv", &["x", "r"], "y", &[])),
+        (
+            "conv_weight_not_constant",
+            Model::new(17, &[3, 4, 4]).node("Relu", &["x"], "r", &[]).node("Conv", &["x", "r"], "y", &[]),
+        ),
         ("pool_without_kernel", pool(&[])),
         ("pool_over_one_axis_of_two", pool(&[("kernel_shape", Ints(vec![2]))])),
         ("pool_sees_padding_alone", pool(&[("kernel_shape", Ints(vec![2, 2])), ("pads", Ints(vec![2, 2, 2, 2]))])),
-        ("pool_indices", pool(&[("kernel_shape", Ints(vec![2, 2]))]).edit(|m| node(m, 0).output.push("i".into())).edit(|m| graph(m).output.push(value("i", None)))),
+        (
+            "pool_indices",
+            pool(&[("kernel_shape", Ints(vec![2, 2]))])
+                .edit(|m| node(m, 0).output.push("i".into()))
+                .edit(|m| graph(m).output.push(value("i", None))),
+        ),
         ("clip_attributes_from_opset_11", Model::new(13, &[3]).node("Clip", &["x"], "y", &[("min", Float(0.0))])),
-        ("clip_min_above_max", Model::new(10, &[3]).node("Clip", &["x"], "y", &[("min", Float(1.0)), ("max", Float(0.0))])),
+        (
+            "clip_min_above_max",
+            Model::new(10, &[3]).node("Clip", &["x"], "y", &[("min", Float(1.0)), ("max", Float(0.0))]),
+        ),
         ("gemm_features", linear(&[4, 2])),
-        ("gemm_transposed_activation", Model::new(17, &[5]).weight("w", &[5, 2]).node("Gemm", &["x", "w"], "y", &[("transA", Int(1))])),
+        (
+            "gemm_transposed_activation",
+            Model::new(17, &[5]).weight("w", &[5, 2]).node("Gemm", &["x", "w"], "y", &[("transA", Int(1))]),
+        ),
         ("matmul_of_activations", Model::new(17, &[5]).node("MatMul", &["x", "x"], "y", &[])),
         ("product_of_activations", Model::new(17, &[5]).node("Mul", &["x", "x"], "y", &[])),
-        ("division_by_zero", Model::new(17, &[3]).floats("c", &[3], &[1.0, 0.0, 1.0]).node("Div", &["x", "c"], "y", &[])),
-        ("constant_varies_inside_a_channel", Model::new(17, &[1, 1, 2]).floats("c", &[2], &[1.0, 2.0]).node("Mul", &["x", "c"], "y", &[])),
+        (
+            "division_by_zero",
+            Model::new(17, &[3]).floats("c", &[3], &[1.0, 0.0, 1.0]).node("Div", &["x", "c"], "y", &[]),
+        ),
+        (
+            "constant_varies_inside_a_channel",
+            Model::new(17, &[1, 1, 2]).floats("c", &[2], &[1.0, 2.0]).node("Mul", &["x", "c"], "y", &[]),
+        ),
         ("concat_of_rows", Model::new(17, &[1, 2, 2]).node("Concat", &["x", "x"], "y", &[("axis", Int(2))])),
         ("flatten_of_the_batch", Model::new(17, &[1, 2, 2]).node("Flatten", &["x"], "y", &[("axis", Int(0))])),
-        ("transpose_to_rows", Model::new(17, &[3, 2, 2]).node("Transpose", &["x"], "y", &[("perm", Ints(vec![0, 2, 3, 1]))])),
+        (
+            "transpose_to_rows",
+            Model::new(17, &[3, 2, 2]).node("Transpose", &["x"], "y", &[("perm", Ints(vec![0, 2, 3, 1]))]),
+        ),
         ("softmax_of_each_row", Model::new(17, &[3, 2, 2]).node("Softmax", &["x"], "y", &[])),
-        ("pad_before_a_max_pool", Model::new(17, &[1, 2, 2]).ints("p", &[0, 0, 1, 1, 0, 0, 1, 1]).node("Pad", &["x", "p"], "t", &[]).node("MaxPool", &["t"], "y", &[("kernel_shape", Ints(vec![2, 2]))])),
-        ("batch_norm_variance_negative", Model::new(17, &[2, 2, 2]).weight("p", &[2]).floats("v", &[2], &[1.0, -1.0]).node("BatchNormalization", &["x", "p", "p", "p", "v"], "y", &[])),
-        ("batch_norm_training", Model::new(17, &[2, 2, 2]).weight("p", &[2]).node("BatchNormalization", &["x", "p", "p", "p", "p"], "y", &[("training_mode", Int(1))])),
-        ("weight_not_finite", Model::new(17, &[2]).floats("w", &[1, 2], &[f32::INFINITY, 1.0]).node("Gemm", &["x", "w"], "y", &[("transB", Int(1))])),
-        ("weight_nan", Model::new(17, &[2]).floats("w", &[1, 2], &[f32::NAN, 1.0]).node("Gemm", &["x", "w"], "y", &[("transB", Int(1))])),
+        (
+            "pad_before_a_max_pool",
+            Model::new(17, &[1, 2, 2]).ints("p", &[0, 0, 1, 1, 0, 0, 1, 1]).node("Pad", &["x", "p"], "t", &[]).node(
+                "MaxPool",
+                &["t"],
+                "y",
+                &[("kernel_shape", Ints(vec![2, 2]))],
+            ),
+        ),
+        (
+            "batch_norm_variance_negative",
+            Model::new(17, &[2, 2, 2]).weight("p", &[2]).floats("v", &[2], &[1.0, -1.0]).node(
+                "BatchNormalization",
+                &["x", "p", "p", "p", "v"],
+                "y",
+                &[],
+            ),
+        ),
+        (
+            "batch_norm_training",
+            Model::new(17, &[2, 2, 2]).weight("p", &[2]).node(
+                "BatchNormalization",
+                &["x", "p", "p", "p", "p"],
+                "y",
+                &[("training_mode", Int(1))],
+            ),
+        ),
+        (
+            "weight_not_finite",
+            Model::new(17, &[2]).floats("w", &[1, 2], &[f32::INFINITY, 1.0]).node(
+                "Gemm",
+                &["x", "w"],
+                "y",
+                &[("transB", Int(1))],
+            ),
+        ),
+        (
+            "weight_nan",
+            Model::new(17, &[2]).floats("w", &[1, 2], &[f32::NAN, 1.0]).node(
+                "Gemm",
+                &["x", "w"],
+                "y",
+                &[("transB", Int(1))],
+            ),
+        ),
         ("weight_data_missing", conv(&[]).edit(|m| graph(m).initializer[0].float_data.truncate(5))),
         ("weight_dims_negative", conv(&[]).edit(|m| graph(m).initializer[0].dims[0] = -2)),
-        ("weight_external", conv(&[]).edit(|m| graph(m).initializer[0].external_data.push(StringStringEntryProto::default()))),
+        (
+            "weight_external",
+            conv(&[]).edit(|m| graph(m).initializer[0].external_data.push(StringStringEntryProto::default())),
+        ),
         ("weight_int4", conv(&[]).edit(|m| graph(m).initializer[0].data_type = Some(22))),
         ("weight_of_text", conv(&[]).edit(|m| graph(m).initializer[0].data_type = Some(8))),
         ("weight_twice", conv(&[]).weight("w", &[2, 3, 3, 3])),
-        ("fold_huge", Model::new(17, &[3]).ints("s", &[1 << 40]).node("ConstantOfShape", &["s"], "c", &[]).node("Add", &["x", "c"], "y", &[])),
-        ("constant_without_value", Model::new(17, &[3]).node("Constant", &[], "c", &[]).node("Add", &["x", "c"], "y", &[])),
-        ("allowzero", Model::new(17, &[3]).ints("s", &[0, 3]).node("Reshape", &["x", "s"], "y", &[("allowzero", Int(1))])),
+        (
+            "fold_huge",
+            Model::new(17, &[3]).ints("s", &[1 << 40]).node("ConstantOfShape", &["s"], "c", &[]).node(
+                "Add",
+                &["x", "c"],
+                "y",
+                &[],
+            ),
+        ),
+        (
+            "constant_without_value",
+            Model::new(17, &[3]).node("Constant", &[], "c", &[]).node("Add", &["x", "c"], "y", &[]),
+        ),
+        (
+            "allowzero",
+            Model::new(17, &[3]).ints("s", &[0, 3]).node("Reshape", &["x", "s"], "y", &[("allowzero", Int(1))]),
+        ),
         ("reshape_of_other_size", Model::new(17, &[3]).ints("s", &[1, 4]).node("Reshape", &["x", "s"], "y", &[])),
         ("five_axes", Model::new(17, &[4, 2, 2]).ints("s", &[0, 2, 2, 2, 2]).node("Reshape", &["x", "s"], "y", &[])),
     ]
@@ -200,7 +314,13 @@ fn damaged_models_never_panic() {
                 Ok(_) => answers[0] += 1,
                 Err(error) => {
                     answers[1] += 1;
-                    assert_ne!(error.kind(), ErrorKind::Violation, "{} round {round}: {:?}", graph.name, error.findings());
+                    assert_ne!(
+                        error.kind(),
+                        ErrorKind::Violation,
+                        "{} round {round}: {:?}",
+                        graph.name,
+                        error.findings()
+                    );
                 }
             }
         }
