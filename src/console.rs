@@ -38,6 +38,10 @@ impl Console {
         Console { json, quiet }
     }
 
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
     /// The result of a command: `object` on one line with `--json`, else `text`.
     pub(crate) fn result(self, object: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         if self.json {

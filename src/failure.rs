@@ -1,7 +1,8 @@
 //! Exit codes and the one line that explains them.
 
 use crate::console;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 use std::fmt::Display;
 
 /// How a command ended that did its work.
@@ -40,13 +41,15 @@ enum Cause {
 pub(crate) struct Failure {
     cause: Cause,
     message: String,
+    /// Further keys of the JSON object.
+    details: Map<String, Value>,
 }
 
 impl Failure {
     fn new(cause: Cause, message: impl Display) -> Self {
         // One line, whatever the parts of the message hold.
         let message = message.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-        Failure { cause, message }
+        Failure { cause, message, details: Map::new() }
     }
 
     pub(crate) fn defect(message: impl Display) -> Self {
@@ -65,6 +68,14 @@ impl Failure {
         Self::new(Cause::Interrupted, message)
     }
 
+    /// Adds the keys of `details` to the object that `--json` prints.
+    pub(crate) fn with_details(mut self, details: &impl Serialize) -> Self {
+        if let Ok(Value::Object(details)) = serde_json::to_value(details) {
+            self.details = details;
+        }
+        self
+    }
+
     pub(crate) fn code(&self) -> u8 {
         match self.cause {
             Cause::Defect => 1,
@@ -75,11 +86,14 @@ impl Failure {
     }
 
     /// `error: ..` on stderr; with `json` also an object on stdout.
-    pub(crate) fn report(&self, json: bool) {
+    pub(crate) fn report(self, json: bool) {
         console::error(&self.message);
         if json {
+            let mut object = self.details.clone();
+            object.insert("error".into(), json!(self.message));
+            object.insert("exit_code".into(), json!(self.code()));
             // Nobody is left to tell that stdout is closed.
-            let _ = console::print(&format!("{}\n", json!({ "error": self.message, "exit_code": self.code() })));
+            let _ = console::print(&format!("{}\n", Value::Object(object)));
         }
     }
 }

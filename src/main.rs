@@ -22,8 +22,9 @@ fn main() -> ExitCode {
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(failure) => {
+            let code = failure.code();
             failure.report(json);
-            ExitCode::from(failure.code())
+            ExitCode::from(code)
         }
     }
 }

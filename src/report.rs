@@ -1,6 +1,8 @@
 //! Text and JSON forms of what commands find out.
 
 mod layers;
+pub(crate) mod page;
+pub(crate) mod summary;
 mod table;
 
 pub(crate) use layers::{Layer, average_bits, layers};

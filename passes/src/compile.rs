@@ -10,14 +10,14 @@ mod report;
 mod search;
 mod sensitivity;
 
-pub use error::CompileError;
+pub use error::{CompileError, Fault};
 pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, Retrain, RewardKind, WidthPolicy};
 pub use report::{Accuracy, CompileReport, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport, SizeReport};
 
 use crate::annotate::{Annotated, annotate};
 use crate::calibrate::{self, Calibrated, calibrate};
 use crate::data::{Dataset, Samples};
-use crate::emit::{emit, preprocessing_metadata};
+use crate::emit::emit;
 use crate::evaluate::{agreement, predictions};
 use crate::import;
 use crate::lower::{Lowered, lower};
@@ -295,7 +295,10 @@ fn prove(artifact: &Artifact, samples: &[Vec<f32>]) -> Result<(), CompileError> 
 }
 
 fn metadata(calibrated: &Calibrated, options: &CompileOptions) -> Metadata {
-    let mut metadata = options.preprocessing.as_ref().map(preprocessing_metadata).unwrap_or_default();
+    let mut metadata = Metadata::new();
+    if let Some(preprocessing) = &options.preprocessing {
+        preprocessing.record(&mut metadata);
+    }
     metadata.insert("model.name".into(), calibrated.graph.name.clone());
     metadata.insert("producer".into(), concat!("releqc ", env!("CARGO_PKG_VERSION")).into());
     metadata

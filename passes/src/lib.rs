@@ -15,5 +15,8 @@ pub mod quantize;
 pub mod rewrite;
 pub mod search;
 pub mod synthesize;
+mod threads;
 pub mod train;
 pub mod verify;
+
+pub use threads::limit_threads;

@@ -7,8 +7,7 @@ use crate::executor::{Choice, all_cores};
 use crate::failure::{Failure, Outcome};
 use crate::input::Rows;
 use crate::report::{Align, Table, grouped};
-use releqc_runtime::accel::cost::{CostReport, LayerCost};
-use releqc_runtime::accel::estimate;
+use releqc_runtime::accel::cost::{CostReport, LayerCost, estimate};
 use serde::Serialize;
 use std::fmt::Write;
 

@@ -25,6 +25,15 @@ impl Table {
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
+
+    /// The headings and then the rows: each cell with whether it is set to the right.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = Vec<(&str, bool)>> {
+        let right = |column: usize| self.columns.get(column).is_some_and(|(_, align)| *align == Align::Right);
+        let headings: Vec<(&str, bool)> =
+            self.columns.iter().enumerate().map(|(i, (heading, _))| (*heading, right(i))).collect();
+        let rows = self.rows.iter().map(move |row| row.iter().enumerate().map(|(i, cell)| (cell.as_str(), right(i))).collect());
+        std::iter::once(headings).chain(rows)
+    }
 }
 
 impl fmt::Display for Table {

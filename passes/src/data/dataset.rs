@@ -82,6 +82,26 @@ impl Dataset {
         }
     }
 
+    /// A hash of shape, samples, preprocessing and labels, in hexadecimal: equal data have equal fingerprints wherever they lie.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{} {}\n", self.shape, self.len()).as_bytes());
+        match &self.samples {
+            Samples::Pixels(pixels, preprocessing) => {
+                hasher.update(format!("{preprocessing}\n").as_bytes()).update(pixels);
+            }
+            Samples::Values(values) => {
+                values.iter().for_each(|v| {
+                    hasher.update(&v.to_le_bytes());
+                });
+            }
+        }
+        for label in self.labels.iter().flatten() {
+            hasher.update(&label.to_le_bytes());
+        }
+        hasher.finalize().to_hex()[..32].to_owned()
+    }
+
     /// The samples at `indices`, in that order.
     ///
     /// # Panics

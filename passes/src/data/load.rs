@@ -66,9 +66,9 @@ pub struct Splits {
 /// A [`DataError`] that names the file: nothing recognised, damaged or truncated files, samples of another shape than `shape`,
 /// counts that do not match.
 pub fn load(path: &Path, preprocessing: Option<&Preprocessing>, shape: &Shape) -> Result<Splits, DataError> {
-    let (source, preprocessing) = (Source::find(path)?, checked(preprocessing, shape)?);
+    let (mut source, preprocessing) = (Source::find(path)?, checked(preprocessing, shape)?);
     let parts = source.parts()?;
-    let read = |part: Part| {
+    let mut read = |part: Part| {
         let wanted = parts.contains(&part).then(|| source.read(part, path, &preprocessing, shape));
         wanted.transpose()
     };
@@ -87,7 +87,7 @@ pub fn load_for_evaluation(
     preprocessing: Option<&Preprocessing>,
     shape: &Shape,
 ) -> Result<(Part, Dataset), DataError> {
-    let (source, preprocessing) = (Source::find(path)?, checked(preprocessing, shape)?);
+    let (mut source, preprocessing) = (Source::find(path)?, checked(preprocessing, shape)?);
     let parts = source.parts()?;
     let part = [Part::Test, Part::Validation, Part::Whole].into_iter().find(|part| parts.contains(part));
     let part = part.ok_or_else(|| {
@@ -168,7 +168,7 @@ impl Source {
     }
 
     /// Reads a part that [`Source::parts`] lists.
-    fn read(&self, part: Part, path: &Path, preprocessing: &Preprocessing, shape: &Shape) -> Result<Dataset, DataError> {
+    fn read(&mut self, part: Part, path: &Path, preprocessing: &Preprocessing, shape: &Shape) -> Result<Dataset, DataError> {
         let missing = || DataError::NoTestPart { path: path.to_owned(), found: part.name().into() };
         match self {
             Source::Idx(parts) => idx::read(parts.get(&part).ok_or_else(missing)?, path, preprocessing, shape),

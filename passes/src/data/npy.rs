@@ -1,15 +1,24 @@
 //! `.npy` arrays: read with bounds on what a header may claim, and written.
 //!
+//! The library allocates and recurses as a header says, so headers are checked before it sees them.
+//!
 //! ```text
 //! "\x93NUMPY" major minor | header length u16 (version 1) or u32 (2, 3), little-endian
 //! {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }   padded with blanks, ends in "\n"
 //! values
 //! ```
 
-use std::io::{self, Read, Write};
+use npyz::{DType, Deserialize, NpyFile, Order, TypeChar, WriteOptions, WriterBuilder};
+use std::io::{self, Cursor, Read, Write};
 
 /// Longest header that is read; a plain array of numbers needs 128 bytes.
 const MAX_HEADER_BYTES: usize = 1 << 16;
+
+/// Most opening brackets in a header; a plain array of numbers needs 2.
+const MAX_HEADER_BRACKETS: usize = 8;
+
+/// Largest product of all positive numbers in a header, which bounds that of the extents.
+const MAX_EXTENTS_PRODUCT: u128 = 1 << 40;
 
 /// Most bytes of values that are read from one array.
 pub const MAX_ARRAY_BYTES: u64 = 4 << 30;
@@ -47,38 +56,81 @@ fn invalid(what: impl Into<String>) -> io::Error {
 /// # Errors
 /// `InvalidData` with what was seen and what is required, or the error of the reader.
 pub fn read(reader: &mut impl Read) -> io::Result<Array> {
-    let header = Header::read(reader)?;
-    let (order, kind, size) = header.element()?;
-    let len = header.dims.iter().try_fold(size as u64, |len, &d| len.checked_mul(d as u64));
-    let Some(len) = len.filter(|len| *len <= MAX_ARRAY_BYTES) else {
-        return Err(invalid(format!("extents {:?} are too large", header.dims)));
+    let header = bounded_header(reader)?;
+    let file = NpyFile::new(header.chain(reader)).map_err(end_of_data)?;
+    let DType::Plain(element) = file.dtype() else {
+        return Err(invalid("an .npy array of records; a plain array of numbers is required"));
     };
-    let mut bytes = Vec::new();
-    reader.take(len).read_to_end(&mut bytes).map_err(end_of_data)?;
-    if (bytes.len() as u64) < len {
-        return Err(invalid(format!("truncated: {} bytes of values, the header states {len}", bytes.len())));
+    if file.order() == Order::Fortran && file.shape().len() > 1 {
+        return Err(invalid("the array is in Fortran order; row-major order is required (numpy.ascontiguousarray)"));
     }
-    if order == '>' {
-        bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
-    }
-    // Little-endian words of `size` bytes, sign-extended.
-    let integers = |signed: bool| {
-        let word = |chunk: &[u8]| {
-            let bits = chunk.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
-            let shift = 64 - 8 * size as u32;
-            if signed { (bits << shift).cast_signed() >> shift } else { bits.cast_signed() }
-        };
-        bytes.chunks_exact(size).map(word).collect::<Vec<i64>>()
-    };
+    let dims = file.shape().iter().map(|&d| usize::try_from(d)).collect::<Result<Vec<_>, _>>();
+    let dims = dims.map_err(|_| invalid("extents out of range"))?;
+    let (kind, size) = (element.type_char(), element.size_field());
     let values = match (kind, size) {
-        ('u', 1) => Values::U8(bytes),
-        ('i', 1) => Values::I8(bytes.into_iter().map(u8::cast_signed).collect()),
-        ('f', 4) => Values::F32(bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect()),
-        ('f', 8) => Values::F32(bytes.as_chunks().0.iter().map(|word| f64::from_le_bytes(*word) as f32).collect()),
-        ('i', _) => Values::Integers(integers(true)),
-        _ => Values::Integers(integers(false)),
+        (TypeChar::Uint, 1) => Values::U8(elements(file)?),
+        (TypeChar::Int, 1) => Values::I8(elements(file)?),
+        (TypeChar::Bool, 1) => Values::Integers(elements::<bool>(file)?.into_iter().map(i64::from).collect()),
+        (TypeChar::Uint, 2) => Values::Integers(elements::<u16>(file)?.into_iter().map(i64::from).collect()),
+        (TypeChar::Uint, 4) => Values::Integers(elements::<u32>(file)?.into_iter().map(i64::from).collect()),
+        // A class index above 2^63 is refused like any other that is out of range.
+        (TypeChar::Uint, 8) => Values::Integers(elements::<u64>(file)?.into_iter().map(u64::cast_signed).collect()),
+        (TypeChar::Int, 2) => Values::Integers(elements::<i16>(file)?.into_iter().map(i64::from).collect()),
+        (TypeChar::Int, 4) => Values::Integers(elements::<i32>(file)?.into_iter().map(i64::from).collect()),
+        (TypeChar::Int, 8) => Values::Integers(elements(file)?),
+        (TypeChar::Float, 4) => Values::F32(elements(file)?),
+        (TypeChar::Float, 8) => Values::F32(elements::<f64>(file)?.into_iter().map(|v| v as f32).collect()),
+        _ => {
+            let known = "u1, i1, f4, f8, b1 or an integer of 2, 4 or 8 bytes";
+            return Err(invalid(format!("type {:?}; {known} is required", element.to_string())));
+        }
     };
-    Ok(Array { dims: header.dims, dtype: header.descr, values })
+    Ok(Array { dims, dtype: element.to_string(), values })
+}
+
+/// The bytes up to the values, checked before a library allocates or recurses for them.
+fn bounded_header(reader: &mut impl Read) -> io::Result<Cursor<Vec<u8>>> {
+    let mut bytes = vec![0; 10];
+    reader.read_exact(&mut bytes).map_err(|_| invalid("not an .npy array: it does not begin with \\x93NUMPY"))?;
+    let mut len = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    if bytes[6] > 1 {
+        let mut high = [0; 2];
+        reader.read_exact(&mut high).map_err(end_of_data)?;
+        bytes.extend(high);
+        len += usize::from(u16::from_le_bytes(high)) << 16;
+    }
+    if len > MAX_HEADER_BYTES {
+        return Err(invalid(format!("an .npy header of {len} bytes; at most {MAX_HEADER_BYTES} are allowed")));
+    }
+    let start = bytes.len();
+    bytes.resize(start + len, 0);
+    reader.read_exact(&mut bytes[start..]).map_err(end_of_data)?;
+    let brackets = bytes[start..].iter().filter(|&&byte| matches!(byte, b'(' | b'[' | b'{')).count();
+    if brackets > MAX_HEADER_BRACKETS {
+        return Err(invalid("the .npy header is nested too deeply"));
+    }
+    // npyz multiplies the extents unchecked.
+    let extents = std::str::from_utf8(&bytes[start..]).unwrap_or_default();
+    let numbers = extents.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let product = numbers.filter_map(|digits| digits.parse::<u128>().ok().or(Some(u128::MAX))).filter(|n| *n > 0);
+    if product.fold(1u128, u128::saturating_mul) > MAX_EXTENTS_PRODUCT {
+        return Err(invalid("the extents of the array are too large"));
+    }
+    Ok(Cursor::new(bytes))
+}
+
+/// All values; the file must hold as many as its header states.
+fn elements<T: Deserialize>(file: NpyFile<impl Read>) -> io::Result<Vec<T>> {
+    let len = file.len();
+    if len.saturating_mul(size_of::<T>() as u64) > MAX_ARRAY_BYTES {
+        return Err(invalid(format!("extents {:?} are too large", file.shape())));
+    }
+    // Grown as bytes arrive: a short file with a large header costs nothing.
+    let mut values = Vec::new();
+    for value in file.data::<T>().map_err(|error| invalid(error.to_string()))? {
+        values.push(value.map_err(end_of_data)?);
+    }
+    Ok(values)
 }
 
 /// Writes a `float32` array, as NumPy would.
@@ -90,22 +142,10 @@ pub fn read(reader: &mut impl Read) -> io::Result<Array> {
 /// When the number of values is not the product of the extents.
 pub fn write(writer: &mut impl Write, dims: &[usize], values: &[f32]) -> io::Result<()> {
     assert_eq!(dims.iter().product::<usize>(), values.len(), "one value a cell");
-    let extents: String = dims.iter().map(|d| format!("{d}, ")).collect();
-    // A tuple of one keeps its comma; longer ones end without.
-    let extents = if dims.len() == 1 { extents.trim_end() } else { extents.trim_end_matches(", ") };
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({extents}), }}");
-    let unpadded = 10 + header.len() + 1;
-    header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(64) - unpadded));
-    header.push('\n');
-    let len = u16::try_from(header.len()).map_err(|_| invalid("too many extents"))?;
-    writer.write_all(b"\x93NUMPY\x01\x00")?;
-    writer.write_all(&len.to_le_bytes())?;
-    writer.write_all(header.as_bytes())?;
-    for chunk in values.chunks(1 << 14) {
-        let bytes: Vec<u8> = chunk.iter().flat_map(|v| v.to_le_bytes()).collect();
-        writer.write_all(&bytes)?;
-    }
-    Ok(())
+    let shape: Vec<u64> = dims.iter().map(|&d| d as u64).collect();
+    let mut array = WriteOptions::new().default_dtype().shape(&shape).writer(writer).begin_nd()?;
+    array.extend(values.iter().copied())?;
+    array.finish()
 }
 
 fn end_of_data(error: io::Error) -> io::Error {
@@ -113,101 +153,6 @@ fn end_of_data(error: io::Error) -> io::Error {
         io::ErrorKind::UnexpectedEof => invalid("truncated: the data end too early"),
         _ => error,
     }
-}
-
-struct Header {
-    descr: String,
-    dims: Vec<usize>,
-}
-
-impl Header {
-    fn read(reader: &mut impl Read) -> io::Result<Self> {
-        let mut fixed = [0; 8];
-        let short = |_| invalid("not an .npy array: it does not begin with \\x93NUMPY");
-        reader.read_exact(&mut fixed).map_err(short)?;
-        if fixed[..6] != *b"\x93NUMPY" {
-            return Err(short(io::ErrorKind::InvalidData.into()));
-        }
-        let len = match fixed[6] {
-            1 => {
-                let mut len = [0; 2];
-                reader.read_exact(&mut len).map_err(end_of_data)?;
-                usize::from(u16::from_le_bytes(len))
-            }
-            2 | 3 => {
-                let mut len = [0; 4];
-                reader.read_exact(&mut len).map_err(end_of_data)?;
-                u32::from_le_bytes(len) as usize
-            }
-            version => return Err(invalid(format!(".npy version {version}; 1, 2 or 3 is required"))),
-        };
-        if len > MAX_HEADER_BYTES {
-            return Err(invalid(format!("an .npy header of {len} bytes; at most {MAX_HEADER_BYTES} are allowed")));
-        }
-        let mut text = vec![0; len];
-        reader.read_exact(&mut text).map_err(end_of_data)?;
-        let text = String::from_utf8(text).map_err(|_| invalid("the .npy header is no text"))?;
-        Self::parse(&text)
-    }
-
-    /// The three entries of the dictionary, in any order.
-    fn parse(text: &str) -> io::Result<Self> {
-        let malformed = || invalid(format!("the .npy header cannot be read: {:?}", text.trim_end()));
-        let mut rest = text.trim().strip_prefix('{').and_then(|t| t.strip_suffix('}')).ok_or_else(malformed)?.trim();
-        let (mut descr, mut fortran, mut dims) = (None, None, None);
-        while !rest.is_empty() {
-            let (key, tail) = quoted(rest).ok_or_else(malformed)?;
-            let value = tail.trim_start().strip_prefix(':').ok_or_else(malformed)?.trim_start();
-            rest = match key {
-                "descr" => {
-                    let (text, tail) = quoted(value)
-                        .ok_or_else(|| invalid("an .npy array of records; a plain array of numbers is required"))?;
-                    descr = Some(text.to_owned());
-                    tail
-                }
-                "fortran_order" => {
-                    let (word, tail) = value.split_at(value.find([',', ' ']).unwrap_or(value.len()));
-                    fortran = Some(word == "True");
-                    tail
-                }
-                "shape" => {
-                    let (tuple, tail) = value.strip_prefix('(').and_then(|t| t.split_once(')')).ok_or_else(malformed)?;
-                    let extents = tuple.split(',').map(str::trim).filter(|t| !t.is_empty());
-                    dims = Some(extents.map(str::parse).collect::<Result<_, _>>().map_err(|_| malformed())?);
-                    tail
-                }
-                _ => return Err(malformed()),
-            };
-            rest = rest.trim_start();
-            rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
-        }
-        match (descr, fortran, dims) {
-            (Some(_), Some(true), Some(_)) => {
-                Err(invalid("the array is in Fortran order; row-major order is required (numpy.ascontiguousarray)"))
-            }
-            (Some(descr), Some(false), Some(dims)) => Ok(Header { descr, dims }),
-            _ => Err(malformed()),
-        }
-    }
-
-    /// Byte order, kind and size of the type.
-    fn element(&self) -> io::Result<(char, char, usize)> {
-        let refuse = || {
-            let known = "u1, i1, f4, f8, b1 or an integer of 2, 4 or 8 bytes";
-            invalid(format!("type {:?}; {known} is required", self.descr))
-        };
-        let mut chars = self.descr.chars();
-        let (order, kind) = chars.next().zip(chars.next()).ok_or_else(refuse)?;
-        let size = chars.as_str().parse().map_err(|_| refuse())?;
-        let known = matches!((kind, size), ('b', 1) | ('u' | 'i', 1 | 2 | 4 | 8) | ('f', 4 | 8));
-        if known && matches!(order, '<' | '>' | '|' | '=') { Ok((order, kind, size)) } else { Err(refuse()) }
-    }
-}
-
-/// The text between two quotes and what follows.
-fn quoted(text: &str) -> Option<(&str, &str)> {
-    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
-    text[1..].split_once(quote)
 }
 
 #[cfg(test)]
@@ -224,15 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn the_header_is_what_numpy_writes() {
+    fn the_header_is_one_that_numpy_reads() {
         let mut bytes = Vec::new();
         write(&mut bytes, &[2, 3], &[0.0; 6]).unwrap();
-        assert_eq!(&bytes[..10], b"\x93NUMPY\x01\x00v\x00");
-        assert!(bytes[10..].starts_with(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }   "));
-        assert_eq!(bytes.len(), 128 + 24);
-        let mut bytes = Vec::new();
-        write(&mut bytes, &[5], &[0.0; 5]).unwrap();
-        assert!(bytes[10..].starts_with(b"{'descr': '<f4', 'fortran_order': False, 'shape': (5,), }"));
+        assert_eq!(bytes[..8], *b"\x93NUMPY\x01\x00");
+        let header = std::str::from_utf8(&bytes[10..bytes.len() - 24]).unwrap();
+        assert!(header.starts_with("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3"), "{header}");
+        assert!(header.ends_with('\n') && (header.len() + 10) % 16 == 0);
     }
 
     #[test]

@@ -4,31 +4,15 @@ use super::load::{Part, StoredShape, extents, fit};
 use super::npy::{self, Array, Values};
 use super::{DataError, Dataset, Preprocessing, Samples};
 use crate::ir::Shape;
-use flate2::CrcReader;
-use flate2::read::DeflateDecoder;
-use std::collections::BTreeMap;
+use npyz::npz::{NpzArchive, file_name_from_array_name};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// Longest central directory that is read.
-const MAX_DIRECTORY_BYTES: u64 = 1 << 20;
-
-/// One member of the archive.
-#[derive(Clone, Copy, Debug)]
-struct Member {
-    method: u16,
-    crc: u32,
-    compressed: u64,
-    /// Of its local header.
-    offset: u64,
-}
-
 /// An archive whose directory has been read.
-#[derive(Debug)]
 pub(super) struct Npz {
     path: PathBuf,
-    members: BTreeMap<String, Member>,
+    archive: NpzArchive<BufReader<File>>,
 }
 
 /// Array names of samples and labels, and the part they are.
@@ -42,23 +26,25 @@ const ARRAYS: [(&str, &str, Part); 4] = [
 impl Npz {
     pub(super) fn open(path: &Path) -> Result<Self, DataError> {
         let file = File::open(path).map_err(|e| DataError::io(path, e))?;
-        let members = directory(file).map_err(|e| error(path, e))?;
-        Ok(Npz { path: path.to_owned(), members })
+        let archive = NpzArchive::new(BufReader::new(file)).map_err(|e| error(path, e))?;
+        Ok(Npz { path: path.to_owned(), archive })
     }
 
     /// The parts whose samples are there.
     pub(super) fn parts(&self) -> Result<Vec<Part>, DataError> {
-        let parts: Vec<_> = ARRAYS.iter().filter(|a| self.members.contains_key(a.0)).map(|a| a.2).collect();
+        let mut names: Vec<&str> = self.archive.array_names().collect();
+        let parts: Vec<_> = ARRAYS.iter().filter(|a| names.contains(&a.0)).map(|a| a.2).collect();
         if parts.is_empty() {
-            let names: Vec<_> = self.members.keys().map(String::as_str).collect();
-            let what = format!("arrays x and y (or x_train, y_train, ..) are required; it holds {}", names.join(", "));
+            names.sort_unstable();
+            let names = names.join(", ");
+            let what = format!("arrays x and y (or x_train, y_train, ..) are required; it holds {names}");
             return Err(DataError::damaged(&self.path, what));
         }
         Ok(parts)
     }
 
     /// Samples and labels of one part.
-    pub(super) fn read(&self, part: Part, preprocessing: &Preprocessing, shape: &Shape) -> Result<Dataset, DataError> {
+    pub(super) fn read(&mut self, part: Part, preprocessing: &Preprocessing, shape: &Shape) -> Result<Dataset, DataError> {
         let names = ARRAYS.iter().find(|a| a.2 == part);
         let (x, y, _) = names.ok_or_else(|| DataError::damaged(&self.path, "no such part"))?;
         let (samples, labels) = (self.array(x)?, self.array(y)?);
@@ -109,124 +95,27 @@ impl Npz {
         }
     }
 
-    fn array(&self, name: &str) -> Result<Array, DataError> {
-        let Some(member) = self.members.get(name) else {
-            return Err(DataError::damaged(&self.path, format!("no array {name}")));
-        };
-        self.extract(*member).map_err(|e| match error(&self.path, e) {
-            DataError::Damaged { path, what } => DataError::Damaged { path, what: format!("array {name}: {what}") },
-            other => other,
-        })
+    fn array(&mut self, name: &str) -> Result<Array, DataError> {
+        let path = self.path.clone();
+        let damaged = |what: String| DataError::damaged(&path, format!("array {name}: {what}"));
+        let zip = self.archive.zip_archive();
+        let mut member = zip.by_name(&file_name_from_array_name(name)).map_err(|error| damaged(error.to_string()))?;
+        let array = npy::read(&mut member).map_err(|error| damaged(error.to_string()))?;
+        // The checksum is compared where the member ends.
+        match member.read(&mut [0]) {
+            Ok(0) => Ok(array),
+            Ok(_) => Err(damaged("bytes follow it".into())),
+            Err(error) => Err(damaged(error.to_string())),
+        }
     }
-
-    fn extract(&self, member: Member) -> io::Result<Array> {
-        let mut file = BufReader::new(File::open(&self.path)?);
-        file.seek(SeekFrom::Start(member.offset))?;
-        let mut local = [0; 30];
-        file.read_exact(&mut local)?;
-        if local[..4] != *b"PK\x03\x04" {
-            return Err(invalid("a local header is not where the directory says"));
-        }
-        let skip = i64::from(u16_at(&local, 26)) + i64::from(u16_at(&local, 28));
-        file.seek_relative(skip)?;
-        let compressed = file.take(member.compressed);
-        let plain: Box<dyn Read> = match member.method {
-            0 => Box::new(compressed),
-            8 => Box::new(DeflateDecoder::new(compressed)),
-            other => return Err(invalid(format!("compression method {other}; stored (0) or deflated (8) is required"))),
-        };
-        let mut plain = CrcReader::new(plain);
-        let array = npy::read(&mut plain)?;
-        if plain.read(&mut [0])? != 0 {
-            return Err(invalid("bytes follow the array"));
-        }
-        if plain.crc().sum() != member.crc {
-            return Err(invalid("its checksum does not match its bytes"));
-        }
-        Ok(array)
-    }
-}
-
-fn invalid(what: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
 
 fn error(path: &Path, error: io::Error) -> DataError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => DataError::damaged(path, "truncated: the archive ends too early"),
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => DataError::damaged(path, error.to_string()),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => DataError::damaged(path, format!("not an .npz archive, or damaged: {error}")),
         _ => DataError::io(path, error),
     }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
-}
-
-/// The `.npy` members of the central directory, by array name.
-fn directory(mut file: File) -> io::Result<BTreeMap<String, Member>> {
-    const END_BYTES: u64 = 22;
-    let not_zip = || invalid("not an .npz archive: it has no ZIP directory (truncated?)");
-    let len = file.seek(SeekFrom::End(0))?;
-    let tail_len = len.min(END_BYTES + u64::from(u16::MAX));
-    file.seek(SeekFrom::Start(len - tail_len))?;
-    let mut tail = Vec::new();
-    file.by_ref().take(tail_len).read_to_end(&mut tail)?;
-    let end = tail.windows(END_BYTES as usize).rposition(|w| w.starts_with(b"PK\x05\x06")).ok_or_else(not_zip)?;
-    let end = &tail[end..];
-    let (size, start) = (u64::from(u32_at(end, 12)), u64::from(u32_at(end, 16)));
-    if size > MAX_DIRECTORY_BYTES || start.checked_add(size).is_none_or(|last| last > len) {
-        return Err(invalid("the ZIP directory is out of bounds"));
-    }
-    file.seek(SeekFrom::Start(start))?;
-    let mut bytes = Vec::new();
-    file.take(size).read_to_end(&mut bytes)?;
-    let mut members = BTreeMap::new();
-    let mut rest = &bytes[..];
-    while rest.len() >= 46 && rest.starts_with(b"PK\x01\x02") {
-        let (name_len, extra_len) = (usize::from(u16_at(rest, 28)), usize::from(u16_at(rest, 30)));
-        let entry_len = 46 + name_len + extra_len + usize::from(u16_at(rest, 32));
-        if rest.len() < entry_len {
-            return Err(invalid("the ZIP directory is cut off"));
-        }
-        let (entry, tail) = rest.split_at(entry_len);
-        rest = tail;
-        let name = String::from_utf8_lossy(&entry[46..46 + name_len]);
-        let Some(array) = name.strip_suffix(".npy") else { continue };
-        if u16_at(entry, 8) & 1 != 0 {
-            return Err(invalid(format!("{name} is encrypted")));
-        }
-        let fields = [u32_at(entry, 24), u32_at(entry, 20), u32_at(entry, 42)];
-        let [_, compressed, offset] = widen(fields, &entry[46 + name_len..46 + name_len + extra_len])?;
-        let member = Member { method: u16_at(entry, 10), crc: u32_at(entry, 16), compressed, offset };
-        members.insert(array.to_owned(), member);
-    }
-    Ok(members)
-}
-
-/// Replaces each saturated field by its 64-bit value from the ZIP64 record, where they stand in this order.
-fn widen(fields: [u32; 3], mut extra: &[u8]) -> io::Result<[u64; 3]> {
-    let mut wide = fields.map(u64::from);
-    while extra.len() >= 4 {
-        let (id, len) = (u16_at(extra, 0), usize::from(u16_at(extra, 2)));
-        let record = extra.get(4..4 + len).ok_or_else(|| invalid("the ZIP directory is cut off"))?;
-        if id == 1 {
-            let mut words = record.chunks_exact(8).map(|word| u64_at(word, 0));
-            for field in wide.iter_mut().filter(|field| **field == u64::from(u32::MAX)) {
-                *field = words.next().ok_or_else(|| invalid("the ZIP64 record is cut off"))?;
-            }
-        }
-        extra = &extra[4 + len..];
-    }
-    Ok(wide)
 }
 
 /// Samples stored `[row][column][channel]` in `[channel][row][column]` order.
