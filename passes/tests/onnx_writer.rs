@@ -35,10 +35,11 @@ fn a_canonical_graph_comes_back_after_canonicalisation() {
 #[test]
 fn random_networks_come_back() {
     let mut random = Random(3);
-    for _ in 0..60 {
+    for _ in 0..300 {
         let graph = nets::random(&mut random);
         assert_eq!(imported(&graph), graph, "{graph}\n{}", imported(&graph));
         let canonical = canonicalize(graph.clone()).unwrap();
+        assert_eq!(canonicalize(canonical.clone()).unwrap(), canonical, "{canonical}");
         let again = canonicalize(imported(&canonical)).unwrap();
         assert_eq!(again, canonical, "{canonical}\n{again}");
         let input = random.floats(graph.input_shape().len());
@@ -53,7 +54,11 @@ fn random_networks_come_back() {
 #[test]
 fn shared_models_come_back() {
     let Some(folder) = shared_models() else { return };
-    for name in ["cifar10_resnet20_convsc_bn.onnx", "imagenet_mobilenet_v1_025_224_bn.onnx", "thirdparty/mnist_jinsoo9595_lenet5.onnx"] {
+    for name in [
+        "cifar10_resnet20_convsc_bn.onnx",
+        "imagenet_mobilenet_v1_025_224_bn.onnx",
+        "thirdparty/mnist_jinsoo9595_lenet5.onnx",
+    ] {
         let graph = from_onnx(&std::fs::read(folder.join(name)).unwrap()).unwrap();
         assert!(imported(&graph) == graph, "{name}");
         let canonical = canonicalize(graph).unwrap();
