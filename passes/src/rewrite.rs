@@ -10,6 +10,7 @@ mod fold_batch_norm;
 mod fold_forward;
 mod fuse_activation;
 mod hoist_clip;
+mod merge_affine;
 
 pub use fold_batch_norm::fold_batch_norm;
 
@@ -17,10 +18,11 @@ use crate::ir::Graph;
 use crate::verify::{self, Violation};
 
 /// The rewrites of [`canonicalize`] in the order they run.
-pub const REWRITES: [(&str, fn(Graph) -> Graph); 5] = [
+pub const REWRITES: [(&str, fn(Graph) -> Graph); 6] = [
     ("drop_identity", drop_identity::drop_identity),
     ("hoist_clip", hoist_clip::hoist_clip),
     ("attach_batch_norm", attach_batch_norm::attach_batch_norm),
+    ("merge_affine", merge_affine::merge_affine),
     ("fold_forward", fold_forward::fold_forward),
     ("fuse_activation", fuse_activation::fuse_activation),
 ];

@@ -62,13 +62,13 @@ impl Isa {
         }
     }
 
-    /// The instruction set itself where the machine has it.
+    /// Proof that the machine has it.
     ///
     /// # Errors
     /// [`RunError::Isa`] where it does not.
-    pub fn require(self) -> Result<Isa, RunError> {
+    pub(crate) fn require(self) -> Result<Available, RunError> {
         if self.is_available() {
-            return Ok(self);
+            return Ok(Available(self));
         }
         let available: Vec<&str> = Isa::available().map(Isa::name).collect();
         Err(RunError::Isa { isa: self.name().to_owned(), available: available.join(", ") })
@@ -78,6 +78,17 @@ impl Isa {
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+/// Proof that the machine has an instruction set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Available(Isa);
+
+impl Available {
+    /// The instruction set.
+    pub(crate) fn isa(self) -> Isa {
+        self.0
     }
 }
 

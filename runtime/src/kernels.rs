@@ -4,7 +4,11 @@
 //! ([`Memory`]); the planner in `session/` proves where they may read and write.
 
 pub(crate) mod conv;
+pub(crate) mod depthwise;
 pub(crate) mod elementwise;
+mod compiled;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod memory;
 pub(crate) mod pool;
 
@@ -34,12 +38,16 @@ pub(crate) struct Clamp {
 
 impl Clamp {
     /// `rne(min(max(v, lo - z), hi - z)) + z`; the clamp of a NaN is `lo`.
+    ///
+    /// Adding 1.5 * 2^23 rounds to an integer, ties to even, and leaves it in the low bits: exact below 2^22, and the clamp bounds
+    /// the sum by 255.
     #[inline(always)]
     pub(crate) fn requantize(self, v: f32) -> u8 {
-        let (z, lo, hi) = (f32::from(self.z), f32::from(self.lo), f32::from(self.hi));
-        let low = lo - z;
+        const SHIFTER: f32 = 12_582_912.0;
+        let (z, lo, hi) = (i32::from(self.z), i32::from(self.lo), i32::from(self.hi));
+        let (low, high) = ((lo - z) as f32, (hi - z) as f32);
         let raised = if v > low { v } else { low };
-        let bounded = if raised < hi - z { raised } else { hi - z };
-        (bounded.round_ties_even() + z) as u8
+        let bounded = if raised < high { raised } else { high };
+        ((bounded + SHIFTER).to_bits() as i32 + z) as u8
     }
 }

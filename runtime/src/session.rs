@@ -48,10 +48,10 @@ impl Session {
     /// # Errors
     /// [`RunError::Isa`] where the machine lacks the instruction set.
     pub fn new(artifact: &Artifact, options: SessionOptions) -> Result<Self, RunError> {
-        let isa = options.isa.unwrap_or_else(Isa::detect).require()?;
+        let available = options.isa.unwrap_or_else(Isa::detect).require()?;
         let program = artifact.program();
         let places = layout::plan(program);
-        let kernels = bind::kernels(artifact, isa, &places);
+        let kernels = bind::kernels(artifact, available, &places);
         let mut codes = AlignedBytes::zeroed(places.arena_bytes);
         for (range, value) in &places.halos {
             codes[range.clone()].fill(*value);
@@ -59,7 +59,7 @@ impl Session {
         let outputs: Vec<_> = program.outputs.iter().map(|(_, slot)| places.floats[slot.0 as usize].clone()).collect();
         Ok(Session {
             artifact: artifact.clone(),
-            isa,
+            isa: available.isa(),
             threads: options.threads.max(1),
             kernels,
             codes,
@@ -127,7 +127,7 @@ impl Session {
         Ok(())
     }
 
-    /// The time each operator takes: the median of `rounds` runs, in program order.
+    /// The time each operator takes: the median of `rounds` runs after one that does not count, in program order.
     ///
     /// # Errors
     /// When `input` does not hold exactly one sample.

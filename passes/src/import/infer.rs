@@ -44,14 +44,18 @@ pub(super) fn infer(source: &Source) -> Result<Facts, Problem> {
         text: format!("shape inference (tract) stopped with a panic, which validation should have prevented: {panic}"),
     })?;
     let facts = facts.map_err(|error| invalid(readable(&format!("{error:#}"), source)))?;
-    wanted.into_iter().zip(facts).map(|(name, fact)| Ok((name, fact?))).collect()
+    let input = Fact { dims: source.input_dims.clone(), is_float: true, constant: None };
+    let inferred = wanted.into_iter().zip(facts).map(|(name, fact)| Ok((name, fact?)));
+    inferred.chain([Ok((source.input.clone(), input))]).collect()
 }
 
-/// Names of the values activation nodes read and yield, and of the outputs, without the initialisers.
+/// Names of the values activation nodes read and yield, and of the outputs, without initialisers and the input, whose
+/// facts are known.
 fn wanted(source: &Source) -> Vec<String> {
     let activations = source.steps.iter().filter(|step| step.operator != Operator::Constant);
     let values = activations.flat_map(|step| step.node.input.iter().chain(&step.node.output)).chain(&source.outputs);
-    let values = values.filter(|value| !value.is_empty() && !source.constants.contains_key(*value));
+    let values = values
+        .filter(|value| !value.is_empty() && **value != source.input && !source.constants.contains_key(*value));
     let mut values: Vec<String> = values.cloned().collect();
     values.sort_unstable();
     values.dedup();

@@ -221,7 +221,9 @@ impl Source {
         if let Some(second) = node.output.iter().skip(1).find(|output| live.contains(*output)) {
             return Err(unsupported(format!("output {second:?} of {} is read; only the first output is supported", node.op_type())));
         }
-        if let (Operator::Conv { window, groups }, Some(weight)) = (&operator, self.constants.get(&node.input[1])) {
+        if let Operator::Conv { window, groups } = &operator
+            && let Some(weight) = self.constants.get(&node.input[1])
+        {
             let dims = tensor_dims(weight)?;
             let kernel = dims.get(2..).unwrap_or_default();
             if !(3..=4).contains(&dims.len()) {

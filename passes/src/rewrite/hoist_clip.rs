@@ -9,10 +9,11 @@ use super::edit::sole_user;
 use crate::ir::{Graph, NodeId, Op};
 
 pub(super) fn hoist_clip(mut graph: Graph) -> Graph {
-    // Downwards once per node is enough: a clip that moved up is seen again by the same walk backwards.
+    // Who reads whom stays: only what stands at the two places changes.
+    let users = graph.users();
     for index in (1..graph.nodes.len()).rev() {
         let mut clip = NodeId(index);
-        while let Some(upper) = passable(&graph, clip) {
+        while let Some(upper) = passable(&graph, &users, clip) {
             swap(&mut graph, upper, clip);
             clip = upper;
         }
@@ -21,7 +22,7 @@ pub(super) fn hoist_clip(mut graph: Graph) -> Graph {
 }
 
 /// The node above a clip that it can pass.
-fn passable(graph: &Graph, clip: NodeId) -> Option<NodeId> {
+fn passable(graph: &Graph, users: &[Vec<NodeId>], clip: NodeId) -> Option<NodeId> {
     let node = graph.node(clip);
     if !matches!(node.op, Op::Clip(_)) || node.activation.is_some() {
         return None;
@@ -29,7 +30,7 @@ fn passable(graph: &Graph, clip: NodeId) -> Option<NodeId> {
     let upper = node.inputs[0];
     let above = graph.node(upper);
     let moves = matches!(above.op, Op::MaxPool(_) | Op::Reshape) && above.activation.is_none();
-    (moves && sole_user(graph, &graph.users(), upper) == Some(clip)).then_some(upper)
+    (moves && sole_user(graph, users, upper) == Some(clip)).then_some(upper)
 }
 
 /// `upper` becomes the clip, `lower` the node it passed.

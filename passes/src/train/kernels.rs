@@ -14,3 +14,6 @@ pub(crate) mod partition;
 pub mod pool;
 pub mod simd;
 pub(crate) mod tiles;
+
+#[cfg(test)]
+mod tests;

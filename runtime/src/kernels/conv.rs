@@ -15,7 +15,8 @@ pub(crate) mod x86;
 
 use super::{AlignedBytes, Clamp, Kernel, Memory, View};
 use crate::BitWidth;
-use crate::isa::Isa;
+use crate::format::Artifact;
+use crate::isa::Available;
 use std::ops::Range;
 
 /// Contiguous depth of a window.
@@ -51,7 +52,140 @@ pub(crate) enum Target {
     Logits { first: usize, positions: usize },
 }
 
-/// Copies windows to scratch before the kernel reads them, for windows that are not runs of their tensor: its padding is too wide for a halo.
+/// A convolution bound to its tensors. With several groups, each group of channels is a layer of its own over the same grid.
+pub(crate) struct Layer {
+    pub(crate) grid: Grid,
+    pub(crate) runs: Vec<Run>,
+    /// Groups of 4 depths in all runs.
+    pub(crate) depth_groups: usize,
+    /// Groups of channels.
+    pub(crate) groups: usize,
+    /// Input channels of a group.
+    pub(crate) group_inputs: usize,
+    /// Outputs of a group.
+    pub(crate) group_outputs: usize,
+    /// Tiles of 16 outputs of a group.
+    pub(crate) group_tiles: usize,
+    /// Most vectors of outputs in a block.
+    pub(crate) vectors: usize,
+    /// Codes in tiles of 16 outputs: `[group][tile][depth group]`.
+    pub(crate) weights: Weights,
+    /// `[group][tile][16]`, 0 beyond the last output.
+    pub(crate) biases: Vec<i32>,
+    /// `[group][tile][16]`.
+    pub(crate) multipliers: Vec<f32>,
+    pub(crate) target: Target,
+}
+
+/// The codes of a layer.
+pub(crate) enum Weights {
+    /// Widened to bytes, in the order of the runs.
+    Bytes(AlignedBytes),
+    /// Packed, where the artifact has them.
+    InPlace(Artifact, Range<usize>),
+}
+
+impl Weights {
+    /// The first tile.
+    #[inline(always)]
+    pub(crate) fn as_ptr(&self) -> *const u8 {
+        self.bytes().as_ptr()
+    }
+
+    /// All tiles.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Weights::Bytes(bytes) => bytes,
+            Weights::InPlace(artifact, range) => &artifact.weights_section()[range.clone()],
+        }
+    }
+}
+
+/// Part of a layer's work.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    /// Rows of the result.
+    pub(crate) rows: Range<usize>,
+    /// The row of the result whose windows begin at the grid's origin.
+    pub(crate) origin_row: usize,
+    /// Tiles of outputs, in each group.
+    pub(crate) tiles: Range<usize>,
+}
+
+/// Computes a span of a layer.
+pub(crate) type Rows = Box<dyn Fn(&Layer, &Memory, &Span) + Send + Sync>;
+
+/// The kernel of an instruction set for codes of `bits` bits that are stored in `stored` bits: the same, or 8.
+pub(crate) fn rows(available: Available, bits: BitWidth, stored: u8) -> Rows {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(rows) = x86::rows_for(available, bits.bits(), stored) {
+        return rows;
+    }
+    Box::new(move |layer, memory, span| scalar::rows(layer, memory, span, stored))
+}
+
+/// How a layer's work is cut into parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Rows of the result.
+    Rows,
+    /// Blocks of 64 outputs.
+    Outputs,
+}
+
+/// A layer and the kernel chosen for it.
+pub(crate) struct Conv {
+    pub(crate) layer: Layer,
+    pub(crate) rows: Rows,
+    pub(crate) cut: Cut,
+}
+
+/// Tiles of a part that is cut by outputs.
+const PART_TILES: usize = 4;
+
+impl Kernel for Conv {
+    fn parts(&self) -> usize {
+        match self.cut {
+            Cut::Rows => self.layer.grid.height,
+            Cut::Outputs => self.layer.group_tiles.div_ceil(PART_TILES),
+        }
+    }
+
+    fn run(&self, memory: &Memory, parts: Range<usize>) {
+        let layer = &self.layer;
+        let (rows, tiles) = match self.cut {
+            Cut::Rows => (parts, 0..layer.group_tiles),
+            Cut::Outputs => {
+                (0..layer.grid.height, parts.start * PART_TILES..(parts.end * PART_TILES).min(layer.group_tiles))
+            }
+        };
+        (self.rows)(layer, memory, &Span { rows, origin_row: 0, tiles });
+    }
+}
+
+/// A layer whose padding is too wide for a halo: the windows of each row are copied to scratch first.
+pub(crate) struct Gathered {
+    pub(crate) layer: Layer,
+    pub(crate) gather: Gather,
+    pub(crate) rows: Rows,
+}
+
+impl Kernel for Gathered {
+    fn parts(&self) -> usize {
+        1
+    }
+
+    fn run(&self, memory: &Memory, _: Range<usize>) {
+        let grid = &self.layer.grid;
+        for row in 0..grid.height {
+            self.gather.row(memory, grid, row);
+            let span = Span { rows: row..row + 1, origin_row: row, tiles: 0..self.layer.group_tiles };
+            (self.rows)(&self.layer, memory, &span);
+        }
+    }
+}
+
+/// How windows are copied.
 pub(crate) struct Gather {
     /// The input, without halo.
     pub(crate) x: View,
@@ -65,67 +199,6 @@ pub(crate) struct Gather {
     pub(crate) z: u8,
     /// Windows a row.
     pub(crate) width: usize,
-}
-
-/// A convolution bound to its tensors. With several groups, each group of channels is a layer of its own over the same grid.
-pub(crate) struct Layer {
-    pub(crate) grid: Grid,
-    pub(crate) gather: Option<Gather>,
-    pub(crate) runs: Vec<Run>,
-    /// Groups of 4 depths in all runs.
-    pub(crate) depth_groups: usize,
-    /// Groups of channels.
-    pub(crate) groups: usize,
-    /// Input channels of a group.
-    pub(crate) group_inputs: usize,
-    /// Outputs of a group.
-    pub(crate) group_outputs: usize,
-    /// Tiles of 16 outputs of a group.
-    pub(crate) group_tiles: usize,
-    /// Codes in tiles of 16 outputs: `[group][tile][depth group][64]`.
-    pub(crate) weights: AlignedBytes,
-    /// `[group][tile][16]`, 0 beyond the last output.
-    pub(crate) biases: Vec<i32>,
-    /// `[group][tile][16]`.
-    pub(crate) multipliers: Vec<f32>,
-    pub(crate) target: Target,
-}
-
-/// Computes the windows of some rows of a grid, which are rows `first_row + row` of the result.
-pub(crate) type Rows = Box<dyn Fn(&Layer, &Memory, &Grid, usize, Range<usize>) + Send + Sync>;
-
-/// The kernel of an instruction set for weights of a width; scalar where there is none or the machine lacks it.
-pub(crate) fn rows(isa: Isa, bits: BitWidth) -> Rows {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(rows) = x86::rows_for(isa, bits) {
-        return rows;
-    }
-    Box::new(scalar::rows)
-}
-
-/// A layer and the kernel chosen for it.
-pub(crate) struct Conv {
-    pub(crate) layer: Layer,
-    pub(crate) rows: Rows,
-}
-
-impl Kernel for Conv {
-    fn parts(&self) -> usize {
-        if self.layer.gather.is_some() { 1 } else { self.layer.grid.height }
-    }
-
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
-        let layer = &self.layer;
-        match &layer.gather {
-            None => (self.rows)(layer, memory, &layer.grid, 0, parts),
-            Some(gather) => {
-                for row in 0..layer.grid.height {
-                    gather.row(memory, &layer.grid, row);
-                    (self.rows)(layer, memory, &layer.grid, row, 0..1);
-                }
-            }
-        }
-    }
 }
 
 impl Gather {

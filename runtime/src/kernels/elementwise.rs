@@ -1,20 +1,30 @@
 //! Operators on single values: quantize, add, affine, concat, reshape, dequantize, softmax.
+#![allow(unsafe_code, reason = "calls loops compiled for an instruction set")]
+
+mod loops;
 
 use super::{Clamp, Kernel, Memory, View};
 use crate::float_head;
+use crate::isa::Available;
 use std::ops::Range;
-
-/// Signed distance of a code from its zero point, as a float.
-#[inline(always)]
-fn centered(q: u8, z: u8) -> f32 {
-    (i32::from(q) - i32::from(z)) as f32
-}
 
 /// Network input, (channel, row, column), to codes.
 pub(crate) struct Quantize {
-    pub(crate) y: View,
-    pub(crate) inv_scale: f32,
-    pub(crate) z: u8,
+    y: View,
+    inv_scale: f32,
+    z: u8,
+    row: loops::QuantizeRow,
+}
+
+impl Quantize {
+    pub(crate) fn new(available: Available, y: View, inv_scale: f32, z: u8) -> Self {
+        let row = match y.pixel {
+            1 => loops::quantize_1(available),
+            3 => loops::quantize_3(available),
+            _ => loops::quantize_any(available),
+        };
+        Quantize { y, inv_scale, z, row }
+    }
 }
 
 impl Kernel for Quantize {
@@ -23,16 +33,12 @@ impl Kernel for Quantize {
     }
 
     fn run(&self, memory: &Memory, parts: Range<usize>) {
-        let (y, clamp) = (self.y, Clamp { z: self.z, lo: 0, hi: 255 });
-        let plane = y.height * y.width;
+        let plane = self.y.height * self.y.width;
         for row in parts {
-            let codes = memory.codes_mut(y.row_range(row));
-            for channel in 0..y.pixel {
-                let values = &memory.input()[channel * plane + row * y.width..][..y.width];
-                for (pixel, &value) in codes.chunks_exact_mut(y.pixel).zip(values) {
-                    pixel[channel] = clamp.requantize(value * self.inv_scale);
-                }
-            }
+            let y = memory.codes_mut(self.y.row_range(row));
+            let x = &memory.input()[row * self.y.width..];
+            // SAFETY: bound for an instruction set that was proved available.
+            unsafe { (self.row)(x, plane, self.inv_scale, self.z, y, self.y.pixel) };
         }
     }
 }
@@ -42,10 +48,12 @@ pub(crate) struct Add {
     pub(crate) a: View,
     pub(crate) b: View,
     pub(crate) y: View,
-    pub(crate) zero_points: [u8; 2],
-    pub(crate) multipliers: [f32; 2],
+    pub(crate) terms: [loops::Term; 2],
     pub(crate) clamp: Clamp,
+    pub(crate) row: loops::AddRow,
 }
+
+pub(crate) use loops::{Term, add_row, affine_row, rescale_row};
 
 impl Kernel for Add {
     fn parts(&self) -> usize {
@@ -53,13 +61,10 @@ impl Kernel for Add {
     }
 
     fn run(&self, memory: &Memory, parts: Range<usize>) {
-        let ([za, zb], [ma, mb]) = (self.zero_points, self.multipliers);
         for row in parts {
             let (a, b) = (memory.codes(self.a.row_range(row)), memory.codes(self.b.row_range(row)));
-            let y = memory.codes_mut(self.y.row_range(row));
-            for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
-                *y = self.clamp.requantize(centered(a, za) * ma + centered(b, zb) * mb);
-            }
+            // SAFETY: bound for an instruction set that was proved available.
+            unsafe { (self.row)(a, b, self.terms, self.clamp, memory.codes_mut(self.y.row_range(row))) };
         }
     }
 }
@@ -72,6 +77,7 @@ pub(crate) struct Affine {
     pub(crate) multipliers: Vec<f32>,
     pub(crate) addends: Vec<f32>,
     pub(crate) clamp: Clamp,
+    pub(crate) row: loops::AffineRow,
 }
 
 impl Kernel for Affine {
@@ -81,13 +87,9 @@ impl Kernel for Affine {
 
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         for row in parts {
-            let x = memory.codes(self.x.row_range(row));
-            let y = memory.codes_mut(self.y.row_range(row));
-            for (y, x) in y.chunks_exact_mut(self.y.pixel).zip(x.chunks_exact(self.x.pixel)) {
-                for (c, (y, &q)) in y.iter_mut().zip(x).enumerate() {
-                    *y = self.clamp.requantize(centered(q, self.z) * self.multipliers[c] + self.addends[c]);
-                }
-            }
+            let (x, y) = (memory.codes(self.x.row_range(row)), memory.codes_mut(self.y.row_range(row)));
+            // SAFETY: bound for an instruction set that was proved available.
+            unsafe { (self.row)(x, self.z, &self.multipliers, &self.addends, self.clamp, y) };
         }
     }
 }
@@ -95,8 +97,8 @@ impl Kernel for Affine {
 /// One input of a concat: where it lies, and how its codes change.
 pub(crate) struct ConcatInput {
     pub(crate) x: View,
-    /// Zero point and multiplier, where the codes do not simply move.
-    pub(crate) rescale: Option<(u8, f32)>,
+    /// Where the codes do not simply move.
+    pub(crate) rescale: Option<Term>,
 }
 
 /// Channels of all inputs, one after the other.
@@ -104,6 +106,7 @@ pub(crate) struct Concat {
     pub(crate) xs: Vec<ConcatInput>,
     pub(crate) y: View,
     pub(crate) z: u8,
+    pub(crate) rescale: loops::RescaleRow,
 }
 
 impl Kernel for Concat {
@@ -123,9 +126,8 @@ impl Kernel for Concat {
                     let y = &mut y[first..first + channels];
                     match input.rescale {
                         None => y.copy_from_slice(x),
-                        Some((z, m)) => {
-                            y.iter_mut().zip(x).for_each(|(y, &q)| *y = clamp.requantize(centered(q, z) * m));
-                        }
+                        // SAFETY: bound for an instruction set that was proved available.
+                        Some(term) => unsafe { (self.rescale)(x, term, clamp, y) },
                     }
                 }
                 first += channels;
@@ -171,7 +173,7 @@ impl Kernel for Dequantize {
         let y = memory.floats_mut(self.y..self.y + self.x.len());
         for (i, value) in y.iter_mut().enumerate() {
             let from = self.x.channel_first(i);
-            *value = centered(memory.codes(from..from + 1)[0], self.z) * self.scale;
+            *value = loops::centered(memory.codes(from..from + 1)[0], self.z) * self.scale;
         }
     }
 }

@@ -3,24 +3,27 @@
 use super::layout::{self, Places};
 use super::weights;
 use crate::format::Artifact;
-use crate::isa::Isa;
-use crate::kernels::conv::{self, Gather, Grid, Layer, Run, Target};
-use crate::kernels::elementwise::{Add, Affine, Concat, ConcatInput, Dequantize, Quantize, Reshape, Softmax};
+use crate::isa::Available;
+use crate::kernels::conv::{self, Cut, Gather, Grid, Layer, Run, Target};
+use crate::kernels::depthwise::{self, Depthwise};
+use crate::kernels::elementwise::{
+    self, Add, Affine, Concat, ConcatInput, Dequantize, Quantize, Reshape, Softmax, Term,
+};
 use crate::kernels::pool::{AveragePool, MaxPool, Pooling};
 use crate::kernels::{Clamp, Kernel, View};
-use crate::pack::{TILE_DEPTH, TILE_OUTPUTS};
+use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::{Conv, Destination, FloatId, Op, Program, Tensor, TensorId};
 
 /// One kernel an operator, in program order.
-pub(super) fn kernels(artifact: &Artifact, isa: Isa, places: &Places) -> Vec<Box<dyn Kernel>> {
-    let binder = Binder { artifact, program: artifact.program(), isa, places };
+pub(super) fn kernels(artifact: &Artifact, available: Available, places: &Places) -> Vec<Box<dyn Kernel>> {
+    let binder = Binder { artifact, program: artifact.program(), available, places };
     binder.program.ops.iter().map(|op| binder.kernel(op)).collect()
 }
 
 struct Binder<'a> {
     artifact: &'a Artifact,
     program: &'a Program,
-    isa: Isa,
+    available: Available,
     places: &'a Places,
 }
 
@@ -37,14 +40,20 @@ impl Binder<'_> {
         self.places.floats[id.0 as usize].start
     }
 
+    fn term(&self, x: TensorId, m: f32) -> Term {
+        Term { z: self.zero_point(x), m }
+    }
+
     fn clamp(&self, y: TensorId, lo: u8, hi: u8) -> Clamp {
         Clamp { z: self.zero_point(y), lo, hi }
     }
 
     fn kernel(&self, op: &Op) -> Box<dyn Kernel> {
         match *op {
-            Op::Quantize { y, inv_scale } => Box::new(Quantize { y: self.view(y), inv_scale, z: self.zero_point(y) }),
-            Op::Conv(ref conv) => Box::new(self.conv(conv)),
+            Op::Quantize { y, inv_scale } => {
+                Box::new(Quantize::new(self.available, self.view(y), inv_scale, self.zero_point(y)))
+            }
+            Op::Conv(ref conv) => self.conv(conv),
             Op::MaxPool { x, y, ref window } => Box::new(MaxPool(Pooling::new(self.view(x), self.view(y), window))),
             Op::AveragePool { x, y, ref window, count_include_pad, multiplier, lo, hi } => Box::new(AveragePool {
                 pooling: Pooling::new(self.view(x), self.view(y), window),
@@ -57,21 +66,27 @@ impl Binder<'_> {
                 a: self.view(a),
                 b: self.view(b),
                 y: self.view(y),
-                zero_points: [self.zero_point(a), self.zero_point(b)],
-                multipliers: [multiplier_a, multiplier_b],
+                terms: [self.term(a, multiplier_a), self.term(b, multiplier_b)],
                 clamp: self.clamp(y, lo, hi),
+                row: elementwise::add_row(self.available),
             }),
             Op::Concat { ref xs, y } => {
                 let input = |&(x, multiplier): &(TensorId, Option<f32>)| ConcatInput {
                     x: self.view(x),
-                    rescale: multiplier.map(|m| (self.zero_point(x), m)),
+                    rescale: multiplier.map(|m| self.term(x, m)),
                 };
-                Box::new(Concat { xs: xs.iter().map(input).collect(), y: self.view(y), z: self.zero_point(y) })
+                Box::new(Concat {
+                    xs: xs.iter().map(input).collect(),
+                    y: self.view(y),
+                    z: self.zero_point(y),
+                    rescale: elementwise::rescale_row(self.available),
+                })
             }
             Op::Affine { x, y, constants_offset, lo, hi } => {
                 let (multipliers, addends) = self.artifact.affine(constants_offset, self.program.tensor(x).channels);
                 let (z, clamp) = (self.zero_point(x), self.clamp(y, lo, hi));
-                Box::new(Affine { x: self.view(x), y: self.view(y), z, multipliers, addends, clamp })
+                let row = elementwise::affine_row(self.available);
+                Box::new(Affine { x: self.view(x), y: self.view(y), z, multipliers, addends, clamp, row })
             }
             Op::Reshape { x, y } => Box::new(Reshape { x: self.view(x), y: self.view(y) }),
             Op::Dequantize { x, y } => Box::new(Dequantize {
@@ -87,22 +102,25 @@ impl Binder<'_> {
         }
     }
 
-    fn conv(&self, conv: &Conv) -> conv::Conv {
+    fn conv(&self, conv: &Conv) -> Box<dyn Kernel> {
         let x = self.program.tensor(conv.x);
         let windows = self.windows(conv, x);
         let groups = conv.groups as usize;
         let group_outputs = conv.outputs as usize / groups;
-        let tiles = weights::widen(self.artifact, conv, windows.run_depth, &windows.runs);
+        if let Some(depthwise) = self.depthwise(conv, &windows) {
+            return Box::new(depthwise);
+        }
+        let tiles = weights::arrange(self.artifact, conv, windows.run_depth, &windows.runs);
         let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
         let layer = Layer {
             grid: windows.grid,
-            gather: windows.gather,
             depth_groups: windows.runs.iter().map(|run| run.groups).sum(),
             runs: windows.runs,
             groups,
             group_inputs: x.channels as usize / groups,
             group_outputs,
             group_tiles: group_outputs.div_ceil(TILE_OUTPUTS),
+            vectors: 4,
             weights: tiles.codes,
             biases: tiles.biases,
             multipliers: tiles.multipliers,
@@ -111,7 +129,40 @@ impl Binder<'_> {
                 Destination::Logits { y } => Target::Logits { first: self.floats(y), positions: height * width },
             },
         };
-        conv::Conv { layer, rows: conv::rows(self.isa, conv.bits) }
+        let rows = conv::rows(self.available, conv.bits, tiles.stored);
+        match windows.gather {
+            Some(gather) => Box::new(conv::Gathered { layer, gather, rows }),
+            None => {
+                let cut = if self.artifact.weight_range(conv).len() > x.len() { Cut::Outputs } else { Cut::Rows };
+                Box::new(conv::Conv { layer, rows, cut })
+            }
+        }
+    }
+
+    /// The kernel for one channel a group, where the instruction set has one and the halo holds the padding.
+    fn depthwise(&self, conv: &Conv, windows: &Windows) -> Option<Depthwise> {
+        let x = self.program.tensor(conv.x);
+        let single = conv.groups == x.channels && conv.groups == conv.outputs;
+        let Destination::Codes { y, lo, hi } = conv.destination else { return None };
+        if !single || windows.gather.is_some() {
+            return None;
+        }
+        let view = self.view(conv.x);
+        let dilation = conv.window.dilation.map(|d| d as usize);
+        let depth = conv.depth(x);
+        let source = depthwise::Source {
+            codes: &pack::unpack(self.artifact.weights(conv), conv.outputs as usize, depth, conv.bits),
+            biases: &self.artifact.biases(conv),
+            multipliers: &self.artifact.multipliers(conv),
+            bits: conv.bits.bits(),
+            kernel: conv.window.kernel.map(|k| k as usize),
+            tap_steps: [dilation[0] * view.row, dilation[1] * view.pixel],
+            channels: x.channels as usize,
+            grid: windows.grid,
+            y: self.view(y),
+            clamp: self.clamp(y, lo, hi),
+        };
+        Depthwise::new(self.available, &source)
     }
 
     /// The windows of a layer: runs over the tensor itself where its halo holds the padding, else over gathered copies.

@@ -1,19 +1,20 @@
 //! The readable form of the family.
 
-use super::{Grid, Layer, Target};
+use super::{Layer, Span, Target};
 use crate::kernels::Memory;
-use crate::pack::{TILE_CODES, TILE_DEPTH, TILE_OUTPUTS};
-use std::ops::Range;
+use crate::pack::{TILE_DEPTH, TILE_OUTPUTS};
 
-/// Computes the windows of `rows` of the grid, which are rows `first_row + row` of the result.
-pub(crate) fn rows(layer: &Layer, memory: &Memory, grid: &Grid, first_row: usize, rows: Range<usize>) {
-    for row in rows {
+/// Computes a span of a layer whose codes are stored in `stored` bits.
+pub(crate) fn rows(layer: &Layer, memory: &Memory, span: &Span, stored: u8) {
+    let grid = &layer.grid;
+    for row in span.rows.clone() {
         for column in 0..grid.width {
-            let origin = grid.origin + row * grid.row + column * grid.pixel;
+            let origin = grid.origin + (row - span.origin_row) * grid.row + column * grid.pixel;
             for group in 0..layer.groups {
-                for tile in 0..layer.group_tiles {
-                    let accumulators = accumulate(layer, memory, origin + group * layer.group_inputs, group, tile);
-                    store(layer, memory, [first_row + row, column, grid.width], [group, tile], accumulators);
+                for tile in span.tiles.clone() {
+                    let from = origin + group * layer.group_inputs;
+                    let accumulators = accumulate(layer, memory, from, group * layer.group_tiles + tile, stored);
+                    store(layer, memory, [row, column], [group, tile], accumulators);
                 }
             }
         }
@@ -21,17 +22,18 @@ pub(crate) fn rows(layer: &Layer, memory: &Memory, grid: &Grid, first_row: usize
 }
 
 /// `b + sum(q * w)` of a tile's 16 outputs, wrapping.
-fn accumulate(layer: &Layer, memory: &Memory, origin: usize, group: usize, tile: usize) -> [i32; TILE_OUTPUTS] {
-    let index = group * layer.group_tiles + tile;
-    let mut accumulators: [i32; TILE_OUTPUTS] = std::array::from_fn(|o| layer.biases[index * TILE_OUTPUTS + o]);
-    let mut tiles = layer.weights[index * layer.depth_groups * TILE_CODES..].chunks_exact(TILE_CODES);
+fn accumulate(layer: &Layer, memory: &Memory, origin: usize, tile: usize, stored: u8) -> [i32; TILE_OUTPUTS] {
+    let mut accumulators: [i32; TILE_OUTPUTS] = std::array::from_fn(|o| layer.biases[tile * TILE_OUTPUTS + o]);
+    let tile_bytes = 8 * usize::from(stored);
+    let mut tiles = layer.weights.bytes()[tile * layer.depth_groups * tile_bytes..].chunks_exact(tile_bytes);
     for run in &layer.runs {
         let from = origin + run.offset;
         let depths = memory.codes(from..from + run.groups * TILE_DEPTH);
-        for (q, codes) in depths.chunks_exact(TILE_DEPTH).zip(&mut tiles) {
-            for (accumulator, w) in accumulators.iter_mut().zip(codes.chunks_exact(TILE_DEPTH)) {
-                for (&q, &w) in q.iter().zip(w) {
-                    *accumulator = accumulator.wrapping_add(i32::from(q) * i32::from(w.cast_signed()));
+        for (q, tile) in depths.chunks_exact(TILE_DEPTH).zip(&mut tiles) {
+            for (i, accumulator) in accumulators.iter_mut().enumerate() {
+                for (d, &q) in q.iter().enumerate() {
+                    let product = i32::from(q) * code(tile, stored, i * TILE_DEPTH + d);
+                    *accumulator = accumulator.wrapping_add(product);
                 }
             }
         }
@@ -39,10 +41,30 @@ fn accumulate(layer: &Layer, memory: &Memory, origin: usize, group: usize, tile:
     accumulators
 }
 
+/// Code `i` of a tile ([`crate::pack`]).
+fn code(tile: &[u8], stored: u8, i: usize) -> i32 {
+    if stored == 8 {
+        return i32::from(tile[i].cast_signed());
+    }
+    let (mut field, mut first, mut shift) = (0, 0, 0);
+    if stored & 4 != 0 {
+        field = i32::from(tile[i % 32] >> (i / 32 * 4) & 15);
+        (first, shift) = (32, 4);
+    }
+    if stored & 2 != 0 {
+        field |= i32::from(tile[first + i % 16] >> (i / 16 * 2) & 3) << shift;
+        (first, shift) = (first + 16, shift + 2);
+    }
+    if stored & 1 != 0 {
+        field |= i32::from(tile[first + i / 8] >> (i % 8) & 1) << shift;
+    }
+    field - (1 << (stored - 1))
+}
+
 fn store(
     layer: &Layer,
     memory: &Memory,
-    [row, column, width]: [usize; 3],
+    [row, column]: [usize; 2],
     [group, tile]: [usize; 2],
     accumulators: [i32; TILE_OUTPUTS],
 ) {
@@ -58,7 +80,7 @@ fn store(
         }
         Target::Logits { first, positions } => {
             for (i, value) in values.enumerate() {
-                let at = first + (channel + i) * positions + row * width + column;
+                let at = first + (channel + i) * positions + row * layer.grid.width + column;
                 memory.floats_mut(at..at + 1)[0] = value;
             }
         }
