@@ -11,8 +11,13 @@ const MOST_LINES: usize = 700;
 const GENERATED: &[&str] = &["passes/src/onnx/onnx_protobuf.rs"];
 
 /// Where `unsafe` may stand: kernels, and the one file mapping.
-const UNSAFE_PLACES: &[&str] =
-    &["runtime/src/kernels", "runtime/src/kernels.rs", "runtime/src/isa.rs", "runtime/src/format/artifact.rs", "passes/src/train/kernels"];
+const UNSAFE_PLACES: &[&str] = &[
+    "runtime/src/kernels",
+    "runtime/src/kernels.rs",
+    "runtime/src/isa.rs",
+    "runtime/src/format/artifact.rs",
+    "passes/src/train/kernels",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -55,7 +60,11 @@ fn no_file_is_too_long() {
 #[test]
 fn unsafe_stands_only_where_it_may() {
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
-    let uses = |text: &str| text.lines().filter(is_code).any(|line| line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl"));
+    let uses = |text: &str| {
+        text.lines()
+            .filter(is_code)
+            .any(|line| line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl"))
+    };
     let bad: Vec<String> = sources()
         .into_iter()
         .filter(|(path, text)| path != "tests/tidy.rs" && uses(text))
@@ -84,7 +93,9 @@ fn no_snapshot_is_orphaned_or_pending() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         match name.strip_suffix(".snap") {
             // Names with a suffix after "__" are made in a loop over what comes before it.
-            Some(stem) if texts.contains(&format!("\"{stem}\"")) || texts.contains(stem.split("__").next().unwrap_or(stem)) => {}
+            Some(stem)
+                if texts.contains(&format!("\"{stem}\""))
+                    || texts.contains(stem.split("__").next().unwrap_or(stem)) => {}
             _ => {
                 bad.insert(name);
             }
@@ -100,7 +111,18 @@ fn dependencies_point_one_way() {
     let rules: [(&str, &[&str]); 3] = [
         ("releqc_passes", &["src/", "passes/", "models/", "tests/", "benches/"]),
         ("tract_", &["passes/src/import/", "passes/tests/", "passes/benches/", "tests/tidy.rs"]),
-        ("burn::", &["passes/src/train", "passes/src/search", "passes/tests/", "passes/benches/", "passes/examples/", "models/", "tests/tidy.rs"]),
+        (
+            "burn::",
+            &[
+                "passes/src/train",
+                "passes/src/search",
+                "passes/tests/",
+                "passes/benches/",
+                "passes/examples/",
+                "models/",
+                "tests/tidy.rs",
+            ],
+        ),
     ];
     for (name, places) in rules {
         let bad: Vec<String> = sources()

@@ -52,7 +52,10 @@ pub fn canonicalize(graph: Graph) -> Result<Graph, RewriteError> {
 ///
 /// # Errors
 /// As [`canonicalize`].
-pub fn canonicalize_observed(graph: Graph, mut observe: impl FnMut(&'static str, &Graph)) -> Result<Graph, RewriteError> {
+pub fn canonicalize_observed(
+    graph: Graph,
+    mut observe: impl FnMut(&'static str, &Graph),
+) -> Result<Graph, RewriteError> {
     let mut graph = verified("input", graph)?;
     for (name, rewrite) in REWRITES {
         graph = verified(name, rewrite(graph))?;

@@ -116,7 +116,11 @@ impl Verifier<'_> {
         let users = self.graph.users();
         for (id, node) in self.graph.iter() {
             if users[id.0].is_empty() && self.graph.outputs.iter().all(|(_, output)| *output != id) {
-                self.report(Invariant::NoDeadNode, &node.name, "result that nobody reads; it must be read or an output".into());
+                self.report(
+                    Invariant::NoDeadNode,
+                    &node.name,
+                    "result that nobody reads; it must be read or an output".into(),
+                );
             }
         }
     }
@@ -125,7 +129,8 @@ impl Verifier<'_> {
     fn operands(&mut self, id: NodeId, node: &Node) -> bool {
         let is_input = node.op == Op::Input;
         if is_input != (id.0 == 0) {
-            let problem = format!("{} at position {}; the input, and only it, is the first node", node.op.label(), id.0);
+            let problem =
+                format!("{} at position {}; the input, and only it, is the first node", node.op.label(), id.0);
             self.report(Invariant::OneInput, &node.name, problem);
         }
         if is_input && node.activation.is_some() {
@@ -139,12 +144,17 @@ impl Verifier<'_> {
         };
         let mut sound = arity.contains(&node.inputs.len());
         if !sound {
-            let problem = format!("{} with {} operands; {} required", node.op.label(), node.inputs.len(), arity.start());
+            let problem =
+                format!("{} with {} operands; {} required", node.op.label(), node.inputs.len(), arity.start());
             self.report(Invariant::Arity, &node.name, problem);
         }
         for input in &node.inputs {
             if input.0 >= id.0 {
-                self.report(Invariant::Order, &node.name, format!("%{} reads %{}; operands must precede it", id.0, input.0));
+                self.report(
+                    Invariant::Order,
+                    &node.name,
+                    format!("%{} reads %{}; operands must precede it", id.0, input.0),
+                );
                 sound = false;
             }
         }
@@ -157,10 +167,18 @@ impl Verifier<'_> {
             Op::Conv(conv) => {
                 let dims = conv.weight.dims();
                 let [outputs, per_group, kh, kw] = dims[..] else {
-                    return self.report(Invariant::Parameters, &node.name, format!("weight of shape {dims:?}; 4 axes are required"));
+                    return self.report(
+                        Invariant::Parameters,
+                        &node.name,
+                        format!("weight of shape {dims:?}; 4 axes are required"),
+                    );
                 };
                 let groups = conv.groups;
-                if groups == 0 || outputs % groups != 0 || per_group * groups != channels || [kh, kw] != conv.window.kernel {
+                if groups == 0
+                    || outputs % groups != 0
+                    || per_group * groups != channels
+                    || [kh, kw] != conv.window.kernel
+                {
                     let problem = format!(
                         "weight of shape {dims:?} with {groups} groups and kernel {:?} on {channels} channels; they must agree",
                         conv.window.kernel
@@ -174,7 +192,8 @@ impl Verifier<'_> {
                 let dims = fc.weight.dims();
                 let features = node.inputs.first().map_or(0, |&input| self.graph.node(input).shape.len());
                 if dims.len() != 2 || dims[1] != features {
-                    let problem = format!("weight of shape {dims:?} on {features} features; [outputs, {features}] is required");
+                    let problem =
+                        format!("weight of shape {dims:?} on {features} features; [outputs, {features}] is required");
                     return self.report(Invariant::Parameters, &node.name, problem);
                 }
                 self.values(node, "weight", fc.weight.data(), fc.weight.data().len());
@@ -214,7 +233,8 @@ impl Verifier<'_> {
     }
 
     fn batch_norm(&mut self, node: &Node, norm: &BatchNorm, channels: usize) {
-        let parameters = [("gamma", &norm.gamma), ("beta", &norm.beta), ("mean", &norm.mean), ("variance", &norm.variance)];
+        let parameters =
+            [("gamma", &norm.gamma), ("beta", &norm.beta), ("mean", &norm.mean), ("variance", &norm.variance)];
         for (what, values) in parameters {
             self.values(node, what, values, channels);
         }
@@ -245,7 +265,8 @@ impl Verifier<'_> {
     fn window(&mut self, node: &Node, window: Window, pool: bool) {
         let steps = [window.kernel, window.stride, window.dilation];
         if steps.iter().flatten().any(|&v| v == 0) {
-            let problem = format!("kernel {:?}, stride {:?}, dilation {:?}; each must be >= 1", steps[0], steps[1], steps[2]);
+            let problem =
+                format!("kernel {:?}, stride {:?}, dilation {:?}; each must be >= 1", steps[0], steps[1], steps[2]);
             return self.report(Invariant::Windows, &node.name, problem);
         }
         let [_, height, width] = node.inputs.first().map_or([0; 3], |&input| self.graph.node(input).shape.chw());
@@ -253,7 +274,8 @@ impl Verifier<'_> {
             let problem = format!("window {window} on an image of {height}x{width}; it must fit");
             self.report(Invariant::Windows, &node.name, problem);
         } else if pool && !window.every_position_sees_image(height, width) {
-            let problem = format!("pool window {window} on an image of {height}x{width}; no position may see padding alone");
+            let problem =
+                format!("pool window {window} on an image of {height}x{width}; no position may see padding alone");
             self.report(Invariant::Windows, &node.name, problem);
         }
     }
@@ -262,7 +284,9 @@ impl Verifier<'_> {
         let required = required_shape(self.graph, node);
         let seen = &node.shape;
         match required {
-            _ if seen.is_empty() => self.report(Invariant::Shapes, &node.name, format!("shape {seen}; extents must be >= 1")),
+            _ if seen.is_empty() => {
+                self.report(Invariant::Shapes, &node.name, format!("shape {seen}; extents must be >= 1"))
+            }
             Ok(Some(required)) if *seen != required => {
                 self.report(Invariant::Shapes, &node.name, format!("shape {seen}; {required} is required"));
             }

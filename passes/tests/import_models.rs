@@ -80,5 +80,8 @@ fn tract_outputs(mut bytes: &[u8], shape: &[usize], input: &[f32]) -> Vec<f32> {
         .unwrap();
     let input = Tensor::from_shape(&dims, input).unwrap();
     let outputs = plan.run(tvec!(input.into())).unwrap();
-    outputs.iter().flat_map(|output| output.to_plain_array_view::<f32>().unwrap().iter().copied().collect::<Vec<_>>()).collect()
+    outputs
+        .iter()
+        .flat_map(|output| output.to_plain_array_view::<f32>().unwrap().iter().copied().collect::<Vec<_>>())
+        .collect()
 }

@@ -53,7 +53,11 @@ fn random_networks_come_back() {
 #[test]
 fn shared_models_come_back() {
     let Some(folder) = shared_models() else { return };
-    for name in ["cifar10_resnet20_convsc_bn.onnx", "imagenet_mobilenet_v1_025_224_bn.onnx", "thirdparty/mnist_jinsoo9595_lenet5.onnx"] {
+    for name in [
+        "cifar10_resnet20_convsc_bn.onnx",
+        "imagenet_mobilenet_v1_025_224_bn.onnx",
+        "thirdparty/mnist_jinsoo9595_lenet5.onnx",
+    ] {
         let graph = from_onnx(&std::fs::read(folder.join(name)).unwrap()).unwrap();
         assert!(imported(&graph) == graph, "{name}");
         let canonical = canonicalize(graph).unwrap();

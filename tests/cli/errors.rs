@@ -42,9 +42,11 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("the input has other extents", 2, &["run", "small.rq", "--input", "wide.npy", "--output", "y.npy"]),
     ("the input is cut off", 2, &["run", "small.rq", "--input", "short.npy", "--output", "y.npy"]),
     ("an unknown instruction set", 2, &["run", "small.rq", "--input", "x.npy", "--isa", "sse"]),
-    ("an instruction set for the wrong executor", 2, &[
-        "run", "small.rq", "--input", "x.npy", "--executor", "reference", "--isa", "scalar",
-    ]),
+    (
+        "an instruction set for the wrong executor",
+        2,
+        &["run", "small.rq", "--input", "x.npy", "--executor", "reference", "--isa", "scalar"],
+    ),
     ("the output of a run has no folder", 2, &["run", "small.rq", "--input", "x.npy", "--output", "absent/y.npy"]),
     ("evaluation without data", 2, &["eval", "small.rq", "--data", "absent"]),
     ("labels the network does not know", 2, &["eval", "small.rq", "--data", "labels", "--raw-pixels"]),

@@ -71,17 +71,17 @@ fn further_outputs_lie_beside_the_first() {
 #[test]
 fn eval_counts_what_run_answers() {
     let place = Place::new();
-    let compiled = place.releqc(&["small.onnx", "-o", "small.rq", "--bits", "6", "--mean", "0.5,0.25", "--std", "0.5", "--quiet"]);
+    let compiled =
+        place.releqc(&["small.onnx", "-o", "small.rq", "--bits", "6", "--mean", "0.5,0.25", "--std", "0.5", "--quiet"]);
     assert_eq!(compiled.code, Some(0), "{compiled:?}");
     let pixels: Vec<u8> = (0..20 * 288u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 21) as u8).collect();
     let inputs = |scale: &dyn Fn(f32, usize) -> f32| -> Vec<f32> {
         pixels.iter().enumerate().map(|(i, &p)| scale(f32::from(p), i % 288 / 144)).collect()
     };
     let mut labels = Vec::new();
-    for (flags, values) in [
-        (&[][..], inputs(&|p, c| (p / 255.0 - [0.5, 0.25][c]) / 0.5)),
-        (&["--raw-pixels"], inputs(&|p, _| p)),
-    ] {
+    for (flags, values) in
+        [(&[][..], inputs(&|p, c| (p / 255.0 - [0.5, 0.25][c]) / 0.5)), (&["--raw-pixels"], inputs(&|p, _| p))]
+    {
         place.write("x.npy", &crate::support::npy(&[20, 2, 12, 12], &values));
         let outputs = npy_values(&output(&place, &[]));
         let class = |row: &[f32]| (0..5).rev().max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u8;

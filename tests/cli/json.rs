@@ -17,12 +17,16 @@ fn compile() {
     let object = place.json(&["small.onnx", "-o", "small.rq", "--bits", "8,3,4", "--seed", "7"]);
     require(&object, &["artifact", "size_bytes", "average_bits", "episodes", "evaluations", "seed", "seconds"]);
     require(&object, &["layers.2.name", "layers.2.op", "layers.2.bits", "layers.2.weights", "layers.2.macs"]);
-    require(&object, &["accuracy.metric", "accuracy.float", "accuracy.quantized", "accuracy.split", "accuracy.samples"]);
+    require(
+        &object,
+        &["accuracy.metric", "accuracy.float", "accuracy.quantized", "accuracy.split", "accuracy.samples"],
+    );
     assert_eq!(object["average_bits"], 5.0);
     assert_eq!(object["seed"], 7);
     assert_eq!(object["accuracy"]["metric"], "agreement");
     assert_eq!(object["size_bytes"], place.read("small.rq").len());
-    let names: Vec<&str> = object["layers"].as_array().unwrap().iter().map(|layer| layer["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        object["layers"].as_array().unwrap().iter().map(|layer| layer["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["conv1", "conv2", "classes"]);
     assert_eq!(object["layers"][1]["weights"], 6 * 6 * 9);
     assert_eq!(object["layers"][1]["macs"], 6 * 6 * 9 * 36);
@@ -36,7 +40,10 @@ fn the_other_commands() {
     require(&inspect, &["format", "size_bytes", "average_bits", "layers.2.bits", "inputs.0.name", "outputs.0.name"]);
     assert_eq!(inspect["inputs"][0]["shape"], serde_json::json!([2, 12, 12]));
     assert_eq!(inspect["outputs"][0]["shape"], serde_json::json!([5]));
-    assert_eq!(inspect["layers"].as_array().unwrap().iter().map(|l| l["bits"].as_u64().unwrap()).collect::<Vec<_>>(), [8, 3, 5]);
+    assert_eq!(
+        inspect["layers"].as_array().unwrap().iter().map(|l| l["bits"].as_u64().unwrap()).collect::<Vec<_>>(),
+        [8, 3, 5]
+    );
     let run = place.json(&["run", "small.rq", "--input", "x.npy"]);
     require(&run, &["outputs.0.name", "outputs.0.shape", "seconds"]);
     assert_eq!(run["outputs"][0]["shape"], serde_json::json!([3, 5]));

@@ -59,7 +59,8 @@ impl Place {
 
     /// Calls the binary inside the folder.
     pub(crate) fn releqc(&self, args: &[&str]) -> Answer {
-        let output = Command::new(env!("CARGO_BIN_EXE_releqc")).args(args).current_dir(self.dir.path()).output().unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_releqc")).args(args).current_dir(self.dir.path()).output().unwrap();
         let Output { status, stdout, stderr } = output;
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Answer { code: status.code(), stdout: text(stdout), stderr: text(stderr) }

@@ -17,7 +17,9 @@ impl<'a> Attributes<'a> {
     fn find(&self, name: &str, kind: AttributeType) -> Result<Option<&'a AttributeProto>, Problem> {
         let Some(found) = self.0.attribute.iter().find(|a| a.name() == name) else { return Ok(None) };
         if found.ref_attr_name.as_deref().is_some_and(|r| !r.is_empty()) {
-            return Err(invalid(format!("attribute {name} refers to a function's attribute; only allowed in a function")));
+            return Err(invalid(format!(
+                "attribute {name} refers to a function's attribute; only allowed in a function"
+            )));
         }
         match found.r#type {
             Some(code) if code != kind as i32 && code != AttributeType::Undefined as i32 => {

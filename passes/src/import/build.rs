@@ -62,12 +62,18 @@ pub(super) fn graph(source: &Source, facts: &Facts) -> Result<Graph, Vec<Finding
     for name in &source.outputs {
         match builder.values.get(name.as_str()) {
             Some(Some(value)) if value.padding == Padding::default() => outputs.push((name.clone(), value.node)),
-            Some(Some(_)) => findings.push(unsupported("a Pad node as output; only before Conv or AveragePool").about(name)),
+            Some(Some(_)) => {
+                findings.push(unsupported("a Pad node as output; only before Conv or AveragePool").about(name))
+            }
             Some(None) => {}
             None => findings.push(unsupported("an output that does not depend on the input").about(name)),
         }
     }
-    if findings.is_empty() { Ok(Graph { name: source.graph_name.clone(), nodes: builder.nodes, outputs }) } else { Err(findings) }
+    if findings.is_empty() {
+        Ok(Graph { name: source.graph_name.clone(), nodes: builder.nodes, outputs })
+    } else {
+        Err(findings)
+    }
 }
 
 impl Builder<'_> {
@@ -112,7 +118,13 @@ impl Builder<'_> {
     }
 
     /// Adds a node that yields `shape`, and a reshape where ONNX has the elements under another one.
-    pub(super) fn emit_reshaped(&mut self, step: &Step, op: Op, inputs: Vec<NodeId>, shape: Shape) -> Result<Value, Problem> {
+    pub(super) fn emit_reshaped(
+        &mut self,
+        step: &Step,
+        op: Op,
+        inputs: Vec<NodeId>,
+        shape: Shape,
+    ) -> Result<Value, Problem> {
         let wanted = self.result_shape(step)?;
         let same = wanted == shape;
         let value = self.emit_as(step.name.clone(), op, inputs, shape);

@@ -54,8 +54,8 @@ pub(super) fn infer(source: &Source) -> Result<Facts, Problem> {
 fn wanted(source: &Source) -> Vec<String> {
     let activations = source.steps.iter().filter(|step| step.operator != Operator::Constant);
     let values = activations.flat_map(|step| step.node.input.iter().chain(&step.node.output)).chain(&source.outputs);
-    let values = values
-        .filter(|value| !value.is_empty() && **value != source.input && !source.constants.contains_key(*value));
+    let values =
+        values.filter(|value| !value.is_empty() && **value != source.input && !source.constants.contains_key(*value));
     let mut values: Vec<String> = values.cloned().collect();
     values.sort_unstable();
     values.dedup();
@@ -100,15 +100,20 @@ fn message(source: &Source, wanted: &[String]) -> ModelProto {
 fn run_tract(mut bytes: &[u8], outputs: usize) -> TractResult<Vec<Result<Fact, Problem>>> {
     let mut typed = tract_onnx::onnx().model_for_read(&mut bytes)?.into_typed()?;
     typed.prop_consts()?;
-    (0..outputs).map(|index| {
-        let fact = typed.output_fact(index)?;
-        let Some(dims) = fact.shape.as_concrete() else {
-            return Ok(Err(unsupported(format!("a value of shape {:?}; shapes must be known at compile time", fact.shape))));
-        };
-        let is_float = fact.datum_type == DatumType::F32;
-        let constant = fact.konst.as_deref().and_then(floats);
-        Ok(Ok(Fact { dims: dims.to_vec(), is_float, constant }))
-    }).collect()
+    (0..outputs)
+        .map(|index| {
+            let fact = typed.output_fact(index)?;
+            let Some(dims) = fact.shape.as_concrete() else {
+                return Ok(Err(unsupported(format!(
+                    "a value of shape {:?}; shapes must be known at compile time",
+                    fact.shape
+                ))));
+            };
+            let is_float = fact.datum_type == DatumType::F32;
+            let constant = fact.konst.as_deref().and_then(floats);
+            Ok(Ok(Fact { dims: dims.to_vec(), is_float, constant }))
+        })
+        .collect()
 }
 
 /// The values of a folded constant as f32; `None` for element types that have none (text, symbols).

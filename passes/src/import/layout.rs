@@ -9,9 +9,12 @@ impl Builder<'_> {
     pub(super) fn concat(&mut self, step: &Step, axis: i64) -> Result<Value, Problem> {
         let rank = self.result_dims(step)?.len();
         if normalized(axis, rank) != Some(1) {
-            return Err(unsupported(format!("Concat on axis {axis} of {rank}; only axis 1, the channels, is supported")));
+            return Err(unsupported(format!(
+                "Concat on axis {axis} of {rank}; only axis 1, the channels, is supported"
+            )));
         }
-        let inputs = (0..step.node.input.len()).map(|index| self.activation(step, index)).collect::<Result<Vec<_>, _>>()?;
+        let inputs =
+            (0..step.node.input.len()).map(|index| self.activation(step, index)).collect::<Result<Vec<_>, _>>()?;
         self.emit(step, Op::Concat, inputs)
     }
 
@@ -32,10 +35,13 @@ impl Builder<'_> {
     pub(super) fn transpose(&mut self, step: &Step, perm: Option<&[i64]>) -> Result<Value, Problem> {
         let dims = &self.fact(step.input(0).unwrap_or_default())?.dims;
         let reversed: Vec<usize> = (0..dims.len()).rev().collect();
-        let perm: Vec<usize> = perm.map_or(reversed, |p| p.iter().map(|&a| usize::try_from(a).unwrap_or(usize::MAX)).collect());
+        let perm: Vec<usize> =
+            perm.map_or(reversed, |p| p.iter().map(|&a| usize::try_from(a).unwrap_or(usize::MAX)).collect());
         let moved: Vec<usize> = perm.iter().copied().filter(|&axis| dims.get(axis).is_some_and(|&d| d > 1)).collect();
         if perm.first() != Some(&0) || !moved.is_sorted() {
-            return Err(unsupported(format!("Transpose by {perm:?} of {dims:?}; only one that moves no data is supported")));
+            return Err(unsupported(format!(
+                "Transpose by {perm:?} of {dims:?}; only one that moves no data is supported"
+            )));
         }
         self.reshape(step)
     }
@@ -48,13 +54,18 @@ impl Builder<'_> {
             first >= 1 && all.all(|(i, &d)| d == 1 || if coerced { i >= first } else { i == first })
         };
         if !normalized(axis, dims.len()).is_some_and(covers) {
-            return Err(unsupported(format!("{} on axis {axis} of {dims:?}; it must span all features of a sample", step.op_type())));
+            return Err(unsupported(format!(
+                "{} on axis {axis} of {dims:?}; it must span all features of a sample",
+                step.op_type()
+            )));
         }
         self.emit(step, Op::Softmax { log }, vec![input])
     }
 
     pub(super) fn same(&mut self, step: &Step) -> Result<Value, Problem> {
-        if step.op_type() == "Dropout" && self.constant(step, 2)?.is_some_and(|mode| mode.data.iter().any(|&m| m != 0.0)) {
+        if step.op_type() == "Dropout"
+            && self.constant(step, 2)?.is_some_and(|mode| mode.data.iter().any(|&m| m != 0.0))
+        {
             return Err(unsupported("Dropout with training_mode true; only inference is supported"));
         }
         self.padded_activation(step, 0)
@@ -71,8 +82,15 @@ impl Builder<'_> {
         let value = self.constant(step, 2)?.and_then(|value| value.data.first().copied()).unwrap_or(value);
         let spatial: Vec<usize> = (2..rank).collect();
         let outer = [0, 1, rank, rank + 1].iter().any(|&at| pads.get(at) != Some(&0));
-        if rank < 3 || pads.len() != 2 * rank || outer || value != 0.0 || pads.iter().any(|&p| !(0..=65_535).contains(&p)) {
-            return Err(unsupported(format!("Pad of {rank} axes by {pads:?} with {value}; zeros around height and width are supported")));
+        if rank < 3
+            || pads.len() != 2 * rank
+            || outer
+            || value != 0.0
+            || pads.iter().any(|&p| !(0..=65_535).contains(&p))
+        {
+            return Err(unsupported(format!(
+                "Pad of {rank} axes by {pads:?} with {value}; zeros around height and width are supported"
+            )));
         }
         let at = |index: usize| usize::try_from(pads[index]).unwrap_or(0);
         let (top, bottom) = if spatial.len() == 2 { (at(2), at(rank + 2)) } else { (0, 0) };

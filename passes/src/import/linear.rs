@@ -24,7 +24,10 @@ impl Builder<'_> {
             )));
         }
         if attributes.kernel.as_ref().is_some_and(|k| *k != kernel) {
-            return Err(invalid(format!("kernel_shape {:?} for a weight of shape {:?}; they must agree", attributes.kernel, weight.dims)));
+            return Err(invalid(format!(
+                "kernel_shape {:?} for a weight of shape {:?}; they must agree",
+                attributes.kernel, weight.dims
+            )));
         }
         let fitted = attributes.fit(&kernel, spatial, [height, width], input.padding)?;
         let dims = vec![outputs, per_group, if spatial == 1 { 1 } else { kernel[0] }, kernel[kernel.len() - 1]];
@@ -55,11 +58,18 @@ impl Builder<'_> {
         let dims = &self.fact(step.input(0).unwrap_or_default())?.dims;
         let weight = matrix(self.required_constant(step, 1)?, true)?;
         if dims.iter().rev().skip(1).any(|&d| d != 1) {
-            return Err(unsupported(format!("MatMul of an activation of shape {dims:?}; all axes but the last must be 1")));
+            return Err(unsupported(format!(
+                "MatMul of an activation of shape {dims:?}; all axes but the last must be 1"
+            )));
         }
         self.check_features(input, &weight)?;
         let shape = Shape::vector(weight.dims()[0]);
-        self.emit_reshaped(step, Op::FullyConnected(FullyConnected { weight, bias: None, batch_norm: None }), vec![input], shape)
+        self.emit_reshaped(
+            step,
+            Op::FullyConnected(FullyConnected { weight, bias: None, batch_norm: None }),
+            vec![input],
+            shape,
+        )
     }
 
     fn check_features(&self, input: crate::ir::NodeId, weight: &Tensor) -> Result<(), Problem> {
@@ -90,7 +100,9 @@ impl Builder<'_> {
         if inferred == *computed {
             return Ok(());
         }
-        Err(unsupported(format!("result of shape {inferred} by shape inference, {computed} by the window; they must agree")))
+        Err(unsupported(format!(
+            "result of shape {inferred} by shape inference, {computed} by the window; they must agree"
+        )))
     }
 }
 

@@ -8,29 +8,61 @@ use crate::onnx::onnx_protobuf::NodeProto;
 /// A supported operator with its attributes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Operator {
-    Conv { window: WindowAttributes, groups: usize },
+    Conv {
+        window: WindowAttributes,
+        groups: usize,
+    },
     MaxPool(WindowAttributes),
-    AveragePool { window: WindowAttributes, count_include_pad: bool },
-    GlobalPool { max: bool },
+    AveragePool {
+        window: WindowAttributes,
+        count_include_pad: bool,
+    },
+    GlobalPool {
+        max: bool,
+    },
     /// Axes from the attribute; `None` where they are an input or all axes.
-    ReduceMean { axes: Option<Vec<i64>>, keep: bool },
-    Gemm { alpha: f32, beta: f32, trans_b: bool },
+    ReduceMean {
+        axes: Option<Vec<i64>>,
+        keep: bool,
+    },
+    Gemm {
+        alpha: f32,
+        beta: f32,
+        trans_b: bool,
+    },
     MatMul,
-    BatchNorm { epsilon: f32 },
+    BatchNorm {
+        epsilon: f32,
+    },
     Relu,
     /// Bounds from attributes (opset below 11); `None` where they may be inputs.
-    Clip { bounds: Option<(f32, f32)> },
+    Clip {
+        bounds: Option<(f32, f32)>,
+    },
     Arithmetic(Arithmetic),
-    Concat { axis: i64 },
+    Concat {
+        axis: i64,
+    },
     /// Reshape, Squeeze, Unsqueeze: the result's shape says it all.
     Reshape,
-    Flatten { axis: i64 },
+    Flatten {
+        axis: i64,
+    },
     /// `coerced`: before opset 13 all axes from `axis` on are one.
-    Softmax { axis: i64, log: bool, coerced: bool },
+    Softmax {
+        axis: i64,
+        log: bool,
+        coerced: bool,
+    },
     /// Identity, Dropout at inference, Cast.
     Same,
-    Pad { pads: Option<Vec<i64>>, value: f32 },
-    Transpose { perm: Option<Vec<i64>> },
+    Pad {
+        pads: Option<Vec<i64>>,
+        value: f32,
+    },
+    Transpose {
+        perm: Option<Vec<i64>>,
+    },
     /// An operator that tract must have folded to a constant.
     Constant,
 }
@@ -46,9 +78,35 @@ pub(super) enum Arithmetic {
 
 /// Operators that may compute on constants and shapes; they vanish from the graph.
 const FOLDABLE: &[&str] = &[
-    "Abs", "Add", "Cast", "Ceil", "Concat", "ConstantOfShape", "DequantizeLinear", "Div", "Equal", "Expand", "Flatten",
-    "Floor", "Gather", "Identity", "Mul", "Neg", "Pow", "Range", "Reciprocal", "Reshape", "Shape", "Size", "Slice", "Sqrt",
-    "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+    "Abs",
+    "Add",
+    "Cast",
+    "Ceil",
+    "Concat",
+    "ConstantOfShape",
+    "DequantizeLinear",
+    "Div",
+    "Equal",
+    "Expand",
+    "Flatten",
+    "Floor",
+    "Gather",
+    "Identity",
+    "Mul",
+    "Neg",
+    "Pow",
+    "Range",
+    "Reciprocal",
+    "Reshape",
+    "Shape",
+    "Size",
+    "Slice",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
 ];
 
 /// Whether a node of this operator on constant inputs is folded.
@@ -66,7 +124,9 @@ pub(super) fn parse(node: &NodeProto, opset: i64) -> Result<Operator, Problem> {
         "Conv" => {
             let groups = attributes.int("group", 1)?;
             let groups = usize::try_from(groups).ok().filter(|&g| g >= 1);
-            let groups = groups.ok_or_else(|| invalid(format!("group {}; it must be >= 1", attributes.int("group", 1).unwrap_or(0))))?;
+            let groups = groups.ok_or_else(|| {
+                invalid(format!("group {}; it must be >= 1", attributes.int("group", 1).unwrap_or(0)))
+            })?;
             (Operator::Conv { window: WindowAttributes::parse(attributes, false)?, groups }, 2..=3)
         }
         "MaxPool" => (Operator::MaxPool(WindowAttributes::parse(attributes, true)?), 1..=1),
@@ -102,7 +162,9 @@ pub(super) fn parse(node: &NodeProto, opset: i64) -> Result<Operator, Problem> {
         }
         "Clip" => {
             if attributes.has("min") || attributes.has("max") {
-                return Err(invalid(format!("Clip with attributes min or max at opset {opset}; from opset 11 on they are inputs")));
+                return Err(invalid(format!(
+                    "Clip with attributes min or max at opset {opset}; from opset 11 on they are inputs"
+                )));
             }
             (Operator::Clip { bounds: None }, 1..=3)
         }
@@ -147,7 +209,11 @@ pub(super) fn parse(node: &NodeProto, opset: i64) -> Result<Operator, Problem> {
     }
     let given = node.input.iter().rposition(|input| !input.is_empty()).map_or(0, |last| last + 1);
     if !inputs.contains(&given) {
-        let required = if inputs.start() == inputs.end() { inputs.start().to_string() } else { format!("{} to {}", inputs.start(), inputs.end()) };
+        let required = if inputs.start() == inputs.end() {
+            inputs.start().to_string()
+        } else {
+            format!("{} to {}", inputs.start(), inputs.end())
+        };
         return Err(invalid(format!("{op_type} with {given} inputs; {required} are required")));
     }
     if node.input.iter().take(*inputs.start()).any(String::is_empty) {

@@ -47,7 +47,9 @@ impl Builder<'_> {
                     Arithmetic::Add => values.into_iter().map(|c| (1.0, c)).unzip(),
                     Arithmetic::Sub => values.into_iter().map(|c| (1.0, -c)).unzip(),
                     Arithmetic::Mul => values.into_iter().map(|c| (c, 0.0)).unzip(),
-                    Arithmetic::Div if values.contains(&0.0) => return Err(invalid("Div by 0; the divisor must not be 0")),
+                    Arithmetic::Div if values.contains(&0.0) => {
+                        return Err(invalid("Div by 0; the divisor must not be 0"));
+                    }
                     Arithmetic::Div => values.into_iter().map(|c| (1.0 / c, 0.0)).unzip(),
                 };
                 self.affine(step, 0, mul, add)
@@ -78,14 +80,20 @@ impl Builder<'_> {
         let [channels, ..] = self.shape_of(input).chw();
         let word = step.op_type();
         if activation != result || constant.dims.len() > result.len() {
-            return Err(unsupported(format!("{word} of {activation:?} and constant {:?}; the result must keep the activation's shape", constant.dims)));
+            return Err(unsupported(format!(
+                "{word} of {activation:?} and constant {:?}; the result must keep the activation's shape",
+                constant.dims
+            )));
         }
         let mut strides = vec![0usize; result.len()];
         let mut stride = 1;
         for (offset, &extent) in constant.dims.iter().rev().enumerate() {
             let axis = result.len() - 1 - offset;
             if extent != 1 && extent != result[axis] {
-                return Err(invalid(format!("{word} of {activation:?} and constant {:?}; they must broadcast", constant.dims)));
+                return Err(invalid(format!(
+                    "{word} of {activation:?} and constant {:?}; they must broadcast",
+                    constant.dims
+                )));
             }
             strides[axis] = if extent == 1 { 0 } else { stride };
             stride *= extent;
@@ -104,7 +112,10 @@ impl Builder<'_> {
         for channel in 0..channels {
             let value = at(channel, 0);
             if varies && (1..inner).any(|cell| at(channel, cell) != value) {
-                return Err(unsupported(format!("{word} of a constant {:?} that varies inside a channel; one value a channel is supported", constant.dims)));
+                return Err(unsupported(format!(
+                    "{word} of a constant {:?} that varies inside a channel; one value a channel is supported",
+                    constant.dims
+                )));
             }
             values.push(value);
         }

@@ -14,12 +14,19 @@ impl Builder<'_> {
         self.emit(step, Op::MaxPool(fitted.window), vec![input])
     }
 
-    pub(super) fn average_pool(&mut self, step: &Step, attributes: &WindowAttributes, include: bool) -> Result<Value, Problem> {
+    pub(super) fn average_pool(
+        &mut self,
+        step: &Step,
+        attributes: &WindowAttributes,
+        include: bool,
+    ) -> Result<Value, Problem> {
         let input = self.padded_activation(step, 0)?;
         let own = self.fit_pool(step, input.node, attributes, input.padding)?;
         let outside = input.padding != Padding::default();
         if outside && !include && own.window.padding != input.padding {
-            return Err(unsupported("AveragePool with padding of its own after a Pad node; one of the two is supported"));
+            return Err(unsupported(
+                "AveragePool with padding of its own after a Pad node; one of the two is supported",
+            ));
         }
         let include = (include || outside) && own.window.padding != Padding::default();
         if own.enlarged && include {
@@ -28,7 +35,13 @@ impl Builder<'_> {
         self.emit(step, Op::AveragePool { window: own.window, count_include_pad: include }, vec![input.node])
     }
 
-    fn fit_pool(&self, step: &Step, input: NodeId, attributes: &WindowAttributes, more: Padding) -> Result<Fitted, Problem> {
+    fn fit_pool(
+        &self,
+        step: &Step,
+        input: NodeId,
+        attributes: &WindowAttributes,
+        more: Padding,
+    ) -> Result<Fitted, Problem> {
         let [channels, height, width] = self.shape_of(input).chw();
         let spatial = self.result_dims(step)?.len().saturating_sub(2);
         let kernel = attributes.kernel.as_deref().unwrap_or_default();
@@ -56,7 +69,9 @@ impl Builder<'_> {
         let mut normal: Vec<i64> = axes.iter().map(|&a| if a < 0 { a + signed } else { a }).collect();
         normal.sort_unstable();
         if rank < 3 || normal != (2..signed).collect::<Vec<i64>>() {
-            return Err(unsupported(format!("ReduceMean over axes {axes:?} of {rank}; height and width are supported")));
+            return Err(unsupported(format!(
+                "ReduceMean over axes {axes:?} of {rank}; height and width are supported"
+            )));
         }
         let [channels, ..] = self.shape_of(input).chw();
         let op = Op::AveragePool { window: whole_image(self.shape_of(input)), count_include_pad: false };

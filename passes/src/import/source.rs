@@ -219,7 +219,10 @@ impl Source {
         }
         let operator = operator::parse(&node, self.opset)?;
         if let Some(second) = node.output.iter().skip(1).find(|output| live.contains(*output)) {
-            return Err(unsupported(format!("output {second:?} of {} is read; only the first output is supported", node.op_type())));
+            return Err(unsupported(format!(
+                "output {second:?} of {} is read; only the first output is supported",
+                node.op_type()
+            )));
         }
         if let Operator::Conv { window, groups } = &operator
             && let Some(weight) = self.constants.get(&node.input[1])
@@ -299,11 +302,15 @@ fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Problem> {
     let Some(shape) = tensor.shape.as_ref() else {
         return Err(unsupported("input without a shape; every extent but the batch must be given"));
     };
-    let shown: Vec<String> = shape.dim.iter().map(|d| match &d.value {
-        Some(dimension::Value::DimValue(v)) => v.to_string(),
-        Some(dimension::Value::DimParam(p)) => p.clone(),
-        None => "?".into(),
-    }).collect();
+    let shown: Vec<String> = shape
+        .dim
+        .iter()
+        .map(|d| match &d.value {
+            Some(dimension::Value::DimValue(v)) => v.to_string(),
+            Some(dimension::Value::DimParam(p)) => p.clone(),
+            None => "?".into(),
+        })
+        .collect();
     let shown = format!("input of shape [{}]", shown.join(", "));
     if !(2..=4).contains(&shape.dim.len()) {
         return Err(unsupported(format!("{shown}; 2 to 4 axes, the batch first, are supported")));
@@ -328,7 +335,10 @@ fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Problem> {
 /// The data is readable, complete and finite.
 fn check_constant(tensor: &TensorProto) -> Result<(), Problem> {
     let values = tensor_f32(tensor)?;
-    let float = matches!(DataType::try_from(tensor.data_type()), Ok(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16));
+    let float = matches!(
+        DataType::try_from(tensor.data_type()),
+        Ok(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)
+    );
     // Infinite bounds of a Clip are meant; weights are checked by the verifier.
     if float && values.data().iter().any(|v| v.is_nan()) {
         return Err(invalid("an initializer with NaN; numbers are required"));
@@ -342,15 +352,28 @@ fn constant_value(node: &NodeProto) -> Result<TensorProto, Problem> {
         return Err(invalid(format!("Constant with {} attributes; exactly 1 is required", node.attribute.len())));
     };
     let base = TensorProto { name: node.output.first().cloned(), ..TensorProto::default() };
-    let floats = |values: Vec<f32>, dims| TensorProto { dims, data_type: Some(DataType::Float as i32), float_data: values, ..base.clone() };
-    let ints = |values: Vec<i64>, dims| TensorProto { dims, data_type: Some(DataType::Int64 as i32), int64_data: values, ..base.clone() };
+    let floats = |values: Vec<f32>, dims| TensorProto {
+        dims,
+        data_type: Some(DataType::Float as i32),
+        float_data: values,
+        ..base.clone()
+    };
+    let ints = |values: Vec<i64>, dims| TensorProto {
+        dims,
+        data_type: Some(DataType::Int64 as i32),
+        int64_data: values,
+        ..base.clone()
+    };
     match attribute.name() {
         "value" => {
-            let tensor = attribute.t.clone().ok_or_else(|| invalid("Constant without a value; a tensor is required"))?;
+            let tensor =
+                attribute.t.clone().ok_or_else(|| invalid("Constant without a value; a tensor is required"))?;
             Ok(TensorProto { name: base.name, ..tensor })
         }
         "value_float" => Ok(floats(vec![attribute.f.unwrap_or(0.0)], vec![])),
-        "value_floats" => Ok(floats(attribute.floats.clone(), vec![i64::try_from(attribute.floats.len()).unwrap_or(0)])),
+        "value_floats" => {
+            Ok(floats(attribute.floats.clone(), vec![i64::try_from(attribute.floats.len()).unwrap_or(0)]))
+        }
         "value_int" => Ok(ints(vec![attribute.i.unwrap_or(0)], vec![])),
         "value_ints" => Ok(ints(attribute.ints.clone(), vec![i64::try_from(attribute.ints.len()).unwrap_or(0)])),
         other => Err(unsupported(format!("Constant with {other}; a tensor, floats or ints are supported"))),

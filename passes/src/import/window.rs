@@ -55,7 +55,10 @@ impl WindowAttributes {
                 let show = |v: &Option<Vec<usize>>| v.as_ref().map_or("none".into(), |v| format!("{v:?}"));
                 return Err(invalid(format!(
                     "kernel_shape {}, strides {}, dilations {}, pads {}; each must have one entry an axis, pads two",
-                    show(&kernel), show(&strides), show(&dilations), show(&explicit)
+                    show(&kernel),
+                    show(&strides),
+                    show(&dilations),
+                    show(&explicit)
                 )));
             }
         }
@@ -67,14 +70,22 @@ impl WindowAttributes {
             "SAME_UPPER" => Pads::SameUpper,
             "SAME_LOWER" => Pads::SameLower,
             "VALID" => Pads::Valid,
-            other => return Err(invalid(format!("auto_pad {other:?}; NOTSET, SAME_UPPER, SAME_LOWER or VALID is required"))),
+            other => {
+                return Err(invalid(format!("auto_pad {other:?}; NOTSET, SAME_UPPER, SAME_LOWER or VALID is required")));
+            }
         };
         Ok(WindowAttributes { kernel, strides, dilations, pads, ceil: attributes.flag("ceil_mode", false)? })
     }
 
     /// The window over an image of `height` x `width`. `spatial` is the number of axes in the file: of one axis the
     /// image is a row. `more` is padding of a Pad node before it.
-    pub(super) fn fit(&self, kernel: &[usize], spatial: usize, [height, width]: [usize; 2], more: Padding) -> Result<Fitted, Problem> {
+    pub(super) fn fit(
+        &self,
+        kernel: &[usize],
+        spatial: usize,
+        [height, width]: [usize; 2],
+        more: Padding,
+    ) -> Result<Fitted, Problem> {
         let lists = [Some(kernel), self.strides.as_deref(), self.dilations.as_deref()];
         if lists.into_iter().flatten().any(|list| list.len() != spatial) {
             return Err(invalid(format!("a window over {} axes; the input has {spatial} spatial axes", kernel.len())));
@@ -104,7 +115,12 @@ impl WindowAttributes {
                 Pads::SameLower => (total - total / 2, total / 2),
             };
         }
-        let padding = Padding { top: begin[0] + more.top, left: begin[1] + more.left, bottom: end[0] + more.bottom, right: end[1] + more.right };
+        let padding = Padding {
+            top: begin[0] + more.top,
+            left: begin[1] + more.left,
+            bottom: end[0] + more.bottom,
+            right: end[1] + more.right,
+        };
         let mut window = Window { kernel, stride, dilation, padding };
         let mut enlarged = false;
         if self.ceil {
@@ -123,7 +139,9 @@ impl WindowAttributes {
             }
         }
         if window.output(height, width).is_none() {
-            return Err(invalid(format!("window {window} on an image of {height}x{width}; it must fit the padded image")));
+            return Err(invalid(format!(
+                "window {window} on an image of {height}x{width}; it must fit the padded image"
+            )));
         }
         Ok(Fitted { window, enlarged })
     }

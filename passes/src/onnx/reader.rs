@@ -38,7 +38,8 @@ pub fn decode_model(bytes: &[u8]) -> Result<ModelProto, ReadError> {
         return Err(ReadError::NotOnnx("the file is empty; an ONNX model is required".into()));
     }
     let model = ModelProto::decode(bytes).map_err(|error| {
-        let text = bytes.len() >= 4 && bytes.iter().take(512).all(|&b| b == b'\t' || b == b'\n' || b == b'\r' || (32..127).contains(&b));
+        let text = bytes.len() >= 4
+            && bytes.iter().take(512).all(|&b| b == b'\t' || b == b'\n' || b == b'\r' || (32..127).contains(&b));
         ReadError::NotOnnx(if text {
             "not an ONNX model: the file holds text".into()
         } else {
@@ -68,8 +69,9 @@ pub fn element_type_name(code: i32) -> String {
 /// [`ReadError::Invalid`] for a negative extent or a number of elements beyond the address space.
 pub fn tensor_dims(tensor: &TensorProto) -> Result<Vec<usize>, ReadError> {
     let dims: Option<Vec<usize>> = tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
-    dims.filter(|dims| dims.iter().try_fold(8usize, |a, &d| a.checked_mul(d.max(1))).is_some())
-        .ok_or_else(|| invalid(tensor, format!("dims {:?}; each must be >= 0 and their product must fit memory", tensor.dims)))
+    dims.filter(|dims| dims.iter().try_fold(8usize, |a, &d| a.checked_mul(d.max(1))).is_some()).ok_or_else(|| {
+        invalid(tensor, format!("dims {:?}; each must be >= 0 and their product must fit memory", tensor.dims))
+    })
 }
 
 /// The values of a tensor as f32: FLOAT as it is; FLOAT16 and BFLOAT16 widened; DOUBLE and the integer types up to
@@ -119,8 +121,16 @@ pub fn tensor_i64(tensor: &TensorProto) -> Result<(Vec<usize>, Vec<i64>), ReadEr
         (DataType::Uint32, Some(raw)) => each(raw, |b| i64::from(u32::from_le_bytes(b))),
         (DataType::Uint64, Some(raw)) => each(raw, |b| i64::try_from(u64::from_le_bytes(b)).unwrap_or(i64::MAX)),
         (DataType::Uint32 | DataType::Uint64, None) => unsigned(),
-        (DataType::Int32 | DataType::Int16 | DataType::Int8 | DataType::Uint8 | DataType::Uint16 | DataType::Bool, None) => ints(),
-        (other, _) => return Err(unsupported(tensor, format!("element type {}; an integer type is required", other.as_str_name()))),
+        (
+            DataType::Int32 | DataType::Int16 | DataType::Int8 | DataType::Uint8 | DataType::Uint16 | DataType::Bool,
+            None,
+        ) => ints(),
+        (other, _) => {
+            return Err(unsupported(
+                tensor,
+                format!("element type {}; an integer type is required", other.as_str_name()),
+            ));
+        }
     };
     filled(tensor, len, values.len())?;
     Ok((dims, values))
@@ -136,9 +146,14 @@ fn element_type(tensor: &TensorProto) -> Result<DataType, ReadError> {
     }
     let code = tensor.data_type.unwrap_or(0);
     match DataType::try_from(code) {
-        Ok(DataType::Undefined) | Err(_) => Err(invalid(tensor, format!("element type {code}; an ONNX element type is required"))),
+        Ok(DataType::Undefined) | Err(_) => {
+            Err(invalid(tensor, format!("element type {code}; an ONNX element type is required")))
+        }
         Ok(kind) if element_size(kind).is_some() => Ok(kind),
-        Ok(kind) => Err(unsupported(tensor, format!("element type {}; a float or integer type of 8 to 64 bits is required", kind.as_str_name()))),
+        Ok(kind) => Err(unsupported(
+            tensor,
+            format!("element type {}; a float or integer type of 8 to 64 bits is required", kind.as_str_name()),
+        )),
     }
 }
 
@@ -159,7 +174,8 @@ fn raw_bytes(tensor: &TensorProto, len: usize) -> Result<Option<&[u8]>, ReadErro
     match tensor.raw_data.as_deref() {
         Some(raw) if !raw.is_empty() => {
             if len.checked_mul(size) != Some(raw.len()) {
-                let problem = format!("{} bytes of data for dims {:?}; {} are required", raw.len(), tensor.dims, len * size);
+                let problem =
+                    format!("{} bytes of data for dims {:?}; {} are required", raw.len(), tensor.dims, len * size);
                 return Err(invalid(tensor, problem));
             }
             Ok(Some(raw))
@@ -214,7 +230,14 @@ mod tests {
 
     #[test]
     fn half_precision_is_exact() {
-        for (bits, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 2f32.powi(-24)), (0x03ff, 1023.0 * 2f32.powi(-24)), (0x7bff, 65504.0), (0x8000, -0.0)] {
+        for (bits, value) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x0001, 2f32.powi(-24)),
+            (0x03ff, 1023.0 * 2f32.powi(-24)),
+            (0x7bff, 65504.0),
+            (0x8000, -0.0),
+        ] {
             assert_eq!(half_to_f32(bits).to_bits(), f32::to_bits(value), "{bits:#06x}");
         }
         assert!(half_to_f32(0x7c00).is_infinite() && half_to_f32(0x7e00).is_nan());
@@ -222,16 +245,35 @@ mod tests {
 
     #[test]
     fn raw_and_typed_fields_agree() {
-        let typed = TensorProto { dims: vec![2], data_type: Some(DataType::Float as i32), float_data: vec![1.5, -2.0], ..Default::default() };
+        let typed = TensorProto {
+            dims: vec![2],
+            data_type: Some(DataType::Float as i32),
+            float_data: vec![1.5, -2.0],
+            ..Default::default()
+        };
         let raw: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        let raw = TensorProto { dims: vec![2], data_type: Some(DataType::Float as i32), raw_data: Some(raw), ..Default::default() };
+        let raw = TensorProto {
+            dims: vec![2],
+            data_type: Some(DataType::Float as i32),
+            raw_data: Some(raw),
+            ..Default::default()
+        };
         assert_eq!(tensor_f32(&typed).unwrap().data(), tensor_f32(&raw).unwrap().data());
     }
 
     #[test]
     fn a_short_tensor_is_refused_by_name() {
-        let tensor = TensorProto { name: Some("w".into()), dims: vec![3], data_type: Some(DataType::Float as i32), raw_data: Some(vec![0; 8]), ..Default::default() };
-        assert_eq!(tensor_f32(&tensor).unwrap_err().to_string(), "tensor \"w\": 8 bytes of data for dims [3]; 12 are required");
+        let tensor = TensorProto {
+            name: Some("w".into()),
+            dims: vec![3],
+            data_type: Some(DataType::Float as i32),
+            raw_data: Some(vec![0; 8]),
+            ..Default::default()
+        };
+        assert_eq!(
+            tensor_f32(&tensor).unwrap_err().to_string(),
+            "tensor \"w\": 8 bytes of data for dims [3]; 12 are required"
+        );
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub fn write(graph: &Graph, metadata: &[(String, String)]) -> Vec<u8> {
     }
     for (position, (name, id)) in graph.outputs.iter().enumerate() {
         // A node writes its first output's name itself; further names are copies.
-        if graph.outputs.iter().position(|(_, other)| other == id) != Some(position) || graph.node(*id).op == Op::Input {
+        if graph.outputs.iter().position(|(_, other)| other == id) != Some(position) || graph.node(*id).op == Op::Input
+        {
             let source = writer.values[id.0].clone();
             let copy = writer.unique(&format!("{name}:copy"));
             writer.push(&copy, "Identity", vec![source], name.clone(), vec![]);
@@ -124,7 +125,8 @@ impl Writer {
             Op::Conv(conv) => {
                 let mut operands = x;
                 operands.push(self.floats(&format!("{name}.weight"), conv.weight.dims(), conv.weight.data()));
-                operands.extend(conv.bias.as_ref().map(|bias| self.floats(&format!("{name}.bias"), &[bias.len()], bias)));
+                operands
+                    .extend(conv.bias.as_ref().map(|bias| self.floats(&format!("{name}.bias"), &[bias.len()], bias)));
                 let mut attributes = window_attributes(&conv.window, true);
                 attributes.push(int("group", conv.groups as i64));
                 parts.push(Part::new("", "Conv", operands, attributes));
@@ -162,7 +164,8 @@ impl Writer {
             Op::Reshape => self.reshape(&mut parts, "", name, x, &node.shape),
             Op::Softmax { log } => {
                 let op_type = if *log { "LogSoftmax" } else { "Softmax" };
-                let wide: Vec<usize> = (0..node.shape.dims().len()).filter(|&axis| node.shape.dims()[axis] > 1).collect();
+                let wide: Vec<usize> =
+                    (0..node.shape.dims().len()).filter(|&axis| node.shape.dims()[axis] > 1).collect();
                 if let [] | [_] = wide[..] {
                     let axis = wide.first().map_or(1, |&axis| axis as i64 + 1);
                     parts.push(Part::new("", op_type, x, vec![int("axis", axis)]));
@@ -184,8 +187,13 @@ impl Writer {
         let last = parts.len() - 1;
         let mut before: Option<String> = None;
         for (position, part) in parts.into_iter().enumerate() {
-            let node_name = if part.suffix.is_empty() { name.to_owned() } else { self.unique(&format!("{name}:{}", part.suffix)) };
-            let output = graph.outputs.iter().find(|(_, id)| position == last && id.0 == index).map(|(output, _)| output.clone());
+            let node_name =
+                if part.suffix.is_empty() { name.to_owned() } else { self.unique(&format!("{name}:{}", part.suffix)) };
+            let output = graph
+                .outputs
+                .iter()
+                .find(|(_, id)| position == last && id.0 == index)
+                .map(|(output, _)| output.clone());
             let value = match output {
                 Some(output) => output,
                 // The node's own name is free as a value unless an output of another node has it.
@@ -201,7 +209,8 @@ impl Writer {
 
     fn batch_norm(&mut self, parts: &mut Vec<Part>, suffix: &'static str, name: &str, norm: Option<&BatchNorm>) {
         let Some(norm) = norm else { return };
-        let vectors = [("gamma", &norm.gamma), ("beta", &norm.beta), ("mean", &norm.mean), ("variance", &norm.variance)];
+        let vectors =
+            [("gamma", &norm.gamma), ("beta", &norm.beta), ("mean", &norm.mean), ("variance", &norm.variance)];
         let operands = vectors.map(|(what, values)| self.floats(&format!("{name}.{what}"), &[values.len()], values));
         parts.push(Part::new(suffix, "BatchNormalization", operands.to_vec(), vec![float("epsilon", norm.epsilon)]));
     }
@@ -268,7 +277,12 @@ struct Part {
 }
 
 impl Part {
-    fn new(suffix: &'static str, op_type: &'static str, operands: Vec<String>, attributes: Vec<AttributeProto>) -> Self {
+    fn new(
+        suffix: &'static str,
+        op_type: &'static str,
+        operands: Vec<String>,
+        attributes: Vec<AttributeProto>,
+    ) -> Self {
         Part { suffix, op_type, operands, attributes }
     }
 }
@@ -304,9 +318,19 @@ fn ints(name: &str, values: &[usize]) -> AttributeProto {
 }
 
 fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: Some(name.into()), r#type: Some(AttributeType::Int as i32), i: Some(value), ..Default::default() }
+    AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(AttributeType::Int as i32),
+        i: Some(value),
+        ..Default::default()
+    }
 }
 
 fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto { name: Some(name.into()), r#type: Some(AttributeType::Float as i32), f: Some(value), ..Default::default() }
+    AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(AttributeType::Float as i32),
+        f: Some(value),
+        ..Default::default()
+    }
 }

@@ -36,10 +36,11 @@ impl Removal {
         }
         let renumber = |id: NodeId| new_ids[self.resolve(id).0];
         let Graph { name, nodes, outputs } = graph;
-        let nodes = nodes.into_iter().enumerate().filter(|(i, _)| self.replaced_by[*i].is_none()).map(|(_, mut node)| {
-            node.inputs = node.inputs.iter().map(|&input| renumber(input)).collect();
-            node
-        });
+        let nodes =
+            nodes.into_iter().enumerate().filter(|(i, _)| self.replaced_by[*i].is_none()).map(|(_, mut node)| {
+                node.inputs = node.inputs.iter().map(|&input| renumber(input)).collect();
+                node
+            });
         let nodes = nodes.collect();
         let outputs = outputs.iter().map(|(name, id)| (name.clone(), renumber(*id))).collect();
         Graph { name, nodes, outputs }
@@ -54,4 +55,3 @@ pub(super) fn sole_user(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Opt
         _ => None,
     }
 }
-

@@ -23,8 +23,14 @@ pub(super) fn fuse_activation(mut graph: Graph) -> Graph {
         let target = &mut graph.nodes[producer.0];
         match &mut target.op {
             Op::Clip(inner) if target.activation.is_none() => *inner = then(*inner, bounds),
-            Op::Conv(_) | Op::FullyConnected(_) | Op::BatchNorm(_) | Op::ChannelAffine { .. } | Op::Add | Op::Concat
-            | Op::AveragePool { .. } | Op::Clip(_) => {
+            Op::Conv(_)
+            | Op::FullyConnected(_)
+            | Op::BatchNorm(_)
+            | Op::ChannelAffine { .. }
+            | Op::Add
+            | Op::Concat
+            | Op::AveragePool { .. }
+            | Op::Clip(_) => {
                 target.activation = Some(target.activation.map_or(bounds, |inner| then(inner, bounds)));
             }
             Op::Input | Op::MaxPool(_) | Op::Reshape | Op::Softmax { .. } => continue,

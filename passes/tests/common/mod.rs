@@ -9,7 +9,8 @@ use std::path::PathBuf;
 
 /// The folder of shared models, or `None` with a note where it is absent.
 pub fn shared_models() -> Option<PathBuf> {
-    let root = std::env::var_os("RELEQC_SHARED").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
+    let root = std::env::var_os("RELEQC_SHARED")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
     let models = root.join("models");
     if models.is_dir() {
         return Some(models);
@@ -79,7 +80,9 @@ fn apply(graph: &Graph, node: &Node, values: &[Vec<f64>]) -> Vec<f64> {
                 out.fill(bias);
                 for i in 0..per_group {
                     let plane = &x[(first + i) * h * w..(first + i + 1) * h * w];
-                    for (tap, &weight) in conv.weight.data()[(o * per_group + i) * kh * kw..][..kh * kw].iter().enumerate() {
+                    for (tap, &weight) in
+                        conv.weight.data()[(o * per_group + i) * kh * kw..][..kh * kw].iter().enumerate()
+                    {
                         for row in 0..oh {
                             let Some(r) = at(&conv.window, 0, row, tap / kw, h) else { continue };
                             for column in 0..ow {
@@ -119,7 +122,9 @@ fn apply(graph: &Graph, node: &Node, values: &[Vec<f64>]) -> Vec<f64> {
             clip_all(&mut y, *clip);
             y
         }
-        Op::MaxPool(window) => pool(shape, node, window, x, |seen, _| seen.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+        Op::MaxPool(window) => {
+            pool(shape, node, window, x, |seen, _| seen.iter().copied().fold(f64::NEG_INFINITY, f64::max))
+        }
         Op::AveragePool { window, count_include_pad } => pool(shape, node, window, x, |seen, taps| {
             seen.iter().sum::<f64>() / if *count_include_pad { taps } else { seen.len() } as f64
         }),

@@ -1,7 +1,9 @@
 //! Small networks that together use every operator, and random ones.
 
 use super::Random;
-use releqc_passes::ir::{BatchNorm, Clip, Conv, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window};
+use releqc_passes::ir::{
+    BatchNorm, Clip, Conv, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
+};
 
 /// A graph under construction; every method appends a node and returns its id.
 pub struct Net {
@@ -52,7 +54,11 @@ impl Net {
         let features = self.shape(x).len();
         let weight = self.tensor(vec![outputs, features]);
         let bias = bias.then(|| self.random.floats(outputs));
-        self.push(Op::FullyConnected(FullyConnected { weight, bias, batch_norm: None }), vec![x], Shape::vector(outputs))
+        self.push(
+            Op::FullyConnected(FullyConnected { weight, bias, batch_norm: None }),
+            vec![x],
+            Shape::vector(outputs),
+        )
     }
 
     pub fn batch_norm(&mut self, x: NodeId) -> NodeId {
@@ -234,7 +240,13 @@ pub fn random(random: &mut Random) -> Graph {
                 let pads = std::array::from_fn(|axis| random.below(kernel[axis % 2]));
                 let groups = if random.below(2) == 0 { c } else { 1 };
                 let stride = [1 + random.below(2), 1 + random.below(2)];
-                net.conv(x, groups * (1 + random.below(3)), window(kernel, stride, [1, 1], pads), groups, random.below(2) == 0)
+                net.conv(
+                    x,
+                    groups * (1 + random.below(3)),
+                    window(kernel, stride, [1, 1], pads),
+                    groups,
+                    random.below(2) == 0,
+                )
             }
             2 | 3 => net.batch_norm(x),
             4 => net.relu(x),
