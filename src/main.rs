@@ -15,7 +15,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     let json = words.iter().any(|word| word == "--json");
-    let result = args::parse(words).and_then(|parsed| match parsed {
+    let result = failure::catch_defects(|| match args::parse(words)? {
         args::Parsed::Text(text) => console::print(&text).map(|()| failure::Outcome::Done),
         args::Parsed::Cli(cli) => commands::execute(cli),
     });

@@ -399,7 +399,12 @@ fn text(report: &Value) -> String {
     let mut lines = vec![
         format!(
             "{} objective {} cost {} seeds {}: best {} ({})",
-            report["table"], report["objective"], report["cost"], report["seeds"], show(&report["best"]), report["value"]
+            report["table"],
+            report["objective"],
+            report["cost"],
+            report["seeds"],
+            show(&report["best"]),
+            report["value"]
         ),
         format!(
             "{:<12} {:>9} {:>6} {:>12} {}",

@@ -6,9 +6,7 @@
 use releqc_passes::calibrate::Calibrated;
 use releqc_passes::data::{Dataset, Preprocessing, Samples};
 use releqc_passes::ir::{Clip, Conv, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window};
-use releqc_passes::train::{
-    Augmentation, Evaluator, Inference, Recipe, Trainer, init_random, train_float,
-};
+use releqc_passes::train::{Augmentation, Evaluator, Inference, Recipe, Trainer, init_random, train_float};
 use releqc_runtime::BitWidth;
 use std::ops::ControlFlow;
 use std::process::Command;
@@ -72,14 +70,17 @@ fn main() {
     let (train, test) = (mnist(folder, "train"), mnist(folder, "t10k-first5000"));
     let start = Instant::now();
     let graph = init_random(&lenet(), 1).expect("LeNet can be trained");
-    let recipe = Recipe {
-        batch: 64,
-        augmentation: Augmentation { shift: 2, flip: false },
-        ..Recipe::float(float_steps)
-    };
+    let recipe =
+        Recipe { batch: 64, augmentation: Augmentation { shift: 2, flip: false }, ..Recipe::float(float_steps) };
     let graph = train_float(&graph, &train, &recipe, 1, |p| {
         if p.step % 500 == 0 {
-            println!("  {} loss {:.4} accuracy {:.3} {:.1} s", p.step, p.loss, p.accuracy, start.elapsed().as_secs_f32());
+            println!(
+                "  {} loss {:.4} accuracy {:.3} {:.1} s",
+                p.step,
+                p.loss,
+                p.accuracy,
+                start.elapsed().as_secs_f32()
+            );
         }
         ControlFlow::Continue(())
     })

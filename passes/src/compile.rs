@@ -20,6 +20,7 @@ use crate::calibrate::{self, Calibrated, calibrate};
 use crate::data::{Dataset, Preprocessing, Samples};
 use crate::emit::emit;
 use crate::evaluate::{agreement, predictions};
+use crate::float_exec::FloatExecutor;
 use crate::import;
 use crate::lower::{Lowered, lower};
 use crate::quantize::{Quantized, quantize};
@@ -114,7 +115,10 @@ pub fn compile(
     prove(&loaded, &samples)?;
     stages.push(("plan".to_owned(), releqc_runtime::text::plan(loaded.program())));
     let accelerator = releqc_runtime::accel::AccelProgram::decode(loaded.accelerator())?;
-    stages.push(("accelerator".to_owned(), releqc_runtime::accel::text::disassemble(&accelerator, Some(loaded.program()))));
+    stages.push((
+        "accelerator".to_owned(),
+        releqc_runtime::accel::text::disassemble(&accelerator, Some(loaded.program())),
+    ));
     let cost = releqc_runtime::accel::cost::estimate(&loaded)?;
     stages.push(("cost".to_owned(), cost.to_string()));
 
@@ -287,9 +291,19 @@ impl Judge {
     }
 }
 
-/// Classes of the float network; runs on the fast path of training, as only a report depends on it.
+/// Classes of the float network by its first output; runs on the fast path of training, as only a report depends on it. A network
+/// that retraining does not take (several outputs, say) is run by the plain executor.
 fn float_classes(calibrated: &Calibrated, data: &Dataset) -> Result<Vec<u32>, CompileError> {
-    let inference = crate::train::Inference::float(&calibrated.folded)?;
+    let Ok(inference) = crate::train::Inference::float(&calibrated.folded) else {
+        let executor = FloatExecutor::new(&calibrated.folded);
+        let sample = |i: usize| {
+            let mut values = vec![0.0; data.shape().len()];
+            data.read(i, &mut values);
+            values
+        };
+        let samples: Vec<Vec<f32>> = (0..data.len()).map(sample).collect();
+        return Ok(executor.outputs(&samples).iter().map(|first| crate::evaluate::largest(first)).collect());
+    };
     let classes = inference.classes();
     Ok(inference.logits(data).chunks_exact(classes).map(crate::evaluate::largest).collect())
 }

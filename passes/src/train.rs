@@ -33,6 +33,4 @@ pub use inference::Inference;
 pub use network::NetworkError;
 pub use recipe::{Augmentation, NormStatistics, Optimizer, Recipe, WeightMethod};
 pub use session::Progress;
-pub use trainer::{
-    Evaluation, Evaluator, Retrained, TrainError, Trainer, activation_quant, init_random, train_float,
-};
+pub use trainer::{Evaluation, Evaluator, Retrained, TrainError, Trainer, activation_quant, init_random, train_float};

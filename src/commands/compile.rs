@@ -94,7 +94,8 @@ impl Places {
         if let Some(folder) = &args.emit {
             let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             if !folder.is_dir() && (folder.exists() || !parent.is_dir()) {
-                let what = format!("--emit {}: a folder, or a new name in an existing one, is required", folder.display());
+                let what =
+                    format!("--emit {}: a folder, or a new name in an existing one, is required", folder.display());
                 return Err(Failure::input(what));
             }
         }
@@ -112,7 +113,11 @@ fn options(args: &args::Compile, places: &Places) -> Result<CompileOptions, Fail
     };
     let searches = widths == WidthPolicy::Search;
     if !searches {
-        let useless = [("--episodes", args.episodes.is_some()), ("--time-budget", args.time_budget.is_some()), ("--resume", args.resume)];
+        let useless = [
+            ("--episodes", args.episodes.is_some()),
+            ("--time-budget", args.time_budget.is_some()),
+            ("--resume", args.resume),
+        ];
         if let Some((flag, _)) = useless.iter().find(|(_, given)| *given) {
             return Err(Failure::input(format!("{flag} belongs to a search; --bits makes none")));
         }

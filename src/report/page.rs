@@ -21,7 +21,9 @@ pub(crate) fn html(report: &CompileReport, artifact: &Path, seconds: f64) -> Str
         let _ = write!(page, "<h2>Agent and baselines</h2>\n{}", table(&summary::methods(search)));
         let _ = write!(page, "<h2>Pareto front</h2>\n{}", table(&summary::pareto(search)));
         if !search.explanation.is_empty() {
-            page.push_str("<h2>What each layer costs at each width</h2>\n<table><tr><th>layer<th>points lost at (bits)\n");
+            page.push_str(
+                "<h2>What each layer costs at each width</h2>\n<table><tr><th>layer<th>points lost at (bits)\n",
+            );
             for (layer, widths) in &search.explanation {
                 let cell = |(bits, loss, measured): &(u8, f64, bool)| {
                     format!("{bits}: {loss:.2}{}", if *measured { "" } else { " (estimated)" })
@@ -38,7 +40,11 @@ pub(crate) fn html(report: &CompileReport, artifact: &Path, seconds: f64) -> Str
 
 /// The lines of the summary that are no tables.
 fn facts(report: &CompileReport, artifact: &Path, seconds: f64) -> String {
-    let tables = [Some(summary::layers(report)), report.search.as_ref().map(summary::methods), report.search.as_ref().map(summary::pareto)];
+    let tables = [
+        Some(summary::layers(report)),
+        report.search.as_ref().map(summary::methods),
+        report.search.as_ref().map(summary::pareto),
+    ];
     let mut text = summary::text(report, artifact, seconds);
     for table in tables.into_iter().flatten() {
         text = text.replace(&table.to_string(), "");

@@ -126,7 +126,9 @@ impl CompileOptions {
                 let names: Vec<_> = layers.iter().map(|&id| graph.node(id).name.as_str()).collect();
                 let (given, wanted) = (widths.len(), layers.len());
                 let names = names.join(", ");
-                return option(format!("--bits: {given} widths given, the network has {wanted} weight layers ({names})"));
+                return option(format!(
+                    "--bits: {given} widths given, the network has {wanted} weight layers ({names})"
+                ));
             }
             WidthPolicy::Search if self.action_set.len() < 2 => {
                 return option("--widths: a search needs at least two widths; use --bits for one".into());

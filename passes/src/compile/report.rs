@@ -177,7 +177,8 @@ impl CompileReport {
                     bits: layer.bits.bits(),
                     weights: layer.codes.len() as u64,
                     macs: quantized.graph.macs(id),
-                    bytes: releqc_runtime::pack::packed_len(layer.biases.len(), layer.depth, layer.bits).unwrap_or(0) as u64,
+                    bytes: releqc_runtime::pack::packed_len(layer.biases.len(), layer.depth, layer.bits).unwrap_or(0)
+                        as u64,
                     sensitivity,
                 }
             })
@@ -191,7 +192,8 @@ impl CompileReport {
         };
         let mut assumptions = Vec::new();
         if accuracy.split == "synthetic" {
-            assumptions.push("no data: inputs were synthesised, accuracy is agreement with the float network on them".into());
+            assumptions
+                .push("no data: inputs were synthesised, accuracy is agreement with the float network on them".into());
             if !range.stated {
                 assumptions.push("input range not stated (--mean, --std, --raw-pixels): [-2, 2] was assumed".into());
             }

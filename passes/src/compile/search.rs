@@ -46,7 +46,9 @@ pub(super) fn bitwidths(
     let recipe = budget::short_recipe(calibrated, material.is_labelled());
     let trainer = match options.retrain {
         Retrain::None => None,
-        Retrain::Short | Retrain::Full => Some(Trainer::new(calibrated, material.training(), recipe.clone(), options.seed)?),
+        Retrain::Short | Retrain::Full => {
+            Some(Trainer::new(calibrated, material.training(), recipe.clone(), options.seed)?)
+        }
     };
     let layers = facts(&calibrated.folded);
     let cost = cost_model(&layers, calibrated, options)?;
@@ -209,9 +211,8 @@ fn search_report(result: &SearchResult, methods: Vec<MethodReport>, paid: usize,
         }
     };
     let explain = |layer: &LayerExplanation| {
-        let change = |cost: &LayerCost| {
-            (cost.width.bits(), cost.measured.unwrap_or(cost.loss_change), cost.measured.is_some())
-        };
+        let change =
+            |cost: &LayerCost| (cost.width.bits(), cost.measured.unwrap_or(cost.loss_change), cost.measured.is_some());
         (layer.name.clone(), layer.widths.iter().map(change).collect())
     };
     SearchReport {

@@ -148,6 +148,9 @@ mod tests {
         let values = |n| Samples::Values(vec![0.0; n]);
         assert!(Dataset::new(Shape::vector(3), values(7), None).is_none());
         assert!(Dataset::new(Shape::vector(3), values(6), Some(vec![0; 3])).is_none());
-        assert_eq!(Dataset::new(Shape::vector(3), values(6), Some(vec![0, 1])).unwrap().select(&[1]).labels(), Some(&[1][..]));
+        assert_eq!(
+            Dataset::new(Shape::vector(3), values(6), Some(vec![0, 1])).unwrap().select(&[1]).labels(),
+            Some(&[1][..])
+        );
     }
 }

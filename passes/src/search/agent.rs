@@ -219,7 +219,9 @@ impl Agent<'_> {
             let mut batch = self.play(&vec![None; REAL_BATCH]);
             for episode in &mut batch {
                 let before = self.ledger.counted();
-                let Some(entry) = self.ledger.measure(&episode.actions, Origin::Policy)? else { return Ok(self.ending()) };
+                let Some(entry) = self.ledger.measure(&episode.actions, Origin::Policy)? else {
+                    return Ok(self.ending());
+                };
                 episode.reward = entry.reward;
                 self.episodes += 1;
                 if self.ledger.counted() > before {
@@ -313,12 +315,7 @@ impl Agent<'_> {
 }
 
 /// The state after the first choices of an episode, the remaining layers at the widest width.
-fn view(
-    judge: &Judge<'_>,
-    embedding: &Embedding,
-    surrogate: Option<&Surrogate>,
-    so_far: &[usize],
-) -> [f32; FEATURES] {
+fn view(judge: &Judge<'_>, embedding: &Embedding, surrogate: Option<&Surrogate>, so_far: &[usize]) -> [f32; FEATURES] {
     let problem = judge.problem;
     let widest = problem.widths.len() - 1;
     let mut actions = so_far.to_vec();

@@ -97,9 +97,8 @@ fn fields(pattern: &mut [f32], channels: usize, height: usize, width: usize, rng
 /// A few thick line segments with soft edges on a ground of 0.
 fn strokes(pattern: &mut [f32], channels: usize, height: usize, width: usize, rng: &mut ChaCha8Rng) {
     let size = height.max(width) as f32;
-    let point = |rng: &mut ChaCha8Rng| {
-        ((0.1 + 0.8 * uniform(rng)) * height as f32, (0.1 + 0.8 * uniform(rng)) * width as f32)
-    };
+    let point =
+        |rng: &mut ChaCha8Rng| ((0.1 + 0.8 * uniform(rng)) * height as f32, (0.1 + 0.8 * uniform(rng)) * width as f32);
     let tint: Vec<f32> = (0..channels).map(|_| 0.6 + 0.4 * uniform(rng)).collect();
     let radius = size * (0.02 + 0.06 * uniform(rng));
     let mut from = point(rng);

@@ -58,11 +58,9 @@ impl Differentiable for ProductLayer {
                 let g = d.backward(isa, x, w, dy, wanted[0]);
                 (g.input, g.weight, g.bias)
             }
-            Product::Linear(l) => (
-                wanted[0].then(|| l.input_gradient(isa, dy, w)),
-                l.weight_gradient(isa, x, dy),
-                l.bias_gradient(dy),
-            ),
+            Product::Linear(l) => {
+                (wanted[0].then(|| l.input_gradient(isa, dy, w)), l.weight_gradient(isa, x, dy), l.bias_gradient(dy))
+            }
         };
         let mut gradients = vec![dx.map(Gradient::Values), Some(Gradient::Values(dw))];
         if inputs.len() > 2 {

@@ -145,7 +145,8 @@ impl Network {
         }
         let used = ancestors(graph, logits);
         let users = graph.users();
-        let mut network = Network { steps: Vec::new(), logits: logits.0, parameters: Vec::new(), statistics: Vec::new() };
+        let mut network =
+            Network { steps: Vec::new(), logits: logits.0, parameters: Vec::new(), statistics: Vec::new() };
         let mut layers = 0;
         for (id, node) in graph.iter() {
             let kind = if used[id.0] { network.kind(graph, node, layers)? } else { Kind::Same };
@@ -175,12 +176,16 @@ impl Network {
             Op::Input => Kind::Input,
             Op::Conv(conv) => {
                 let geometry = geometry(&conv.window, conv.groups, image(0), hwc(node));
-                check(node, conv.weight.dims(), &[
-                    geometry.output[2],
-                    geometry.input[2] / conv.groups.max(1),
-                    geometry.kernel[0],
-                    geometry.kernel[1],
-                ])?;
+                check(
+                    node,
+                    conv.weight.dims(),
+                    &[
+                        geometry.output[2],
+                        geometry.input[2] / conv.groups.max(1),
+                        geometry.kernel[0],
+                        geometry.kernel[1],
+                    ],
+                )?;
                 let weight = self.parameter(hwio(&conv.weight), Role::Weight);
                 let product = match geometry.is_depthwise() {
                     true => Product::Depthwise(Depthwise::new(geometry)),

@@ -120,14 +120,8 @@ fn update(
         NormStatistics::Batch => NormMode::Batch,
         NormStatistics::Frozen => NormMode::Fixed,
     };
-    let recording = Recording {
-        isa: Isa::detect(),
-        network,
-        parameters: &tensors,
-        statistics: &state.statistics,
-        rounding,
-        norm,
-    };
+    let recording =
+        Recording { isa: Isa::detect(), network, parameters: &tensors, statistics: &state.statistics, rounding, norm };
     let (logits, norms) = recording.forward(constant(batch.input, &device));
     let loss = Arc::new(Loss {
         classes,
@@ -138,8 +132,7 @@ fn update(
     });
     let total = apply(Arc::clone(&loss) as _, &[&logits]);
     let mut gradients = total.backward();
-    let gradients: Vec<Option<Vec<f32>>> =
-        tensors.iter().map(|t| t.grad_remove(&mut gradients).map(values)).collect();
+    let gradients: Vec<Option<Vec<f32>>> = tensors.iter().map(|t| t.grad_remove(&mut gradients).map(values)).collect();
     drop(tensors);
     if norm == NormMode::Batch {
         let count = (lesson.recipe.batch * network.input_len()) as f32;

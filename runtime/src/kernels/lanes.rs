@@ -94,4 +94,5 @@ pub(crate) const fn i16_steps(bits: u8) -> usize {
     i16::MAX as usize / (2 * product)
 }
 
-const _: () = assert!(i16_steps(7) == 1 && i16_steps(6) == 2 && i16_steps(5) == 4 && i16_steps(4) == 8 && i16_steps(2) == 32);
+const _: () =
+    assert!(i16_steps(7) == 1 && i16_steps(6) == 2 && i16_steps(5) == 4 && i16_steps(4) == 8 && i16_steps(2) == 32);

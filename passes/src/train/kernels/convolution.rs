@@ -203,7 +203,14 @@ impl Convolution {
     }
 
     /// Gradients from `input`, `weight` and the gradient of the output.
-    pub fn backward(&self, isa: Isa, input: &[f32], weight: &[f32], dy: &[f32], want_input: bool) -> ConvolutionGradients {
+    pub fn backward(
+        &self,
+        isa: Isa,
+        input: &[f32],
+        weight: &[f32],
+        dy: &[f32],
+        want_input: bool,
+    ) -> ConvolutionGradients {
         let g = &self.geometry;
         let batch = input.len() / g.input_len();
         let packed: Vec<_> = match want_input {
@@ -244,7 +251,8 @@ impl Convolution {
         let (mut framed_x, mut framed_dy) = (Vec::new(), Vec::new());
         prepare(&self.input_frame, &mut framed_x);
         prepare(&self.output_frame, &mut framed_dy);
-        for (sample, (image, dy)) in input.chunks_exact(g.input_len()).zip(dy.chunks_exact(g.output_len())).enumerate() {
+        for (sample, (image, dy)) in input.chunks_exact(g.input_len()).zip(dy.chunks_exact(g.output_len())).enumerate()
+        {
             let image = frame_image(&self.input_frame, image, &mut framed_x);
             for group in 0..g.groups {
                 let (x, y, w) = (&image[group * cg..], &dy[group * og..], &mut dw[group * og..]);

@@ -46,10 +46,7 @@ impl Depthwise {
         taps.map(|(ky, kx)| {
             let columns = reached(1, kx);
             let first = columns.first().copied().unwrap_or((0, 0));
-            Tap {
-                rows: reached(0, ky),
-                columns: Span { first: first.0, end: first.0 + columns.len(), input: first.1 },
-            }
+            Tap { rows: reached(0, ky), columns: Span { first: first.0, end: first.0 + columns.len(), input: first.1 } }
         })
         .collect()
     }

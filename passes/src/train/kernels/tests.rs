@@ -250,7 +250,9 @@ fn pools_equal_plain_loops() {
                             y[o] += f64::from(x[cell + channel]) / divisor;
                             dx[cell + channel] += f64::from(dy[o]) / divisor;
                         }
-                    } else if let Some(best) = cells.iter().copied().reduce(|a, b| if x[b + channel] > x[a + channel] { b } else { a }) {
+                    } else if let Some(best) =
+                        cells.iter().copied().reduce(|a, b| if x[b + channel] > x[a + channel] { b } else { a })
+                    {
                         y[o] = f64::from(x[best + channel]);
                         dx[best + channel] += f64::from(dy[o]);
                     }
@@ -277,13 +279,18 @@ fn epilogues_equal_one_value_at_a_time() {
     let codes = Codes { scale: 0.02, low: -30.0, high: 225.0 };
     let relu = (0.0, f32::INFINITY);
     let all = (f32::NEG_INFINITY, f32::INFINITY);
-    for (bounds, codes) in [(all, None), (relu, None), (all, Some(codes)), (relu, Some(codes)), ((0.0, 0.6), Some(codes))] {
+    for (bounds, codes) in
+        [(all, None), (relu, None), (all, Some(codes)), (relu, Some(codes)), ((0.0, 0.6), Some(codes))]
+    {
         let e = Epilogue { min: bounds.0, max: bounds.1, codes };
         for channels in [1, 3, 20, 64, 70] {
             let (x, mul, add) = (r.values(channels * 37), r.values(channels), r.values(channels));
             let dy = r.values(x.len());
-            let want: Vec<f64> =
-                x.iter().enumerate().map(|(i, x)| f64::from(e.value(x * mul[i % channels] + add[i % channels]))).collect();
+            let want: Vec<f64> = x
+                .iter()
+                .enumerate()
+                .map(|(i, x)| f64::from(e.value(x * mul[i % channels] + add[i % channels])))
+                .collect();
             for isa in Isa::available() {
                 let mut y = vec![0.0; x.len()];
                 epilogue::affine(isa, &x, &mul, &add, &e, &mut y);

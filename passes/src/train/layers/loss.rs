@@ -49,8 +49,7 @@ impl Loss {
         let t = f64::from(self.temperature);
         let mut loss = 0.0;
         let mut gradient = vec![0.0f32; logits.len()];
-        for (n, (row, dx)) in
-            logits.chunks_exact(self.classes).zip(gradient.chunks_exact_mut(self.classes)).enumerate()
+        for (n, (row, dx)) in logits.chunks_exact(self.classes).zip(gradient.chunks_exact_mut(self.classes)).enumerate()
         {
             if let Some(labels) = &self.targets.labels {
                 let log_p = log_softmax(row, 1.0);

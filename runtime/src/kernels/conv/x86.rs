@@ -47,7 +47,13 @@ pub(crate) fn rows_for(available: Available, bits: u8, stored: u8) -> Option<Row
             let proof = Avx512::probe()?;
             match bits {
                 8 => entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", avx512::Full(proof), avx512::Full, [], stored),
-                7 => entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", avx512::Narrow(proof), avx512::Narrow, [7], stored),
+                7 => entries!(
+                    "avx2,avx512f,avx512bw,avx512dq,avx512vl",
+                    avx512::Narrow(proof),
+                    avx512::Narrow,
+                    [7],
+                    stored
+                ),
                 _ => {
                     let lanes = avx512::Deep { proof, steps };
                     entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Deep, [2 3 4 5 6], stored)
@@ -93,7 +99,8 @@ unsafe fn blocks<D: Lanes, const K: u8>(lanes: D, layer: &Layer, memory: &Memory
             let longest = most::<D, K>(size);
             for s in 0..strips {
                 let mut strip = Strip { layer, memory, group, vector, row: span.rows.start + s, column: 0 };
-                let origin = grid.origin + (span.rows.start - span.origin_row + s) * grid.row + group * layer.group_inputs;
+                let origin =
+                    grid.origin + (span.rows.start - span.origin_row + s) * grid.row + group * layer.group_inputs;
                 let mut x = memory.codes_ptr(origin, 0).cast_const();
                 // As few blocks as fit, and those of nearly equal size.
                 let count = windows.div_ceil(longest);

@@ -101,7 +101,6 @@ macro_rules! vectors {
 
 pub(super) use vectors;
 
-
 /// Weights of at most 7 bits: `255 * 64 * 2 = 32640` fits i16, so `vpmaddubsw` never saturates.
 #[derive(Clone, Copy)]
 pub(crate) struct Narrow(pub(crate) Avx2);

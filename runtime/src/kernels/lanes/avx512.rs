@@ -86,7 +86,6 @@ macro_rules! vectors {
 
 pub(super) use vectors;
 
-
 /// Weights of at most 7 bits: `255 * 64 * 2 = 32640` fits i16, so `vpmaddubsw` never saturates.
 #[derive(Clone, Copy)]
 pub(crate) struct Narrow(pub(crate) Avx512);
@@ -332,7 +331,10 @@ pub(super) unsafe fn requantize<const VECTORS: usize>(
         }
         for (v, &sum) in sums.iter().enumerate() {
             let q = rounded(sum, multipliers.add(16 * v));
-            let q = _mm512_max_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(clamp.z.into())), _mm512_set1_epi32(clamp.lo.into()));
+            let q = _mm512_max_epi32(
+                _mm512_add_epi32(q, _mm512_set1_epi32(clamp.z.into())),
+                _mm512_set1_epi32(clamp.lo.into()),
+            );
             let q = _mm512_cvtepi32_epi8(_mm512_min_epi32(q, _mm512_set1_epi32(clamp.hi.into())));
             let left = count.saturating_sub(16 * v).min(16);
             if left == 16 {
