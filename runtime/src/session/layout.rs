@@ -81,7 +81,7 @@ const MAX_STRIP_BYTES: usize = 256 << 10;
 pub(super) fn gathers_strip(program: &Program, conv: &Conv) -> bool {
     let x = program.tensor(conv.x);
     let [height, width] = program.conv_output(conv).map(|extent| extent as usize);
-    let few = height > 1 && width < FEW_WINDOWS && conv.groups == 1;
+    let few = height > 1 && width < FEW_WINDOWS && conv.groups == 1 && x.channels > 1;
     few && uses_halo(conv, x) && height * gathered_row(program, conv) <= MAX_STRIP_BYTES
 }
 
