@@ -206,6 +206,9 @@ impl Agent<'_> {
                 Observation { actions: candidate.actions, loss: entry.loss, noise: entry.evaluation.noise() };
             self.judge.noise = observation.noise;
             self.surrogate.observe(observation);
+            let believed = self.surrogate.believed_losses();
+            // The first observation is the widest width, which is an entry only if it was measured as the reference.
+            self.ledger.believe(&believed[believed.len() - self.ledger.entries().len()..]);
             self.episodes += 1;
             self.report(progress);
         }
@@ -287,8 +290,8 @@ impl Agent<'_> {
         let mut episodes = self.play(&forced);
         for episode in &mut episodes {
             episode.reward = match self.ledger.entry(&episode.actions) {
-                Some(known) => known.reward,
-                None => self.judge.promise(&self.surrogate, &episode.actions, 0.0).optimistic,
+                Some(known) => known.standing,
+                None => self.judge.optimistic(&self.surrogate, &episode.actions),
             };
         }
         self.learner.learn(&episodes);
@@ -298,7 +301,7 @@ impl Agent<'_> {
 
     fn best_real_episodes(&self) -> Vec<Vec<usize>> {
         let mut entries: Vec<&Evaluated> = self.ledger.entries().iter().collect();
-        entries.sort_by(|a, b| b.reward.total_cmp(&a.reward));
+        entries.sort_by(|a, b| b.standing.total_cmp(&a.standing));
         entries.iter().take(REPLAYS).filter_map(|entry| self.judge.problem.actions(&entry.widths)).collect()
     }
 
