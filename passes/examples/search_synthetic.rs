@@ -11,14 +11,15 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use rayon::prelude::*;
 use releqc_passes::search::baselines::{self, Baseline};
 use releqc_passes::search::environment::mean_bits;
 use releqc_passes::search::ledger::{Evaluated, Origin, Terms};
 use releqc_passes::search::{
-    CostModel, Environment, Evaluation, Ingredients, LayerFacts, Reward, SearchError, SearchOptions, SensitivityProfile,
-    search,
+    CostModel, Environment, Evaluation, Ingredients, LayerFacts, Reward, SearchError, SearchOptions,
+    SensitivityProfile, search,
 };
 use releqc_runtime::BitWidth;
 
@@ -150,6 +151,31 @@ fn curve(evaluations: &[Evaluated]) -> Vec<f64> {
     CHECKPOINTS.iter().map(best_of).collect()
 }
 
+/// Runs `job` for every seed on the machine's threads; results in the order of the seeds. The agent brings a thread pool of its
+/// own, so the seeds do not run on one.
+fn for_seeds<T: Send>(seeds: u64, job: impl Fn(u64) -> Result<T, SearchError> + Sync) -> Result<Vec<T>, SearchError> {
+    let next = AtomicU64::new(0);
+    let done = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        break;
+                    }
+                    let result = job(seed);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((seed, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(seed, _)| *seed);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
 fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (mut depth, mut nets, mut evaluations, mut max_loss) = (22usize, 10u64, 40usize, 0.3f64);
     let (mut with_profile, mut ingredients) = (false, Ingredients::default());
@@ -175,42 +201,35 @@ fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     }
     let cost = CostModel::mean(depth);
     let reward = Reward::constrained(max_loss)?;
-    let never = || false;
-    let terms = Terms { reward, cost: &cost, reference: None, evaluations, stop: &never };
     let began = std::time::Instant::now();
-    let results: Result<Vec<_>, SearchError> = (0..nets)
-        .into_par_iter()
-        .map(|seed| {
-            let network = Network::new(depth, seed, max_loss);
-            let profile = with_profile.then(|| network.profile());
-            let options = SearchOptions {
-                terms: Terms { reward, cost: &cost, reference: None, evaluations, stop: &|| false },
-                seed,
-                profile: profile.clone(),
-                least_improvement: 0.0,
-                ingredients,
-            };
-            let found = search(&mut network.clone(), &options, &mut |_| {})?;
-            let true_loss = found.best.as_ref().map_or(0.0, |best| network.loss(&best.widths));
-            let terms = Terms { reward, cost: &cost, reference: None, evaluations, stop: &|| false };
-            let baseline = |baseline| -> Result<Vec<f64>, SearchError> {
-                Ok(curve(&baselines::run(&mut network.clone(), &terms, &baseline)?.evaluations))
-            };
-            Ok((
-                [
-                    curve(&found.evaluations),
-                    baseline(Baseline::SensitivityGreedy { profile })?,
-                    baseline(Baseline::CoordinateGreedy)?,
-                    baseline(Baseline::Uniform)?,
-                    baseline(Baseline::Random { seed })?,
-                ],
-                network.oracle(max_loss),
-                true_loss,
-            ))
-        })
-        .collect();
-    let _ = terms;
-    let results = results?;
+    let results = for_seeds(nets, |seed| {
+        let network = Network::new(depth, seed, max_loss);
+        let profile = with_profile.then(|| network.profile());
+        let options = SearchOptions {
+            terms: Terms { reward, cost: &cost, reference: None, evaluations, stop: &|| false },
+            seed,
+            profile: profile.clone(),
+            least_improvement: 0.0,
+            ingredients,
+        };
+        let found = search(&mut network.clone(), &options, &mut |_| {})?;
+        let true_loss = found.best.as_ref().map_or(0.0, |best| network.loss(&best.widths));
+        let terms = Terms { reward, cost: &cost, reference: None, evaluations, stop: &|| false };
+        let baseline = |baseline| -> Result<Vec<f64>, SearchError> {
+            Ok(curve(&baselines::run(&mut network.clone(), &terms, &baseline)?.evaluations))
+        };
+        Ok((
+            [
+                curve(&found.evaluations),
+                baseline(Baseline::SensitivityGreedy { profile })?,
+                baseline(Baseline::CoordinateGreedy)?,
+                baseline(Baseline::Uniform)?,
+                baseline(Baseline::Random { seed })?,
+            ],
+            network.oracle(max_loss),
+            true_loss,
+        ))
+    })?;
     let count = results.len().max(1) as f64;
     let mut out = std::io::stdout();
     let oracle = results.iter().map(|r| r.1).sum::<f64>() / count;

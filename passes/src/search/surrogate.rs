@@ -26,12 +26,12 @@ const STEP: f64 = 0.5;
 
 /// Prior of the hyperparameters: mean and standard deviation of a normal. All but the knee are logarithms; the knee is in bits.
 const PRIOR: [(f64, f64); 6] = [
-    (3.5, 1.2),   // knee: losses begin about where most networks lose accuracy, 2 to 6 bits
-    (-0.7, 0.4),  // ln kappa: u falls with 4^(-kappa * bits), kappa about a half
-    (0.0, 1.2),   // ln variance of the deviations of all layers together at the smallest width
-    (-1.0, 1.2),  // ln variance of the interactions
-    (0.7, 0.8),   // ln length of the interactions, in units of u summed over layers
-    (-2.5, 1.0),  // ln variance of the noise
+    (3.5, 1.2),  // knee: losses begin about where most networks lose accuracy, 2 to 6 bits
+    (-0.7, 0.4), // ln kappa: u falls with 4^(-kappa * bits), kappa about a half
+    (0.0, 1.2),  // ln variance of the deviations of all layers together at the smallest width
+    (-1.0, 1.2), // ln variance of the interactions
+    (0.7, 0.8),  // ln length of the interactions, in units of u summed over layers
+    (-2.5, 1.0), // ln variance of the noise
 ];
 
 /// Prior variance of `c0`: the loss without quantization is near 0.
@@ -106,14 +106,8 @@ impl Surrogate {
     /// A model before any observation. `bits` are the widths of the action set, `scale` the loss in points that must be resolved.
     pub fn new(prior: DamagePrior, bits: &[u8], scale: f64, seed: u64) -> Self {
         let bits: Vec<f64> = bits.iter().map(|&b| f64::from(b)).collect();
-        let mut model = Surrogate {
-            prior,
-            bits,
-            scale,
-            observations: Vec::new(),
-            chains: Vec::new(),
-            draws: Draws::new(seed, 1),
-        };
+        let mut model =
+            Surrogate { prior, bits, scale, observations: Vec::new(), chains: Vec::new(), draws: Draws::new(seed, 1) };
         for _ in 0..CHAINS {
             let hyper = std::array::from_fn(|i| PRIOR[i].0 + PRIOR[i].1 * model.draws.normal());
             if let Some(fit) = model.fit(&hyper) {
@@ -199,7 +193,8 @@ impl Surrogate {
     /// the measured `y` less the part of its surprise that the measurement is to blame for. A loss without noise is returned
     /// as it was.
     pub fn believed_losses(&self) -> Vec<f64> {
-        let blame = |i: usize| self.chains.iter().map(|c| c.fit.weights[i]).sum::<f64>() / self.chains.len().max(1) as f64;
+        let blame =
+            |i: usize| self.chains.iter().map(|c| c.fit.weights[i]).sum::<f64>() / self.chains.len().max(1) as f64;
         let believed = |(i, observation): (usize, &Observation)| {
             if observation.noise <= 0.0 {
                 return observation.loss;
