@@ -122,7 +122,8 @@ fn options(args: &args::Compile, places: &Places) -> Result<CompileOptions, Fail
             return Err(Failure::input(format!("{flag} belongs to a search; --bits makes none")));
         }
     }
-    let default_retraining = if searches { Retrain::Full } else { Retrain::None };
+    // Without labels retraining has nothing to learn from but the network itself: the search then works on scales alone.
+    let default_retraining = if searches && args.data.is_some() { Retrain::Full } else { Retrain::None };
     let goal_by_default = searches && args.data.is_some();
     Ok(CompileOptions {
         widths,

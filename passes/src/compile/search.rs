@@ -57,7 +57,7 @@ pub(super) fn bitwidths(
         RewardKind::Constrained => Reward::constrained(max_loss)?,
         RewardKind::Paper => Reward::paper(),
     };
-    let evaluations = options.episodes.unwrap_or_else(|| budget::episodes(layers.len()));
+    let evaluations = options.episodes.unwrap_or_else(|| budget::episodes(layers.len(), trainer.is_some()));
     let (interrupted, out_of_time) = (hooks.interrupted, hooks.out_of_time);
     let stop = move || interrupted() || out_of_time();
     let expected = material.validation().labels().unwrap_or(judge.float_classes());
