@@ -15,8 +15,9 @@ pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, Retrain, Rew
 pub use report::{Accuracy, CompileReport, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport, SizeReport};
 
 use crate::annotate::{Annotated, annotate};
+use crate::annotation;
 use crate::calibrate::{self, Calibrated, calibrate};
-use crate::data::{Dataset, Samples};
+use crate::data::{Dataset, Preprocessing, Samples};
 use crate::emit::emit;
 use crate::evaluate::{agreement, predictions};
 use crate::float_exec::FloatExecutor;
@@ -39,6 +40,8 @@ pub struct Compiled {
     pub artifact: Vec<u8>,
     /// What was done and measured.
     pub report: CompileReport,
+    /// The annotated network as ONNX, where it was asked for.
+    pub annotated: Option<Vec<u8>>,
     /// Name and text of every stage, in order.
     pub stages: Vec<(String, String)>,
 }
@@ -70,28 +73,41 @@ pub fn compile(
     stages.push(("fold_batch_norm".to_owned(), folded.to_string()));
     let layers = options.check(&folded, data)?;
 
+    let annotation = match options.widths {
+        WidthPolicy::Search => annotation::read(model, &folded)?,
+        WidthPolicy::Uniform(_) | WidthPolicy::PerLayer(_) => None,
+    };
+    let recorded = annotation.as_ref().and_then(|(_, preprocessing)| preprocessing.clone());
+    let preprocessing = options.preprocessing.clone().or(recorded);
+
     hooks.stage("calibrate");
-    let input_range = InputRange::of(options.preprocessing.as_ref(), folded.input_shape());
+    let input_range = InputRange::of(preprocessing.as_ref(), folded.input_shape());
     let material = Material::gather(&folded, data, &input_range, options);
     let samples = material.calibration(&folded);
     let calibrated = calibrate(graph, folded, &samples);
     hooks.check_interrupt()?;
 
     let judge = Judge::new(&calibrated, material.validation())?;
-    let decision = match &options.widths {
-        WidthPolicy::Uniform(bits) => Decision::fixed(vec![*bits; layers], &calibrated, &material, options, hooks)?,
-        WidthPolicy::PerLayer(widths) => Decision::fixed(widths.clone(), &calibrated, &material, options, hooks)?,
-        WidthPolicy::Search => search::bitwidths(&calibrated, &material, &judge, options, hooks)?,
+    let decision = match (annotation, &options.widths) {
+        (Some((annotated, _)), _) => Decision { annotated, search: None },
+        (None, WidthPolicy::Uniform(bits)) => {
+            Decision::fixed(vec![*bits; layers], &calibrated, &material, options, hooks)?
+        }
+        (None, WidthPolicy::PerLayer(widths)) => {
+            Decision::fixed(widths.clone(), &calibrated, &material, options, hooks)?
+        }
+        (None, WidthPolicy::Search) => search::bitwidths(&calibrated, &material, &judge, options, hooks)?,
     };
 
     hooks.stage("quantize");
     let Decision { annotated, search } = decision;
+    let annotated_model = options.annotated.then(|| annotation::write(&annotated, preprocessing.as_ref()));
     let widths: Vec<BitWidth> = annotated.weights.values().map(|w| w.bits).collect();
     let quantized = quantize(annotated)?;
     stages.push(("quantized".to_owned(), quantized.to_string()));
     hooks.stage("lower");
     let lowered = lower(&quantized)?;
-    let metadata = metadata(&calibrated, options);
+    let metadata = metadata(&calibrated, preprocessing.as_ref());
     let artifact = emit(lowered, metadata)?;
 
     hooks.stage("verify");
@@ -110,7 +126,7 @@ pub fn compile(
     let sensitivity = sensitivity::alone(&calibrated, &widths, &material)?;
     let accuracy = judge.accuracy(&loaded, &material)?;
     let report = CompileReport::new(&loaded, &quantized, cost, accuracy, search, &sensitivity, &input_range, options);
-    Ok(Compiled { artifact, report, stages })
+    Ok(Compiled { artifact, report, annotated: annotated_model, stages })
 }
 
 /// The bytes of the artifact of an annotated graph, loaded.
@@ -308,9 +324,9 @@ fn prove(artifact: &Artifact, samples: &[Vec<f32>]) -> Result<(), CompileError> 
     Ok(())
 }
 
-fn metadata(calibrated: &Calibrated, options: &CompileOptions) -> Metadata {
+fn metadata(calibrated: &Calibrated, preprocessing: Option<&Preprocessing>) -> Metadata {
     let mut metadata = Metadata::new();
-    if let Some(preprocessing) = &options.preprocessing {
+    if let Some(preprocessing) = preprocessing {
         preprocessing.record(&mut metadata);
     }
     metadata.insert("model.name".into(), calibrated.graph.name.clone());

@@ -71,9 +71,7 @@ fn import(bytes: &[u8]) -> (Vec<(String, String)>, Result<Graph, ImportError>) {
     if !findings.is_empty() {
         return (nodes, Err(ImportError::refused(findings)));
     }
-    let graph = infer::infer(&source)
-        .map_err(|problem| vec![problem.about(&source.graph_name)])
-        .and_then(|facts| build::graph(&source, &facts));
+    let graph = infer::infer(&source).map_err(|finding| vec![finding]).and_then(|facts| build::graph(&source, &facts));
     let graph = match graph {
         Ok(graph) => graph,
         Err(findings) => return (nodes, Err(ImportError::refused(findings))),

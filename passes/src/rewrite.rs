@@ -18,12 +18,14 @@ use crate::ir::Graph;
 use crate::verify::{self, Violation};
 
 /// The rewrites of [`canonicalize`] in the order they run.
-pub const REWRITES: [(&str, fn(Graph) -> Graph); 6] = [
-    ("drop_identity", drop_identity::drop_identity),
+pub const REWRITES: [(&str, fn(Graph) -> Graph); 7] = [
     ("hoist_clip", hoist_clip::hoist_clip),
+    ("drop_identity", drop_identity::drop_identity),
     ("attach_batch_norm", attach_batch_norm::attach_batch_norm),
     ("merge_affine", merge_affine::merge_affine),
     ("fold_forward", fold_forward::fold_forward),
+    // What was folded away may have been all that needed a reshape.
+    ("drop_identity", drop_identity::drop_identity),
     ("fuse_activation", fuse_activation::fuse_activation),
 ];
 

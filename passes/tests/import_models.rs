@@ -2,10 +2,9 @@
 
 mod common;
 
-use common::{Random, evaluate, shared_models};
+use common::{Random, evaluate, shared_models, tract_outputs};
 use releqc_passes::import::{ErrorKind, from_onnx};
 use releqc_passes::rewrite::{canonicalize, fold_batch_norm};
-use tract_onnx::prelude::*;
 
 /// Largest difference to tract, relative to the largest output: f32 sums in another order over at most 60 layers.
 const TOLERANCE: f32 = 1e-3;
@@ -48,7 +47,7 @@ fn shared_models_agree_with_tract_or_are_refused() {
                 let canonical = canonicalize(graph.clone()).unwrap();
                 let folded = fold_batch_norm(&canonical);
                 let input = Random(7).floats(graph.input_shape().len());
-                let expected = tract_outputs(&bytes, graph.input_shape().dims(), &input);
+                let expected = tract_outputs(&bytes, &input);
                 let scale = expected.iter().fold(1e-6f32, |a, v| a.max(v.abs()));
                 for (stage, graph) in [("imported", &graph), ("canonical", &canonical), ("folded", &folded)] {
                     let seen = evaluate(graph, &input);
@@ -64,24 +63,4 @@ fn shared_models_agree_with_tract_or_are_refused() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-fn tract_outputs(mut bytes: &[u8], shape: &[usize], input: &[f32]) -> Vec<f32> {
-    let dims: Vec<usize> = std::iter::once(1).chain(shape.iter().copied()).collect();
-    let plan = tract_onnx::onnx()
-        .with_ignore_value_info(true)
-        .model_for_read(&mut bytes)
-        .unwrap()
-        .with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), &dims))
-        .unwrap()
-        .into_optimized()
-        .unwrap()
-        .into_runnable()
-        .unwrap();
-    let input = Tensor::from_shape(&dims, input).unwrap();
-    let outputs = plan.run(tvec!(input.into())).unwrap();
-    outputs
-        .iter()
-        .flat_map(|output| output.to_plain_array_view::<f32>().unwrap().iter().copied().collect::<Vec<_>>())
-        .collect()
 }

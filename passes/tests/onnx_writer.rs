@@ -35,10 +35,11 @@ fn a_canonical_graph_comes_back_after_canonicalisation() {
 #[test]
 fn random_networks_come_back() {
     let mut random = Random(3);
-    for _ in 0..60 {
+    for _ in 0..300 {
         let graph = nets::random(&mut random);
         assert_eq!(imported(&graph), graph, "{graph}\n{}", imported(&graph));
         let canonical = canonicalize(graph.clone()).unwrap();
+        assert_eq!(canonicalize(canonical.clone()).unwrap(), canonical, "{canonical}");
         let again = canonicalize(imported(&canonical)).unwrap();
         assert_eq!(again, canonical, "{canonical}\n{again}");
         let input = random.floats(graph.input_shape().len());

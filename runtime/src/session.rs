@@ -10,7 +10,8 @@ mod weights;
 use crate::RunError;
 use crate::format::Artifact;
 use crate::isa::Isa;
-use crate::kernels::{AlignedBytes, Kernel, Memory};
+use crate::kernels::{AlignedBytes, Memory};
+use bind::Step;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ pub struct Session {
     artifact: Artifact,
     isa: Isa,
     threads: usize,
-    kernels: Vec<Box<dyn Kernel>>,
+    steps: Vec<Step>,
     codes: AlignedBytes,
     floats: Vec<f32>,
     /// For each output of the network, its floats in `floats`.
@@ -51,7 +52,7 @@ impl Session {
         let available = options.isa.unwrap_or_else(Isa::detect).require()?;
         let program = artifact.program();
         let places = layout::plan(program);
-        let kernels = bind::kernels(artifact, available, &places);
+        let steps = bind::steps(artifact, available, &places);
         let mut codes = AlignedBytes::zeroed(places.arena_bytes);
         for (range, value) in &places.halos {
             codes[range.clone()].fill(*value);
@@ -61,7 +62,7 @@ impl Session {
             artifact: artifact.clone(),
             isa: available.isa(),
             threads: options.threads.max(1),
-            kernels,
+            steps,
             codes,
             floats: vec![0.0; places.float_count],
             output_len: outputs.iter().map(ExactSizeIterator::len).sum(),
@@ -133,13 +134,13 @@ impl Session {
     /// When `input` does not hold exactly one sample.
     pub fn profile(&mut self, input: &[f32], rounds: usize) -> Result<Vec<Duration>, RunError> {
         self.check(input.len(), self.input_len(), self.output_len, self.output_len)?;
-        let mut times: Vec<Vec<Duration>> = vec![Vec::with_capacity(rounds.max(1)); self.kernels.len()];
-        for _ in 0..rounds.max(1) {
+        let mut times: Vec<Vec<Duration>> = vec![vec![Duration::ZERO; rounds.max(1)]; self.artifact.program().ops.len()];
+        for round in 0..rounds.max(1) {
             let memory = Memory::new(&mut self.codes, &mut self.floats, input);
-            for (kernel, times) in self.kernels.iter().zip(&mut times) {
+            for Step { op, kernel } in &self.steps {
                 let start = Instant::now();
                 kernel.run(&memory, 0..kernel.parts());
-                times.push(start.elapsed());
+                times[*op][round] += start.elapsed();
             }
         }
         let median = |times: &mut Vec<Duration>| {
@@ -167,7 +168,7 @@ impl Session {
 
     fn sample(&mut self, input: &[f32], output: &mut [f32]) {
         let memory = Memory::new(&mut self.codes, &mut self.floats, input);
-        for kernel in &self.kernels {
+        for Step { kernel, .. } in &self.steps {
             kernel.run(&memory, 0..kernel.parts());
         }
         let mut start = 0;

@@ -9,7 +9,7 @@ mod net;
 
 use net::{Net, Random};
 use releqc_runtime::format::Artifact;
-use releqc_runtime::program::{TensorId, Window};
+use releqc_runtime::program::{Op, TensorId, Window};
 use releqc_runtime::reference::Reference;
 use releqc_runtime::{BitWidth, Isa, Session, SessionOptions};
 
@@ -159,6 +159,14 @@ fn words(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
+/// An operator in one line.
+fn summary(op: &Op) -> String {
+    match op {
+        Op::Conv(c) => format!("{:?} {} bits, {} outputs, {} groups, {:?}", c.kind, c.bits, c.outputs, c.groups, c.window),
+        other => format!("{other:?}"),
+    }
+}
+
 fn check(seed: u64) {
     let artifact = random_net(seed);
     let x = input(&mut Random(!seed), artifact.program().input.len());
@@ -170,7 +178,8 @@ fn check(seed: u64) {
             session.run(&x, &mut y).unwrap();
             if words(&y) != expected {
                 let at = words(&y).iter().zip(&expected).position(|(a, b)| a != b);
-                panic!("seed {seed}, {isa}, round {round}: differs first at {at:?}\n{:#?}", artifact.program().ops);
+                let summary: Vec<String> = artifact.program().ops.iter().map(summary).collect();
+                panic!("seed {seed}, {isa}, round {round}: differs first at {at:?}\n{}", summary.join("\n"));
             }
         }
     }

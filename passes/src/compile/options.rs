@@ -88,6 +88,8 @@ pub struct CompileOptions {
     pub seed: u64,
     /// How pixels become inputs; recorded in the artifact and, without data, the range of synthesised inputs.
     pub preprocessing: Option<Preprocessing>,
+    /// Whether to write the annotated network too.
+    pub annotated: bool,
     /// File of evaluations to read and extend.
     pub store: Option<PathBuf>,
 }
@@ -105,6 +107,7 @@ impl Default for CompileOptions {
             baselines: true,
             seed: 0,
             preprocessing: None,
+            annotated: false,
             store: None,
         }
     }

@@ -5,7 +5,7 @@
 //! of the model handed to tract: outputs keep their order.
 //! Does not optimise, and does not touch the order or the meaning of nodes.
 
-use super::error::{ErrorKind, Problem, invalid, unsupported};
+use super::error::{ErrorKind, Finding, Problem, invalid, unsupported};
 use super::operator::Operator;
 use super::source::Source;
 use crate::onnx::onnx_protobuf::tensor_proto::DataType;
@@ -36,16 +36,24 @@ pub(super) struct Fact {
 pub(super) type Facts = BTreeMap<String, Fact>;
 
 /// Infers every fact the mapping needs.
-pub(super) fn infer(source: &Source) -> Result<Facts, Problem> {
+///
+/// # Errors
+/// What does not fit together, about the node tract names where it names one.
+pub(super) fn infer(source: &Source) -> Result<Facts, Finding> {
     let wanted = wanted(source);
     let bytes = message(source, &wanted).encode_to_vec();
-    let facts = quietly(|| run_tract(&bytes, wanted.len())).map_err(|panic| Problem {
-        kind: ErrorKind::Violation,
-        text: format!("shape inference (tract) stopped with a panic, which validation should have prevented: {panic}"),
+    let about_graph = |problem: Problem| problem.about(&source.graph_name);
+    let facts = quietly(|| run_tract(&bytes, wanted.len())).map_err(|panic| {
+        let text =
+            format!("shape inference (tract) stopped with a panic, which validation should have prevented: {panic}");
+        about_graph(Problem { kind: ErrorKind::Violation, text })
     })?;
-    let facts = facts.map_err(|error| invalid(readable(&format!("{error:#}"), source)))?;
+    let facts = facts.map_err(|error| readable(&format!("{error:#}"), source))?;
     let input = Fact { dims: source.input_dims.clone(), is_float: true, constant: None };
-    let inferred = wanted.into_iter().zip(facts).map(|(name, fact)| Ok((name, fact?)));
+    let inferred = wanted.into_iter().zip(facts).map(|(name, fact)| match fact {
+        Ok(fact) => Ok((name, fact)),
+        Err(problem) => Err(problem.about(&name)),
+    });
     inferred.chain([Ok((source.input.clone(), input))]).collect()
 }
 
@@ -122,19 +130,22 @@ fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
     Some(tensor.to_plain_array_view::<f32>().ok()?.iter().copied().collect())
 }
 
-/// tract's error on one line, with the ONNX names in place of the aliases.
-fn readable(error: &str, source: &Source) -> String {
+/// tract's error on one line, about the node it names; aliases become ONNX names.
+fn readable(error: &str, source: &Source) -> Finding {
     let mut text = error.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut subject = source.graph_name.as_str();
     for (index, step) in source.steps.iter().enumerate() {
         let alias = node_alias(index);
         if text.contains(&alias) {
             text = text.replace(&alias, &step.name);
+            subject = &step.name;
         }
     }
-    if text.chars().count() > 400 {
-        text = text.chars().take(400).chain("...".chars()).collect();
-    }
-    format!("shapes or types do not fit together: {text}")
+    // What comes before says only which node and which stage of tract it was.
+    let detail = ["Infering facts: ", "Infering facts "].iter().find_map(|stage| text.split_once(stage));
+    let detail = detail.map_or(text.as_str(), |(_, detail)| detail);
+    let short: String = detail.chars().take(300).collect();
+    invalid(format!("shapes or types that do not fit together: {short}")).about(subject)
 }
 
 thread_local! {

@@ -1,11 +1,13 @@
 //! A validated ONNX message: what of it reaches an output, in a form later steps can trust.
 
+use super::attributes::Attributes;
 use super::error::{Finding, Problem, invalid, unsupported};
 use super::operator::{self, Operator};
+use super::window::WindowAttributes;
 use crate::onnx::onnx_protobuf::tensor_proto::DataType;
 use crate::onnx::onnx_protobuf::tensor_shape_proto::dimension;
 use crate::onnx::onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
-use crate::onnx::{element_type_name, tensor_dims, tensor_f32};
+use crate::onnx::{ReadError, element_type_name, tensor_dims, tensor_f32};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Versions of the default operator set whose meaning is known here.
@@ -47,6 +49,8 @@ pub(super) struct Source {
     /// Live nodes in file order, constant-folding ones among them.
     pub(super) steps: Vec<Step>,
     pub(super) outputs: Vec<String>,
+    /// Number of axes of the activations, where it is known before shape inference.
+    ranks: BTreeMap<String, usize>,
 }
 
 impl Source {
@@ -87,7 +91,9 @@ impl Source {
         self.take_input(&graph.input, findings);
         self.take_nodes(graph.node, &graph.output, findings);
         for (name, tensor) in &self.constants {
-            if let Err(problem) = check_constant(tensor) {
+            if let Err(problem) = check_constant(tensor)
+                && findings.iter().all(|finding| !finding.problem.ends_with(&problem.text))
+            {
                 findings.push(problem.about(name));
             }
         }
@@ -107,7 +113,10 @@ impl Source {
         };
         self.input = input.name().to_owned();
         match input_dims(input) {
-            Ok(dims) => self.input_dims = dims,
+            Ok(dims) => {
+                self.ranks.insert(self.input.clone(), dims.len());
+                self.input_dims = dims;
+            }
             Err(problem) => findings.push(problem.about(input.name())),
         }
     }
@@ -246,6 +255,7 @@ impl Source {
                 }
             }
         }
+        self.check_rank(&node, &operator)?;
         // The parameter checks below keep from tract what it would not survive.
         if let Operator::BatchNorm { .. } = operator {
             for input in &node.input[1..] {
@@ -257,6 +267,39 @@ impl Source {
         }
         let node = NodeProto { output: vec![node.output[0].clone()], ..node };
         Ok(Some(Step { name: name.to_owned(), node, operator }))
+    }
+
+    /// Windows have as many axes as the image they slide over; notes the axes of the result.
+    fn check_rank(&mut self, node: &NodeProto, operator: &Operator) -> Result<(), Problem> {
+        let known: Option<usize> = node.input.iter().filter_map(|input| self.ranks.get(input).copied()).max();
+        let window = match operator {
+            Operator::Conv { window, .. } | Operator::MaxPool(window) | Operator::AveragePool { window, .. } => {
+                Some(window)
+            }
+            _ => None,
+        };
+        if let (Some(rank), Some(axes)) = (known, window.and_then(WindowAttributes::axes))
+            && rank != axes + 2
+        {
+            return Err(invalid(format!(
+                "a window over {axes} axes on an activation of {rank}; batch and channels come first"
+            )));
+        }
+        if let Some(rank) = known {
+            check_axes(node, operator, rank)?;
+        }
+        let result = match operator {
+            Operator::Flatten { .. } | Operator::Gemm { .. } => Some(2),
+            Operator::Reshape if node.op_type() == "Reshape" => {
+                self.constants.get(&node.input[1]).and_then(|shape| usize::try_from(*shape.dims.first()?).ok())
+            }
+            Operator::Reshape | Operator::MatMul | Operator::ReduceMean { .. } | Operator::Constant => None,
+            _ => known,
+        };
+        if let Some(rank) = result {
+            self.ranks.insert(node.output[0].clone(), rank);
+        }
+        Ok(())
     }
 
     /// Refuses to fold what a few bytes could blow up.
@@ -274,6 +317,34 @@ impl Source {
             return Ok(());
         }
         Err(unsupported(format!("{} of {elements} elements; at most {MAX_ELEMENTS} are supported", node.op_type())))
+    }
+}
+
+/// Axes name an axis of the activation, from the front or from the end.
+fn check_axes(node: &NodeProto, operator: &Operator, rank: usize) -> Result<(), Problem> {
+    let attributes = Attributes::of(node);
+    let (axes, extra): (Vec<i64>, i64) = match operator {
+        Operator::Concat { axis } | Operator::Softmax { axis, .. } => (vec![*axis], 0),
+        // Flatten may name the place behind the last axis.
+        Operator::Flatten { axis } => (vec![*axis], 1),
+        Operator::Transpose { perm: Some(perm) } => {
+            let mut sorted = perm.clone();
+            sorted.sort_unstable();
+            if sorted.iter().enumerate().any(|(i, &axis)| usize::try_from(axis) != Ok(i)) || perm.len() != rank {
+                return Err(invalid(format!("perm {perm:?} for {rank} axes; each axis is required once")));
+            }
+            return Ok(());
+        }
+        _ => {
+            let axes = attributes.ints("axes")?.map(<[i64]>::to_vec).unwrap_or_default();
+            let grown = if node.op_type() == "Unsqueeze" { axes.len() } else { 0 };
+            (axes, i64::try_from(grown).unwrap_or(0))
+        }
+    };
+    let rank = i64::try_from(rank).unwrap_or(0) + extra;
+    match axes.iter().find(|&&axis| !(-rank..rank).contains(&axis)) {
+        Some(axis) => Err(invalid(format!("axis {axis} for {rank} axes; it must be in {}..{rank}", -rank))),
+        None => Ok(()),
     }
 }
 
@@ -334,7 +405,10 @@ fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Problem> {
 
 /// The data is readable, complete and finite.
 fn check_constant(tensor: &TensorProto) -> Result<(), Problem> {
-    let values = tensor_f32(tensor)?;
+    let values = tensor_f32(tensor).map_err(|error| match error {
+        ReadError::NotOnnx(text) | ReadError::Invalid { problem: text, .. } => invalid(text),
+        ReadError::Unsupported { problem: text, .. } => unsupported(text),
+    })?;
     let float = matches!(
         DataType::try_from(tensor.data_type()),
         Ok(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16)

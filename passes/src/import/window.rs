@@ -77,6 +77,15 @@ impl WindowAttributes {
         Ok(WindowAttributes { kernel, strides, dilations, pads, ceil: attributes.flag("ceil_mode", false)? })
     }
 
+    /// Number of spatial axes, where an attribute tells it.
+    pub(super) fn axes(&self) -> Option<usize> {
+        let pads = match &self.pads {
+            Pads::Explicit(pads) if !pads.is_empty() => Some(pads.len() / 2),
+            _ => None,
+        };
+        [&self.kernel, &self.strides, &self.dilations].into_iter().flatten().map(Vec::len).next().or(pads)
+    }
+
     /// The window over an image of `height` x `width`. `spatial` is the number of axes in the file: of one axis the
     /// image is a row. `more` is padding of a Pad node before it.
     pub(super) fn fit(

@@ -44,10 +44,12 @@ impl Window {
         let Some(outputs) = self.output(height, width) else { return false };
         let leading = [self.padding.top, self.padding.left];
         (0..2).all(|axis| {
-            let image = leading[axis]..leading[axis] + [height, width][axis];
+            let (first, step) = (leading[axis], self.dilation[axis]);
             (0..outputs[axis]).all(|position| {
                 let start = position * self.stride[axis];
-                (0..self.kernel[axis]).any(|tap| image.contains(&(start + tap * self.dilation[axis])))
+                // The first tap that is not before the image.
+                let tap = first.saturating_sub(start).div_ceil(step);
+                tap < self.kernel[axis] && start + tap * step < first + [height, width][axis]
             })
         })
     }

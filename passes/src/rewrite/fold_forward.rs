@@ -1,7 +1,7 @@
 //! Folds batch normalisation and constant affine maps forward, into the layer that reads them.
 //!
 //! Takes any verified graph. An affine map (BatchNorm or constant affine, without activation) that could not join the layer
-//! before it, and whose only reader is a fully connected layer or a conv without padding, maybe past one reshape, becomes
+//! before it, and whose only reader is a fully connected layer or a conv without padding, maybe past reshapes, becomes
 //! part of that layer: `W'[o, c, ..] = W[o, c, ..] * mul[c]`, `b'[o] = b[o] + sum W[o, c, ..] * add[c]`, in f64, rounded once.
 //! Does not touch a map read by a padded conv (the padding would have to become `-add / mul`), a second reader, or an output.
 
@@ -11,7 +11,8 @@ use crate::ir::{Graph, NodeId, Op, Padding, Tensor};
 pub(super) fn fold_forward(mut graph: Graph) -> Graph {
     let users = graph.users();
     let mut removal = Removal::of(&graph);
-    for index in 1..graph.nodes.len() {
+    // From the end: what is folded makes way for an affine map above it.
+    for index in (1..graph.nodes.len()).rev() {
         let id = NodeId(index);
         let node = graph.node(id);
         let (mul, add) = match &node.op {
@@ -24,12 +25,13 @@ pub(super) fn fold_forward(mut graph: Graph) -> Graph {
         if node.activation.is_some() {
             continue;
         }
-        let Some(mut reader) = sole_user(&graph, &users, id) else { continue };
-        let past_reshape = graph.node(reader).op == Op::Reshape && graph.node(reader).activation.is_none();
-        if past_reshape {
-            let Some(next) = sole_user(&graph, &users, reader) else { continue };
-            reader = next;
+        let mut past_reshape = false;
+        let mut next = sole_user(&graph, &users, id);
+        while let Some(reader) = next.filter(|&reader| is_passed(&graph, &removal, reader)) {
+            past_reshape |= graph.node(reader).op == Op::Reshape;
+            next = sole_user(&graph, &users, reader);
         }
+        let Some(reader) = next else { continue };
         match &mut graph.nodes[reader.0].op {
             Op::FullyConnected(fc) => fold(&mut fc.weight, &mut fc.bias, 1, cells, &mul, &add),
             Op::Conv(conv) if conv.window.padding == Padding::default() && !past_reshape => {
@@ -41,6 +43,12 @@ pub(super) fn fold_forward(mut graph: Graph) -> Graph {
         removal.replace(id, input);
     }
     removal.apply(graph)
+}
+
+/// A reshape, or an affine map that was folded already.
+fn is_passed(graph: &Graph, removal: &Removal, id: NodeId) -> bool {
+    let node = graph.node(id);
+    removal.resolve(id) != id || (node.op == Op::Reshape && node.activation.is_none())
 }
 
 /// `run` values of a weight row belong to one input channel.

@@ -11,7 +11,8 @@ use crate::ir::{Graph, NodeId, Op};
 pub(super) fn hoist_clip(mut graph: Graph) -> Graph {
     // Who reads whom stays: only what stands at the two places changes.
     let users = graph.users();
-    for index in (1..graph.nodes.len()).rev() {
+    // From the input on: a clip stops below another one, which has moved already.
+    for index in 1..graph.nodes.len() {
         let mut clip = NodeId(index);
         while let Some(upper) = passable(&graph, &users, clip) {
             swap(&mut graph, upper, clip);

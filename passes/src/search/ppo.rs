@@ -1,11 +1,14 @@
 //! Proximal policy optimization (Schulman et al., 2017, arXiv 1707.06347) with generalized advantages (Schulman et al.,
 //! 2016, arXiv 1506.02438) for episodes of one step a layer, rewarded after the last layer.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::environment::SearchError;
 use super::policy::Policy;
 use super::random::Draws;
 use super::state::FEATURES;
@@ -58,6 +61,8 @@ pub struct Learner {
     draws: Draws,
     device: Device,
     actions: usize,
+    /// One thread: the products are too small to share, and their sums cannot depend on the number of threads.
+    thread: Arc<rayon::ThreadPool>,
 }
 
 impl std::fmt::Debug for Learner {
@@ -68,7 +73,12 @@ impl std::fmt::Debug for Learner {
 
 impl Learner {
     /// A fresh network for `actions` widths; everything follows from `seed`.
-    pub fn new(actions: usize, seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// [`SearchError::Invalid`] when the system gives no thread to it.
+    pub fn new(actions: usize, seed: u64) -> Result<Self, SearchError> {
+        let thread = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+        let thread = thread.map_err(|e| SearchError::invalid("agent's thread", e.to_string(), "must be available"))?;
         let device = Device::flex().autodiff();
         let mut draws = Draws::new(seed, 2);
         let policy = Policy::new(actions, &mut draws, &device);
@@ -76,13 +86,23 @@ impl Learner {
             .with_epsilon(ADAM_EPSILON)
             .with_grad_clipping(Some(burn::grad_clipping::GradientClippingConfig::Norm(GRADIENT_NORM)))
             .init();
-        Learner { policy, optimizer, draws, device, actions }
+        Ok(Learner { policy, optimizer, draws, device, actions, thread: Arc::new(thread) })
     }
 
     /// Plays one episode for each entry of `forced`: its actions where given, else drawn from the policy.
     ///
     /// `state(episode, actions so far)` gives the next state. Rewards are left 0.
     pub fn play(
+        &mut self,
+        layers: usize,
+        forced: &[Option<Vec<usize>>],
+        state: impl FnMut(usize, &[usize]) -> [f32; FEATURES] + Send,
+    ) -> Vec<Episode> {
+        let thread = Arc::clone(&self.thread);
+        thread.install(|| self.play_here(layers, forced, state))
+    }
+
+    fn play_here(
         &mut self,
         layers: usize,
         forced: &[Option<Vec<usize>>],
@@ -128,6 +148,11 @@ impl Learner {
 
     /// One PPO update on a batch of episodes of equal length.
     pub fn learn(&mut self, episodes: &[Episode]) {
+        let thread = Arc::clone(&self.thread);
+        thread.install(|| self.learn_here(episodes));
+    }
+
+    fn learn_here(&mut self, episodes: &[Episode]) {
         let Some(first) = episodes.first() else { return };
         let (layers, batch) = (first.actions.len(), episodes.len());
         let steps = layers * batch;

@@ -57,6 +57,14 @@ impl Reward {
         }
     }
 
+    /// The largest measured loss, in points, that is accepted of a measurement with this noise; `None` without a limit.
+    pub fn limit(&self, noise: f64) -> Option<f64> {
+        match self {
+            Reward::Paper(_) => None,
+            Reward::Constrained(reward) => Some(reward.max_loss - reward.margin(noise)),
+        }
+    }
+
     /// The loss, in points, at which this reward begins to change its mind; the surrogate resolves losses of this size.
     pub fn loss_scale(&self) -> f64 {
         match self {
@@ -123,11 +131,15 @@ pub struct ConstrainedReward {
 }
 
 impl ConstrainedReward {
+    /// Points by which the limit is shortened.
+    fn margin(&self, noise: f64) -> f64 {
+        (self.caution * noise).min(self.max_loss / 2.0)
+    }
+
     /// Points beyond the (shortened) limit; 0 or less inside.
     fn excess(&self, outcome: &Outcome) -> f64 {
-        let margin = (self.caution * outcome.noise).min(self.max_loss / 2.0);
         // Losses are differences of two rounded ratios: a loss of exactly the limit must not miss it by the last bit.
-        outcome.loss + margin - self.max_loss - 1e-9
+        outcome.loss + self.margin(outcome.noise) - self.max_loss - 1e-9
     }
 
     fn value(&self, outcome: &Outcome) -> f64 {

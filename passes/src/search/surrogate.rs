@@ -184,6 +184,26 @@ impl Surrogate {
         self.scale * y.sinh()
     }
 
+    /// The value of `y` that a loss in points stands for.
+    pub fn y_of(&self, loss: f64) -> f64 {
+        (loss / self.scale).asinh()
+    }
+
+    /// What every observed loss probably was without the noise of its measurement, in points, in the order of observation:
+    /// the measured `y` less the part of its surprise that the measurement is to blame for. A loss without noise is returned
+    /// as it was.
+    pub fn believed_losses(&self) -> Vec<f64> {
+        let blame =
+            |i: usize| self.chains.iter().map(|c| c.fit.weights[i]).sum::<f64>() / self.chains.len().max(1) as f64;
+        let believed = |(i, observation): (usize, &Observation)| {
+            if observation.noise <= 0.0 {
+                return observation.loss;
+            }
+            self.loss_of(self.y_of(observation.loss) - self.measurement_variance(observation) * blame(i))
+        };
+        self.observations.iter().enumerate().map(believed).collect()
+    }
+
     fn belief(&self, fit: &Fit, actions: &[usize], damage: f64, row: &mut [f64]) -> Belief {
         let feature = (damage / fit.knee).ln_1p();
         let mut mean = SLOPE.0 * feature;

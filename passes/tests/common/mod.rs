@@ -3,9 +3,11 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file compiles this module and uses a part of it")]
 
 pub mod nets;
+pub mod onnx_builder;
 
 use releqc_passes::ir::{BatchNorm, Clip, Graph, Node, Op, Shape, Window};
 use std::path::PathBuf;
+use tract_onnx::prelude::*;
 
 /// The folder of shared models, or `None` with a note where it is absent.
 pub fn shared_models() -> Option<PathBuf> {
@@ -180,4 +182,36 @@ fn clip_all(y: &mut [f64], clip: Clip) {
     for v in y {
         *v = v.max(f64::from(clip.min)).min(f64::from(clip.max));
     }
+}
+
+/// tract's own optimised execution of a model on one sample; all outputs one after the other.
+pub fn tract_outputs(mut bytes: &[u8], input: &[f32]) -> Vec<f32> {
+    let dims = input_dims(bytes);
+    let plan = tract_onnx::onnx()
+        .with_ignore_value_info(true)
+        .model_for_read(&mut bytes)
+        .unwrap()
+        .with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), &dims))
+        .unwrap()
+        .into_optimized()
+        .unwrap()
+        .into_runnable()
+        .unwrap();
+    let input = Tensor::from_shape(&dims, input).unwrap();
+    let outputs = plan.run(tvec!(input.into())).unwrap();
+    outputs
+        .iter()
+        .flat_map(|output| output.to_plain_array_view::<f32>().unwrap().iter().copied().collect::<Vec<_>>())
+        .collect()
+}
+
+/// Extents of a model's input with a batch of 1, as the file states them.
+fn input_dims(bytes: &[u8]) -> Vec<usize> {
+    use releqc_passes::onnx::onnx_protobuf::{tensor_shape_proto::dimension::Value, type_proto};
+    let graph = releqc_passes::onnx::decode_model(bytes).unwrap().graph.unwrap();
+    let mut inputs = graph.input.iter().filter(|input| graph.initializer.iter().all(|i| i.name != input.name));
+    let kind = inputs.next().unwrap().r#type.clone().unwrap().value.unwrap();
+    let type_proto::Value::TensorType(tensor) = kind else { panic!("{kind:?}") };
+    let dims = tensor.shape.unwrap().dim.into_iter().map(|dim| dim.value);
+    dims.map(|dim| if let Some(Value::DimValue(v)) = dim { v as usize } else { 1 }).collect()
 }

@@ -185,6 +185,37 @@ impl Kernel for Gathered {
     }
 }
 
+/// Copies the runs of all windows of a layer to scratch, window after window: rows of few windows then form one long strip.
+pub(crate) struct GatherRuns {
+    /// Where the windows are.
+    pub(crate) from: Grid,
+    /// Bytes from a window's origin to each of its runs.
+    pub(crate) offsets: Vec<usize>,
+    /// Bytes of a run.
+    pub(crate) run_bytes: usize,
+    /// Where the windows go.
+    pub(crate) to: Grid,
+}
+
+impl Kernel for GatherRuns {
+    fn parts(&self) -> usize {
+        self.from.height
+    }
+
+    fn run(&self, memory: &Memory, parts: Range<usize>) {
+        for row in parts {
+            for column in 0..self.from.width {
+                let from = self.from.origin + row * self.from.row + column * self.from.pixel;
+                let to = self.to.origin + row * self.to.row + column * self.to.pixel;
+                let window = memory.codes_mut(to..to + self.offsets.len() * self.run_bytes);
+                for (run, offset) in window.chunks_exact_mut(self.run_bytes).zip(&self.offsets) {
+                    run.copy_from_slice(memory.codes(from + offset..from + offset + self.run_bytes));
+                }
+            }
+        }
+    }
+}
+
 /// How windows are copied.
 pub(crate) struct Gather {
     /// The input, without halo.

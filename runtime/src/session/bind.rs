@@ -4,20 +4,35 @@ use super::layout::{self, Places};
 use super::weights;
 use crate::format::Artifact;
 use crate::isa::Available;
-use crate::kernels::conv::{self, Cut, Gather, Grid, Layer, Run, Target};
+use crate::kernels::conv::{self, Cut, Gather, GatherRuns, Grid, Layer, Run, Target};
 use crate::kernels::depthwise::{self, Depthwise};
 use crate::kernels::elementwise::{
     self, Add, Affine, Concat, ConcatInput, Dequantize, Quantize, Reshape, Softmax, Term,
 };
-use crate::kernels::pool::{AveragePool, MaxPool, Pooling};
+use crate::kernels::pool::{self, AveragePool, MaxPool, Pooling};
 use crate::kernels::{Clamp, Kernel, View};
 use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::{Conv, Destination, FloatId, Op, Program, Tensor, TensorId};
 
-/// One kernel an operator, in program order.
-pub(super) fn kernels(artifact: &Artifact, available: Available, places: &Places) -> Vec<Box<dyn Kernel>> {
+/// A kernel and the operator it works for.
+pub(super) struct Step {
+    /// Index of the operator.
+    pub(super) op: usize,
+    pub(super) kernel: Box<dyn Kernel>,
+}
+
+/// One or more steps an operator, in program order.
+pub(super) fn steps(artifact: &Artifact, available: Available, places: &Places) -> Vec<Step> {
     let binder = Binder { artifact, program: artifact.program(), available, places };
-    binder.program.ops.iter().map(|op| binder.kernel(op)).collect()
+    let ops = binder.program.ops.iter().enumerate();
+    ops.flat_map(|(op, source)| {
+        let gather = match source {
+            Op::Conv(conv) => binder.strip(conv).map(|strip| Box::new(strip) as Box<dyn Kernel>),
+            _ => None,
+        };
+        gather.into_iter().chain([binder.kernel(source)]).map(move |kernel| Step { op, kernel })
+    })
+    .collect()
 }
 
 struct Binder<'a> {
@@ -54,13 +69,14 @@ impl Binder<'_> {
                 Box::new(Quantize::new(self.available, self.view(y), inv_scale, self.zero_point(y)))
             }
             Op::Conv(ref conv) => self.conv(conv),
-            Op::MaxPool { x, y, ref window } => Box::new(MaxPool(Pooling::new(self.view(x), self.view(y), window))),
+            Op::MaxPool { x, y, ref window } => Box::new(MaxPool::new(self.available, Pooling::new(self.view(x), self.view(y), window))),
             Op::AveragePool { x, y, ref window, count_include_pad, multiplier, lo, hi } => Box::new(AveragePool {
                 pooling: Pooling::new(self.view(x), self.view(y), window),
                 z: self.zero_point(x),
                 count: count_include_pad.then_some(window.kernel[0] * window.kernel[1]),
                 multiplier,
                 clamp: self.clamp(y, lo, hi),
+                pixel: pool::mean_pixel(self.available),
             }),
             Op::Add { a, b, y, multiplier_a, multiplier_b, lo, hi } => Box::new(Add {
                 a: self.view(a),
@@ -110,7 +126,7 @@ impl Binder<'_> {
         if let Some(depthwise) = self.depthwise(conv, &windows) {
             return Box::new(depthwise);
         }
-        let tiles = weights::arrange(self.artifact, conv, windows.run_depth, &windows.runs);
+        let tiles = weights::arrange(self.artifact, self.available.isa(), conv, windows.run_depth, &windows.runs);
         let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
         let layer = Layer {
             grid: windows.grid,
@@ -120,7 +136,7 @@ impl Binder<'_> {
             group_inputs: x.channels as usize / groups,
             group_outputs,
             group_tiles: group_outputs.div_ceil(TILE_OUTPUTS),
-            vectors: 4,
+            vectors: block_vectors(height * width, tiles.stored),
             weights: tiles.codes,
             biases: tiles.biases,
             multipliers: tiles.multipliers,
@@ -165,6 +181,31 @@ impl Binder<'_> {
         Depthwise::new(self.available, &source)
     }
 
+    /// The step that copies a layer's windows to one strip, where that is worth it.
+    fn strip(&self, conv: &Conv) -> Option<GatherRuns> {
+        if !layout::gathers_strip(self.program, conv) {
+            return None;
+        }
+        let x = self.program.tensor(conv.x);
+        let from = self.tensor_windows(conv);
+        let offsets = from.runs.iter().map(|run| run.offset).collect();
+        Some(GatherRuns { from: from.grid, offsets, run_bytes: from.run_depth, to: self.windows(conv, x).grid })
+    }
+
+    /// The windows of a layer as runs over its input, whose halo holds the padding.
+    fn tensor_windows(&self, conv: &Conv) -> Windows {
+        let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
+        let window = &conv.window;
+        let [kernel, stride, dilation] = [window.kernel, window.stride, window.dilation].map(|v| v.map(|v| v as usize));
+        let [top, left, ..] = window.padding.map(|p| p as usize);
+        let view = self.view(conv.x);
+        let origin = view.offset - top * view.row - left * view.pixel;
+        let grid = Grid { origin, row: stride[0] * view.row, pixel: stride[1] * view.pixel, height, width };
+        let inputs = view.pixel / conv.groups as usize;
+        let (run_depth, runs) = runs(kernel, inputs, [dilation[0] * view.row, dilation[1] * view.pixel]);
+        Windows { grid, gather: None, run_depth, runs }
+    }
+
     /// The windows of a layer: runs over the tensor itself where its halo holds the padding, else over gathered copies.
     fn windows(&self, conv: &Conv, x: &Tensor) -> Windows {
         let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
@@ -174,17 +215,30 @@ impl Binder<'_> {
         let channels = x.channels as usize;
         let inputs = channels / conv.groups as usize;
         let view = self.view(conv.x);
-        if layout::uses_halo(conv, x) {
-            let origin = view.offset - top * view.row - left * view.pixel;
-            let grid = Grid { origin, row: stride[0] * view.row, pixel: stride[1] * view.pixel, height, width };
-            let (run_depth, runs) = runs(kernel, inputs, [dilation[0] * view.row, dilation[1] * view.pixel]);
+        if layout::gathers_strip(self.program, conv) {
+            let depth = (kernel[0] * kernel[1] * channels).next_multiple_of(TILE_DEPTH);
+            let grid = Grid { origin: self.places.scratch, row: width * depth, pixel: depth, height, width };
+            let (run_depth, runs) = runs(kernel, inputs, [kernel[1] * channels, channels]);
             return Windows { grid, gather: None, run_depth, runs };
+        }
+        if layout::uses_halo(conv, x) {
+            return self.tensor_windows(conv);
         }
         let depth = (kernel[0] * kernel[1] * channels).next_multiple_of(TILE_DEPTH);
         let gather = Gather { x: view, kernel, stride, dilation, before: [top, left], z: x.zero_point, width };
         let grid = Grid { origin: self.places.scratch, row: 0, pixel: depth, height, width };
         let (run_depth, runs) = runs(kernel, inputs, [kernel[1] * channels, channels]);
         Windows { grid, gather: Some(gather), run_depth, runs }
+    }
+}
+
+/// Most vectors of outputs in a block: fewer where the weights of a layer are used by few blocks, so that each is loaded, and unpacked,
+/// once or twice.
+fn block_vectors(windows: usize, stored: u8) -> usize {
+    match (windows, stored) {
+        (9..=16, 8) => 2,
+        (9..=16, _) => 1,
+        _ => 4,
     }
 }
 

@@ -71,10 +71,36 @@ pub(super) fn uses_halo(conv: &Conv, x: &Tensor) -> bool {
     (height + top + bottom) * (width + left + right) <= MAX_HALO_GROWTH * (height * width).max(256)
 }
 
+/// Rows of fewer windows than this are gathered to one strip.
+const FEW_WINDOWS: usize = 6;
+
+/// Most bytes of windows that are gathered at once.
+const MAX_STRIP_BYTES: usize = 256 << 10;
+
+/// Whether all windows of a layer are copied to one strip before it runs.
+pub(super) fn gathers_strip(program: &Program, conv: &Conv) -> bool {
+    let x = program.tensor(conv.x);
+    let [height, width] = program.conv_output(conv).map(|extent| extent as usize);
+    let few = height > 1 && width < FEW_WINDOWS && conv.groups == 1 && x.channels > 1;
+    few && uses_halo(conv, x) && height * gathered_row(program, conv) <= MAX_STRIP_BYTES
+}
+
 /// Bytes of one row of gathered windows.
-pub(super) fn gathered_row(program: &Program, conv: &Conv) -> usize {
-    let depth = conv.depth(program.tensor(conv.x)).next_multiple_of(4);
+fn gathered_row(program: &Program, conv: &Conv) -> usize {
+    let x = program.tensor(conv.x);
+    let depth = (conv.depth(x) * conv.groups as usize).next_multiple_of(4);
     depth * program.conv_output(conv)[1] as usize
+}
+
+/// Bytes of scratch memory a layer needs.
+fn scratch(program: &Program, conv: &Conv) -> usize {
+    if gathers_strip(program, conv) {
+        gathered_row(program, conv) * program.conv_output(conv)[0] as usize
+    } else if uses_halo(conv, program.tensor(conv.x)) {
+        0
+    } else {
+        gathered_row(program, conv)
+    }
 }
 
 /// Gives every tensor a place; places are reused once their last reader is done.
@@ -109,8 +135,7 @@ pub(super) fn plan(program: &Program) -> Places {
         View { offset, row: shape.row(), pixel: shape.channels, height: shape.height, width: shape.width }
     };
     let filled = places.iter().filter(|place| place.shape.halo != [0; 4]);
-    let scratch = program.convs().filter(|conv| !uses_halo(conv, program.tensor(conv.x)));
-    let scratch_bytes = scratch.map(|conv| gathered_row(program, conv)).max().unwrap_or(0);
+    let scratch_bytes = program.convs().map(|conv| scratch(program, conv)).max().unwrap_or(0);
     let mut float_count = 0;
     let floats = program.floats.iter().map(|slot| {
         let first = float_count;

@@ -1,6 +1,7 @@
 //! The weights of a layer in the order its kernel reads them.
 
 use crate::format::Artifact;
+use crate::isa::Isa;
 use crate::kernels::AlignedBytes;
 use crate::kernels::conv::{Run, Weights};
 use crate::pack::{self, TILE_CODES, TILE_DEPTH, TILE_OUTPUTS};
@@ -18,11 +19,18 @@ pub(super) struct Tiles {
     pub(super) multipliers: Vec<f32>,
 }
 
-/// Layers of more packed bytes than this are read in place where their order allows: widened they would crowd the L2 cache.
-const IN_PLACE_BYTES: usize = 64 << 10;
+/// Most windows of a layer whose codes are read packed: with more, unpacking them for every block costs more than loading bytes.
+fn most_windows_in_place(isa: Isa) -> usize {
+    match isa {
+        Isa::Scalar => 0,
+        Isa::Avx2 | Isa::Avx512 => 4,
+        Isa::Avx2Vnni => 8,
+        Isa::Avx512Vnni | Isa::Amx => 16,
+    }
+}
 
 /// Arranges the codes of a layer for windows of runs of `run_depth` depths.
-pub(super) fn arrange(artifact: &Artifact, conv: &Conv, run_depth: usize, runs: &[Run]) -> Tiles {
+pub(super) fn arrange(artifact: &Artifact, isa: Isa, conv: &Conv, run_depth: usize, runs: &[Run]) -> Tiles {
     let depth = conv.depth(artifact.program().tensor(conv.x));
     let order = Order::new(conv, depth, run_depth, runs);
     let (mut biases, mut multipliers) = (vec![0; order.lanes()], vec![1.0; order.lanes()]);
@@ -33,7 +41,8 @@ pub(super) fn arrange(artifact: &Artifact, conv: &Conv, run_depth: usize, runs: 
         multipliers[tile * TILE_OUTPUTS + lane] = multiplier;
     }
     let range = artifact.weight_range(conv);
-    let (codes, stored) = if order.is_canonical() && range.len() > IN_PLACE_BYTES {
+    let [height, width] = artifact.program().conv_output(conv).map(|extent| extent as usize);
+    let (codes, stored) = if order.is_canonical() && height * width <= most_windows_in_place(isa) {
         (Weights::InPlace(artifact.clone(), range), conv.bits.bits())
     } else {
         (Weights::Bytes(order.widen(artifact.weights(conv), conv)), 8)
@@ -76,8 +85,8 @@ impl<'a> Order<'a> {
     /// Whether it is the order of the artifact.
     fn is_canonical(&self) -> bool {
         let whole_groups = self.runs.len() == 1 || self.run_depth.is_multiple_of(TILE_DEPTH);
-        // Kernels for packed codes take two tiles at a time.
-        whole_groups && self.group_outputs.is_multiple_of(2 * TILE_OUTPUTS)
+        let whole_tiles = self.groups == 1 || self.group_outputs.is_multiple_of(TILE_OUTPUTS);
+        whole_groups && whole_tiles
     }
 
     /// The codes as bytes in this order.

@@ -6,6 +6,7 @@ use crate::isa::{Available, Avx2, Avx2Vnni, Avx512, Avx512Vnni, Isa};
 use crate::kernels::Memory;
 use crate::kernels::lanes::{Lanes, avx2, avx2vnni, avx512, avx512vnni, i16_steps};
 use crate::pack::{TILE_DEPTH, TILE_OUTPUTS};
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 /// The kernels of one instruction set: one entry for each stored width, `K = 8` for codes that lie as bytes.
 macro_rules! entries {
@@ -179,13 +180,12 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
         let part = if VECTORS > 1 { 0 } else { strip.vector % per_tile };
         let mut tile = first_weights;
         if D::DEEP {
-            let mut partial = [[lanes.start(); VECTORS]; PIXELS];
-            let mut room = lanes.steps();
             for run in &layer.runs {
                 let mut from = x.add(run.offset);
                 let mut left = run.groups;
                 while left > 0 {
-                    let steps = room.min(left);
+                    let steps = lanes.steps().min(left);
+                    let mut partial = [[lanes.start(); VECTORS]; PIXELS];
                     for _ in 0..steps {
                         let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
                         for (p, partial) in partial.iter_mut().enumerate() {
@@ -196,19 +196,22 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
                         }
                         (tile, from) = (tile.add(tile_bytes), from.add(TILE_DEPTH));
                     }
-                    (left, room) = (left - steps, room - steps);
-                    if room == 0 {
-                        fold(lanes, &mut sums, &mut partial);
-                        room = lanes.steps();
+                    for (sums, partial) in sums.iter_mut().zip(&partial) {
+                        for (sum, &partial) in sums.iter_mut().zip(partial) {
+                            *sum = lanes.fold(*sum, partial);
+                        }
                     }
+                    left -= steps;
                 }
             }
-            fold(lanes, &mut sums, &mut partial);
         } else {
             for run in &layer.runs {
                 let mut from = x.add(run.offset);
                 for _ in 0..run.groups {
                     let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
+                    if K < 8 || PIXELS <= 8 {
+                        prefetch::<D, VECTORS>(tile, row_bytes);
+                    }
                     for (p, sums) in sums.iter_mut().enumerate() {
                         let q = lanes.broadcast(from.add(p * pixel));
                         for (sum, &w) in sums.iter_mut().zip(&w) {
@@ -245,18 +248,17 @@ unsafe fn weights<D: Lanes, const K: u8, const VECTORS: usize>(
     }
 }
 
+/// Asks for weights that are needed soon: of the next block at the same depth where a block is short, because the hardware's own
+/// prefetcher starts anew at every row of tiles; else some way ahead in the same rows.
 #[inline(always)]
-unsafe fn fold<D: Lanes, const PIXELS: usize, const VECTORS: usize>(
-    lanes: D,
-    sums: &mut [[D::Sum; VECTORS]; PIXELS],
-    partial: &mut [[D::Partial; VECTORS]; PIXELS],
-) {
-    for (sum, partial) in sums.iter_mut().flatten().zip(partial.iter_mut().flatten()) {
-        // SAFETY: by the contract of the caller.
-        unsafe {
-            *sum = lanes.fold(*sum, *partial);
-            *partial = lanes.start();
-        }
+fn prefetch<D: Lanes, const VECTORS: usize>(tile: *const u8, row_bytes: usize) {
+    const MOST_BYTES: usize = 32 << 10;
+    const AHEAD: usize = 2 << 10;
+    let rows = (VECTORS * D::LANES).div_ceil(TILE_OUTPUTS);
+    let ahead = if rows * row_bytes <= MOST_BYTES { rows * row_bytes } else { AHEAD };
+    for row in 0..rows {
+        // SAFETY: a prefetch reads nothing, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(tile.wrapping_add(row * row_bytes + ahead).cast()) };
     }
 }
 

@@ -94,7 +94,7 @@ pub(crate) struct Narrow(pub(crate) Avx512);
 unsafe impl Lanes for Narrow {
     const LANES: usize = 16;
     const BLOCKS: [usize; 3] = [8, 6, 0];
-    const PACKED_BLOCKS: [usize; 3] = [0, 6, 0];
+    const PACKED_BLOCKS: [usize; 3] = [4, 4, 0];
     type Sum = __m512i;
     type Bytes = __m512i;
     type Weights = __m512i;
@@ -157,7 +157,7 @@ pub(crate) struct Deep {
 unsafe impl Lanes for Deep {
     const LANES: usize = 16;
     const BLOCKS: [usize; 3] = [8, 6, 0];
-    const PACKED_BLOCKS: [usize; 3] = [0, 4, 0];
+    const PACKED_BLOCKS: [usize; 3] = [4, 4, 0];
     const DEEP: bool = true;
     type Sum = __m512i;
     type Bytes = __m512i;
