@@ -1,5 +1,7 @@
 //! Rules of the house that no compiler checks.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "in a test a panic is the message")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

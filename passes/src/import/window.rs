@@ -71,7 +71,9 @@ impl WindowAttributes {
             "SAME_LOWER" => Pads::SameLower,
             "VALID" => Pads::Valid,
             other => {
-                return Err(invalid(format!("auto_pad {other:?}; NOTSET, SAME_UPPER, SAME_LOWER or VALID is required")));
+                return Err(invalid(format!(
+                    "auto_pad {other:?}; NOTSET, SAME_UPPER, SAME_LOWER or VALID is required"
+                )));
             }
         };
         Ok(WindowAttributes { kernel, strides, dilations, pads, ceil: attributes.flag("ceil_mode", false)? })
