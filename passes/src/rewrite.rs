@@ -17,8 +17,11 @@ pub use fold_batch_norm::fold_batch_norm;
 use crate::ir::Graph;
 use crate::verify::{self, Violation};
 
+/// A rewrite: from graph to graph, computing the same.
+pub type Rewrite = fn(Graph) -> Graph;
+
 /// The rewrites of [`canonicalize`] in the order they run.
-pub const REWRITES: [(&str, fn(Graph) -> Graph); 7] = [
+pub const REWRITES: [(&str, Rewrite); 7] = [
     ("hoist_clip", hoist_clip::hoist_clip),
     ("drop_identity", drop_identity::drop_identity),
     ("attach_batch_norm", attach_batch_norm::attach_batch_norm),

@@ -238,8 +238,7 @@ impl Verifier<'_> {
         for (what, values) in parameters {
             self.values(node, what, values, channels);
         }
-        // Not `<= 0`: NaN has to fail as well.
-        if norm.variance.iter().any(|&v| !(v + norm.epsilon > 0.0)) {
+        if norm.variance.iter().any(|&v| (v + norm.epsilon).is_nan() || v + norm.epsilon <= 0.0) {
             let problem = format!("variance + epsilon (epsilon {:e}) of 0 or less; it must be > 0", norm.epsilon);
             self.report(Invariant::Finite, &node.name, problem);
         }
@@ -256,7 +255,7 @@ impl Verifier<'_> {
     }
 
     fn clip(&mut self, node: &Node, clip: Clip) {
-        if !(clip.min <= clip.max) {
+        if clip.min.is_nan() || clip.max.is_nan() || clip.min > clip.max {
             let problem = format!("clip to {}..{}; numbers with min <= max are required", clip.min, clip.max);
             self.report(Invariant::Clips, &node.name, problem);
         }

@@ -1,5 +1,7 @@
 //! What import refuses: the kind and the text of every finding.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where something is not as it should be")]
+
 mod common;
 
 use common::onnx_builder::Attr::{Float, Int, Ints, Text};

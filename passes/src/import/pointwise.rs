@@ -23,7 +23,7 @@ impl Builder<'_> {
             Some(bounds) => bounds,
             None => (bound(1, f32::NEG_INFINITY)?, bound(2, f32::INFINITY)?),
         };
-        if !(min <= max) {
+        if min.is_nan() || max.is_nan() || min > max {
             return Err(invalid(format!("Clip to {min}..{max}; min must be <= max")));
         }
         self.emit(step, Op::Clip(Clip { min, max }), vec![input])
