@@ -191,7 +191,7 @@ pub(crate) struct Disasm {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Pixels {
     /// Pixels are scaled to 0..1, then the mean is subtracted: one value, or one a channel
-    #[arg(long, value_name = "M[,M,M]", value_delimiter = ',', allow_negative_numbers = true, requires = "std")]
+    #[arg(long, value_name = "M[,M,M]", value_delimiter = ',', allow_hyphen_values = true, requires = "std")]
     mean: Option<Vec<f32>>,
     /// .. and the result divided by the standard deviation: one value, or one a channel
     #[arg(long, value_name = "S[,S,S]", value_delimiter = ',', requires = "mean")]

@@ -26,11 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let graph = canonicalize(lenet(SEED))?;
     let splits = load(Path::new(folder), Some(&preprocessing), graph.input_shape())?;
     let train = splits.train.ok_or("the folder has no training part")?;
-    let recipe = Recipe {
-        augmentation: Augmentation { shift: 2, flip: false },
-        learning_rate: 0.03,
-        ..Recipe::float(STEPS)
-    };
+    let recipe =
+        Recipe { augmentation: Augmentation { shift: 2, flip: false }, learning_rate: 0.03, ..Recipe::float(STEPS) };
     let trained = train_float(&init_random(&graph, SEED)?, &train, &recipe, SEED, |progress| {
         if progress.step % 250 == 0 {
             eprintln!("step {} of {}: loss {:.4}", progress.step, progress.steps, progress.loss);

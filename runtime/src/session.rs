@@ -134,7 +134,8 @@ impl Session {
     /// When `input` does not hold exactly one sample.
     pub fn profile(&mut self, input: &[f32], rounds: usize) -> Result<Vec<Duration>, RunError> {
         self.check(input.len(), self.input_len(), self.output_len, self.output_len)?;
-        let mut times: Vec<Vec<Duration>> = vec![vec![Duration::ZERO; rounds.max(1)]; self.artifact.program().ops.len()];
+        let mut times: Vec<Vec<Duration>> =
+            vec![vec![Duration::ZERO; rounds.max(1)]; self.artifact.program().ops.len()];
         for round in 0..rounds.max(1) {
             let memory = Memory::new(&mut self.codes, &mut self.floats, input);
             for Step { op, kernel } in &self.steps {

@@ -33,7 +33,7 @@ impl Dataset {
     /// Samples of `shape`; `None` where their number is not a whole one or differs from that of the labels.
     pub fn new(shape: Shape, samples: Samples, labels: Option<Vec<u32>>) -> Option<Self> {
         let stored = samples.len();
-        let whole = !shape.is_empty() && stored % shape.len() == 0;
+        let whole = !shape.is_empty() && stored.is_multiple_of(shape.len());
         let matching = labels.as_ref().is_none_or(|l| l.len() * shape.len() == stored);
         (whole && matching).then_some(Dataset { shape, samples, labels })
     }

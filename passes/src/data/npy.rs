@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(bytes[..8], *b"\x93NUMPY\x01\x00");
         let header = std::str::from_utf8(&bytes[10..bytes.len() - 24]).unwrap();
         assert!(header.starts_with("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3"), "{header}");
-        assert!(header.ends_with('\n') && (header.len() + 10) % 16 == 0);
+        assert!(header.ends_with('\n') && (header.len() + 10).is_multiple_of(16));
     }
 
     #[test]

@@ -69,7 +69,9 @@ impl Binder<'_> {
                 Box::new(Quantize::new(self.available, self.view(y), inv_scale, self.zero_point(y)))
             }
             Op::Conv(ref conv) => self.conv(conv),
-            Op::MaxPool { x, y, ref window } => Box::new(MaxPool::new(self.available, Pooling::new(self.view(x), self.view(y), window))),
+            Op::MaxPool { x, y, ref window } => {
+                Box::new(MaxPool::new(self.available, Pooling::new(self.view(x), self.view(y), window)))
+            }
             Op::AveragePool { x, y, ref window, count_include_pad, multiplier, lo, hi } => Box::new(AveragePool {
                 pooling: Pooling::new(self.view(x), self.view(y), window),
                 z: self.zero_point(x),

@@ -5,7 +5,13 @@ use crate::kernels::compiled::compiled;
 
 /// Calls `visit` with the block of channels from `from` on of each cell, in loops over `N` channels.
 #[inline(always)]
-fn cells<const N: usize>(x: &[u8], counts: [usize; 2], steps: [usize; 2], from: usize, mut visit: impl FnMut(&[u8; N])) {
+fn cells<const N: usize>(
+    x: &[u8],
+    counts: [usize; 2],
+    steps: [usize; 2],
+    from: usize,
+    mut visit: impl FnMut(&[u8; N]),
+) {
     for row in 0..counts[0] {
         for column in 0..counts[1] {
             let at = row * steps[0] + column * steps[1] + from;
@@ -72,15 +78,7 @@ fn mean_block<const N: usize>(
 }
 
 #[inline(always)]
-fn mean(
-    x: &[u8],
-    counts: [usize; 2],
-    steps: [usize; 2],
-    zeros: i32,
-    multiplier: f32,
-    clamp: Clamp,
-    y: &mut [u8],
-) {
+fn mean(x: &[u8], counts: [usize; 2], steps: [usize; 2], zeros: i32, multiplier: f32, clamp: Clamp, y: &mut [u8]) {
     let channels = y.len();
     let mut from = 0;
     while from + 32 <= channels {
