@@ -113,3 +113,43 @@ impl Policy {
         (head(&self.policy), head(&self.value).flatten::<1>(0, 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::activation::softmax;
+
+    #[test]
+    fn a_sequence_gives_what_its_steps_give() {
+        let device = Device::flex();
+        let policy = Policy::new(4, &mut Draws::new(9, 0), &device);
+        let (layers, batch) = (5, 3);
+        let mut draws = Draws::new(1, 0);
+        let values: Vec<f32> = (0..layers * batch * FEATURES).map(|_| draws.normal() as f32).collect();
+        let states = Tensor::<2>::from_data(TensorData::new(values, [layers * batch, FEATURES]), &device);
+        let (logits, values) = policy.sequence(states.clone(), layers, &device);
+        let whole: Vec<f32> = softmax(logits, 1).into_data().iter::<f32>().collect();
+        let whole_values: Vec<f32> = values.into_data().iter::<f32>().collect();
+        let mut memory = policy.start(batch, &device);
+        let (mut single, mut single_values) = (Vec::new(), Vec::new());
+        for layer in 0..layers {
+            let rows = states.clone().slice([layer * batch..(layer + 1) * batch]);
+            let (probabilities, values, next) = policy.step(rows, memory);
+            memory = next;
+            single.extend(probabilities.into_data().iter::<f32>());
+            single_values.extend(values.into_data().iter::<f32>());
+        }
+        for (a, b) in whole.iter().chain(&whole_values).zip(single.iter().chain(&single_values)) {
+            assert!((a - b).abs() < 1e-5, "{a} {b}");
+        }
+        assert!(single.chunks(4).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5));
+    }
+
+    #[test]
+    fn the_heads_have_the_papers_sizes() {
+        let policy = Policy::new(7, &mut Draws::new(9, 0), &Device::flex());
+        let lstm = FEATURES * 512 + 512 + 128 * 512;
+        let heads = (128 * 128 + 128) * 2 + (128 * 7 + 7) + (128 * 128 + 128) + (128 * 64 + 64) + (64 + 1);
+        assert_eq!(policy.num_params(), lstm + heads);
+    }
+}
