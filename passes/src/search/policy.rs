@@ -56,7 +56,8 @@ impl Policy {
     /// A network for `actions` widths on `device`.
     pub(crate) fn new(actions: usize, draws: &mut Draws, device: &Device) -> Self {
         let mut dense = |inputs, outputs, gain| Dense::new(inputs, outputs, gain, draws, device);
-        let input = dense(FEATURES, 4 * UNITS, 1.0);
+        // The features lie within -1..=1 and differ little from layer to layer: a wide first layer tells layers apart.
+        let input = dense(FEATURES, 4 * UNITS, 2.0);
         let recurrent = dense(UNITS, 4 * UNITS, 1.0).weight;
         // The small last layer makes the first policy nearly uniform.
         let policy = vec![dense(UNITS, UNITS, 1.0), dense(UNITS, UNITS, 1.0), dense(UNITS, actions, 0.01)];

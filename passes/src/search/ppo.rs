@@ -247,6 +247,7 @@ mod tests {
     fn state(layer: usize, layers: usize) -> [f32; FEATURES] {
         let mut state = [0.0; FEATURES];
         state[0] = layer as f32 / layers as f32;
+        state[11..].copy_from_slice(&crate::search::state::position(layer, layers));
         state
     }
 
