@@ -86,7 +86,7 @@ impl Policy {
         let mut memory = self.start(batch, device);
         let mut hidden = Vec::with_capacity(layers);
         for layer in 0..layers {
-            let rows = projected.clone().slice([layer * batch..(layer + 1) * batch]);
+            let rows = projected.clone().narrow(0, layer * batch, batch);
             memory = self.advance(rows, memory);
             hidden.push(memory.hidden.clone());
         }
@@ -134,7 +134,7 @@ mod tests {
         let mut memory = policy.start(batch, &device);
         let (mut single, mut single_values) = (Vec::new(), Vec::new());
         for layer in 0..layers {
-            let rows = states.clone().slice([layer * batch..(layer + 1) * batch]);
+            let rows = states.clone().narrow(0, layer * batch, batch);
             let (probabilities, values, next) = policy.step(rows, memory);
             memory = next;
             single.extend(probabilities.into_data().iter::<f32>());

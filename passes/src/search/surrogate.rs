@@ -245,9 +245,8 @@ impl Surrogate {
         let mut log_likelihood = 0.0;
         for (i, observation) in seen.iter().enumerate() {
             let start = fit.factor.len();
-            for j in 0..=i {
-                let mut value =
-                    fit.covariance(&observation.actions, fit.features[i], &seen[j].actions, fit.features[j]);
+            for (j, before) in seen[..=i].iter().enumerate() {
+                let mut value = fit.covariance(&observation.actions, fit.features[i], &before.actions, fit.features[j]);
                 if i == j {
                     value += fit.noise + self.measurement_variance(observation) + 1e-9;
                 }
