@@ -1,7 +1,7 @@
 //! The agent and its baselines on a table of bit vector -> accuracy instead of training.
 //!
 //! `search_table TABLE.csv LAYERS.csv [--seeds 20] [--objective paper|constrained] [--max-loss 0.3] [--cost paper|mean]
-//! [--evaluations 200] [--without policy|surrogate|refinement|prior|replay]... [--json]`
+//! [--evaluations 200] [--without policy|surrogate|refinement|prior|replay]... [--trace] [--json]`
 //!
 //! TABLE has the columns `bits,accuracy` (bits separated by spaces, accuracy in %), LAYERS `name,n,c,k,weights,macs,std`.
 //! The widths in the table are the action set; all layers at the widest are the reference, which no method pays for. A row that is
@@ -368,10 +368,10 @@ fn bench(arguments: &Arguments) -> Result<Value, AnyError> {
                 let e = news.latest;
                 let _ = writeln!(
                     std::io::stderr(),
-                    "{:4} {:?} {} loss {:.2} reward {:.4} best {:.4}",
+                    "{:4} {:?} {:?} loss {:.2} reward {:.4} best {:.4}",
                     news.evaluations,
                     bits_of(&e.widths),
-                    format!("{:?}", e.origin),
+                    e.origin,
                     e.loss,
                     e.reward,
                     news.best.reward

@@ -245,9 +245,8 @@ impl Surrogate {
         let mut log_likelihood = 0.0;
         for (i, observation) in seen.iter().enumerate() {
             let start = fit.factor.len();
-            for j in 0..=i {
-                let mut value =
-                    fit.covariance(&observation.actions, fit.features[i], &seen[j].actions, fit.features[j]);
+            for (j, before) in seen[..=i].iter().enumerate() {
+                let mut value = fit.covariance(&observation.actions, fit.features[i], &before.actions, fit.features[j]);
                 if i == j {
                     value += fit.noise + self.measurement_variance(observation) + 1e-9;
                 }
@@ -325,4 +324,70 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     }
     let rest: f64 = a4.remainder().iter().zip(b4.remainder()).map(|(x, y)| x * y).sum();
     (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]) + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::environment::{Environment, Problem};
+    use crate::search::tests::Additive;
+
+    fn fitted(depth: usize, seen: usize, noise: f64) -> (Surrogate, Additive, Vec<Vec<usize>>) {
+        let network = Additive::new(depth, 3);
+        let problem = Problem::of(&network).expect("valid");
+        let prior = DamagePrior::new(&problem, None).expect("valid");
+        let bits: Vec<u8> = network.widths().iter().map(|w| w.bits()).collect();
+        let mut model = Surrogate::new(prior, &bits, 0.3, 7);
+        let mut draws = Draws::new(11, 0);
+        let mut choices = Vec::new();
+        for _ in 0..seen {
+            let actions: Vec<usize> = (0..depth).map(|_| draws.below(bits.len())).collect();
+            let loss = network.loss(&problem.chosen(&actions));
+            model.observe(Observation { actions: actions.clone(), loss, noise });
+            choices.push(actions);
+        }
+        (model, network, choices)
+    }
+
+    #[test]
+    fn forecasts_what_it_has_not_seen() {
+        let (model, network, _) = fitted(6, 60, 0.0);
+        let problem = Problem::of(&network).expect("valid");
+        let mut draws = Draws::new(99, 0);
+        let (mut error, mut spread, mut inside) = (0.0, 0.0, 0.0);
+        let count = 50;
+        for _ in 0..count {
+            let actions: Vec<usize> = (0..6).map(|_| draws.below(problem.widths.len())).collect();
+            let truth = model.y_of(network.loss(&problem.chosen(&actions)));
+            let beliefs = model.beliefs(&actions);
+            let mean = model.mean(&actions);
+            let mixed = beliefs.iter().map(|b| b.mean).sum::<f64>() / beliefs.len() as f64;
+            assert!((mean - mixed).abs() < 1e-9, "both ways to the mean agree");
+            error += (mean - truth).powi(2);
+            spread += truth.powi(2);
+            inside += f64::from(beliefs.iter().any(|b| (b.mean - truth).abs() < 2.0 * b.deviation));
+        }
+        assert!(error < 0.02 * spread, "explains 98 %: {error} of {spread}");
+        assert!(inside > 0.85 * f64::from(count), "{inside} of {count} inside two standard deviations");
+    }
+
+    #[test]
+    fn a_measurement_without_noise_is_believed() {
+        let (model, network, choices) = fitted(4, 20, 0.0);
+        let problem = Problem::of(&network).expect("valid");
+        for (believed, actions) in model.believed_losses().iter().zip(&choices) {
+            assert_eq!(*believed, network.loss(&problem.chosen(actions)));
+        }
+    }
+
+    #[test]
+    fn a_lucky_measurement_is_not_believed() {
+        let (mut model, network, _) = fitted(4, 30, 0.5);
+        let problem = Problem::of(&network).expect("valid");
+        let actions = vec![1; 4];
+        let truth = network.loss(&problem.chosen(&actions));
+        model.observe(Observation { actions, loss: truth - 1.0, noise: 0.5 });
+        let believed = model.believed_losses()[30];
+        assert!(believed > truth - 0.9, "truth {truth}, measured {}, believed {believed}", truth - 1.0);
+    }
 }
