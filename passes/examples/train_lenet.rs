@@ -74,11 +74,12 @@ fn main() {
     let graph = init_random(&lenet(), 1).expect("LeNet can be trained");
     let recipe = Recipe {
         batch: 64,
+        learning_rate: 0.01,
         augmentation: Augmentation { shift: 2, flip: false },
         ..Recipe::float(float_steps)
     };
     let graph = train_float(&graph, &train, &recipe, 1, |p| {
-        if p.step % 500 == 0 {
+        if p.step % 250 == 0 {
             println!("  {} loss {:.4} accuracy {:.3} {:.1} s", p.step, p.loss, p.accuracy, start.elapsed().as_secs_f32());
         }
         ControlFlow::Continue(())

@@ -85,3 +85,6 @@ fn with_step(epilogue: &Epilogue, step: Option<&[f32]>) -> Epilogue {
 fn step_gradient_scale(values: usize, largest_code: f32) -> f32 {
     1.0 / (values as f32 * largest_code).sqrt()
 }
+
+#[cfg(test)]
+mod tests;

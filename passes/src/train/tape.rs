@@ -177,7 +177,7 @@ pub(crate) fn constant(values: Vec<f32>, device: &Device) -> Tensor<1> {
 
 /// The values of a tensor.
 pub(crate) fn values(tensor: Tensor<1>) -> Vec<f32> {
-    tensor.into_data().into_vec().expect("tensors on the tape are f32")
+    tensor.into_data().try_into_vec().expect("tensors on the tape are f32")
 }
 
 /// Runs a layer on 1 to 4 tensors.

@@ -26,6 +26,11 @@ struct Tap {
 }
 
 impl Depthwise {
+    /// The extents it was planned for.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
     /// Plans it; `geometry.is_depthwise()` holds.
     pub fn new(geometry: Geometry) -> Self {
         Depthwise { geometry }
