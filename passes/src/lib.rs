@@ -2,6 +2,21 @@
 
 pub mod annotate;
 pub mod calibrate;
+pub mod compile;
 pub mod data;
+pub mod emit;
+pub mod evaluate;
+pub mod float_exec;
+pub mod import;
 pub mod ir;
+pub mod lower;
+pub mod onnx;
+pub mod quantize;
+pub mod rewrite;
+pub mod search;
+pub mod synthesize;
+mod threads;
 pub mod train;
+pub mod verify;
+
+pub use threads::limit_threads;

@@ -1,5 +1,23 @@
 //! Executes releqc artifacts.
+//!
+//! Three executors give the same output bytes for the same artifact and input and share no arithmetic:
+//! [`reference`], the CPU session, and the accelerator simulator. docs/quantization.md is their specification.
 
+pub mod accel;
 mod bit_width;
+mod error;
+pub mod float_head;
+pub mod format;
+pub mod isa;
+mod kernels;
+pub mod pack;
+pub mod program;
+pub mod reference;
+pub mod session;
+pub mod text;
+pub mod verify;
 
 pub use bit_width::BitWidth;
+pub use error::{FormatError, RunError};
+pub use isa::Isa;
+pub use session::{Session, SessionOptions};

@@ -38,6 +38,21 @@ impl Window {
         };
         Some([extent(height + p.top + p.bottom, 0)?, extent(width + p.left + p.right, 1)?])
     }
+
+    /// True where at every position over a `height` x `width` image at least one tap reads the image, as pools require.
+    pub fn every_position_sees_image(&self, height: usize, width: usize) -> bool {
+        let Some(outputs) = self.output(height, width) else { return false };
+        let leading = [self.padding.top, self.padding.left];
+        (0..2).all(|axis| {
+            let (first, step) = (leading[axis], self.dilation[axis]);
+            (0..outputs[axis]).all(|position| {
+                let start = position * self.stride[axis];
+                // The first tap that is not before the image.
+                let tap = first.saturating_sub(start).div_ceil(step);
+                tap < self.kernel[axis] && start + tap * step < first + [height, width][axis]
+            })
+        })
+    }
 }
 
 /// Batch normalisation with its statistics, as after training; all vectors have one value a channel.

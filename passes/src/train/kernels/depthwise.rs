@@ -36,6 +36,11 @@ impl Depthwise {
         Depthwise { geometry }
     }
 
+    /// The extents it was planned for.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
     fn taps(&self) -> Vec<Tap> {
         let g = &self.geometry;
         let reached = |axis: usize, k: usize| -> Vec<(usize, usize)> {

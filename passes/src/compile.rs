@@ -1,0 +1,313 @@
+//! The pipeline: ONNX bytes to the bytes of an artifact, readable top to bottom.
+//!
+//! Decides nothing itself: the stages do, and each stage's result is a type of its own.
+
+mod budget;
+mod environment;
+mod error;
+mod options;
+mod report;
+mod search;
+mod sensitivity;
+
+pub use error::{CompileError, Fault};
+pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, Retrain, RewardKind, WidthPolicy};
+pub use report::{Accuracy, CompileReport, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport, SizeReport};
+
+use crate::annotate::{Annotated, annotate};
+use crate::calibrate::{self, Calibrated, calibrate};
+use crate::data::{Dataset, Samples};
+use crate::emit::emit;
+use crate::evaluate::{agreement, predictions};
+use crate::import;
+use crate::lower::{Lowered, lower};
+use crate::quantize::{Quantized, quantize};
+use crate::rewrite::{canonicalize_observed, fold_batch_norm};
+use crate::synthesize::{InputRange, synthesize};
+use crate::train::{Recipe, Trainer};
+use releqc_runtime::BitWidth;
+use releqc_runtime::format::{Artifact, LoadOptions, Metadata};
+use releqc_runtime::reference::Reference;
+use releqc_runtime::session::{Session, SessionOptions};
+use std::ops::ControlFlow;
+
+/// What a compilation yields.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The bytes of `model.rq`.
+    pub artifact: Vec<u8>,
+    /// What was done and measured.
+    pub report: CompileReport,
+    /// Name and text of every stage, in order.
+    pub stages: Vec<(String, String)>,
+}
+
+/// Samples that stand in for a data set where there is none: synthesised, labelled by nobody.
+const SYNTHETIC_TRAINING: usize = 1024;
+const SYNTHETIC_VALIDATION: usize = 1024;
+
+/// Samples on which the finished artifact is run through the reference executor too.
+const PROOF_SAMPLES: usize = 3;
+
+/// Compiles a model.
+///
+/// # Errors
+/// What is wrong with the model, the options or their combination; [`CompileError::Interrupted`] when
+/// `hooks.interrupted` said so before there was anything to write.
+pub fn compile(
+    model: &[u8],
+    data: Option<&Labelled>,
+    options: &CompileOptions,
+    hooks: &mut Hooks<'_>,
+) -> Result<Compiled, CompileError> {
+    let mut stages = Vec::new();
+    hooks.stage("import");
+    let imported = import::from_onnx(model)?;
+    stages.push(("import".to_owned(), imported.to_string()));
+    let graph = canonicalize_observed(imported, |name, graph| stages.push((name.to_owned(), graph.to_string())))?;
+    let folded = fold_batch_norm(&graph);
+    stages.push(("fold_batch_norm".to_owned(), folded.to_string()));
+    let layers = options.check(&folded, data)?;
+
+    hooks.stage("calibrate");
+    let input_range = InputRange::of(options.preprocessing.as_ref(), folded.input_shape());
+    let material = Material::gather(&folded, data, &input_range, options);
+    let samples = material.calibration(&folded);
+    let calibrated = calibrate(graph, folded, &samples);
+    hooks.check_interrupt()?;
+
+    let judge = Judge::new(&calibrated, material.validation())?;
+    let decision = match &options.widths {
+        WidthPolicy::Uniform(bits) => Decision::fixed(vec![*bits; layers], &calibrated, &material, options, hooks)?,
+        WidthPolicy::PerLayer(widths) => Decision::fixed(widths.clone(), &calibrated, &material, options, hooks)?,
+        WidthPolicy::Search => search::bitwidths(&calibrated, &material, &judge, options, hooks)?,
+    };
+
+    hooks.stage("quantize");
+    let Decision { annotated, search } = decision;
+    let widths: Vec<BitWidth> = annotated.weights.values().map(|w| w.bits).collect();
+    let quantized = quantize(annotated)?;
+    stages.push(("quantized".to_owned(), quantized.to_string()));
+    hooks.stage("lower");
+    let lowered = lower(&quantized)?;
+    let metadata = metadata(&calibrated, options);
+    let artifact = emit(lowered, metadata)?;
+
+    hooks.stage("verify");
+    let loaded = Artifact::from_bytes(artifact.clone(), LoadOptions::default()).map_err(CompileError::Unloadable)?;
+    prove(&loaded, &samples)?;
+    stages.push(("plan".to_owned(), releqc_runtime::text::plan(loaded.program())));
+    let accelerator = releqc_runtime::accel::AccelProgram::decode(loaded.accelerator())?;
+    stages.push(("accelerator".to_owned(), releqc_runtime::accel::text::disassemble(&accelerator, Some(loaded.program()))));
+    let cost = releqc_runtime::accel::cost::estimate(&loaded)?;
+    stages.push(("cost".to_owned(), cost.to_string()));
+
+    hooks.stage("measure");
+    let sensitivity = sensitivity::alone(&calibrated, &widths, &material)?;
+    let accuracy = judge.accuracy(&loaded, &material)?;
+    let report = CompileReport::new(&loaded, &quantized, cost, accuracy, search, &sensitivity, &input_range, options);
+    Ok(Compiled { artifact, report, stages })
+}
+
+/// The bytes of the artifact of an annotated graph, loaded.
+pub(crate) fn build(annotated: Annotated) -> Result<Artifact, CompileError> {
+    let Lowered { program, constants, weights } = lower(&quantize(annotated)?)?;
+    let parts = releqc_runtime::format::ArtifactParts { program, constants, weights, ..Default::default() };
+    let bytes = releqc_runtime::format::encode(&parts);
+    Artifact::from_bytes(bytes, LoadOptions::default()).map_err(CompileError::Unloadable)
+}
+
+/// Widths with the graph annotated for them, and what the search did.
+struct Decision {
+    annotated: Annotated,
+    search: Option<SearchReport>,
+}
+
+impl Decision {
+    /// Given widths, retrained if asked.
+    fn fixed(
+        widths: Vec<BitWidth>,
+        calibrated: &Calibrated,
+        material: &Material<'_>,
+        options: &CompileOptions,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Self, CompileError> {
+        let recipe = match options.retrain {
+            Retrain::None => return Ok(Decision { annotated: annotate(calibrated, &widths), search: None }),
+            Retrain::Short => budget::short_recipe(calibrated, material.is_labelled()),
+            Retrain::Full => budget::full_recipe(calibrated, material.is_labelled()),
+        };
+        let annotated = retrain(calibrated, material, recipe, &widths, options.seed, hooks)?;
+        Ok(Decision { annotated, search: None })
+    }
+}
+
+/// One retraining run with progress.
+pub(crate) fn retrain(
+    calibrated: &Calibrated,
+    material: &Material<'_>,
+    recipe: Recipe,
+    widths: &[BitWidth],
+    seed: u64,
+    hooks: &mut Hooks<'_>,
+) -> Result<Annotated, CompileError> {
+    let trainer = Trainer::new(calibrated, material.training(), recipe, seed)?;
+    let retrained = trainer.retrain(widths, |progress| {
+        hooks.report(Event::Retraining { step: progress.step, steps: progress.steps, loss: progress.loss });
+        if hooks.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    hooks.check_interrupt()?;
+    Ok(retrained.annotated)
+}
+
+/// What the stages learn from and are measured on.
+pub(crate) enum Material<'d> {
+    /// The caller's data.
+    Labelled(&'d Labelled),
+    /// Synthesised through the network.
+    Synthetic {
+        /// For calibration and distillation.
+        training: Dataset,
+        /// For agreement with the float network.
+        validation: Dataset,
+    },
+}
+
+impl<'d> Material<'d> {
+    fn gather(
+        folded: &crate::ir::Graph,
+        data: Option<&'d Labelled>,
+        range: &InputRange,
+        options: &CompileOptions,
+    ) -> Self {
+        if let Some(labelled) = data {
+            return Material::Labelled(labelled);
+        }
+        let learns = matches!(options.widths, WidthPolicy::Search) || options.retrain != Retrain::None;
+        let (training, validation) = if learns { (SYNTHETIC_TRAINING, SYNTHETIC_VALIDATION) } else { (256, 256) };
+        let affordable = calibrate::sample_budget(folded) * 4;
+        let set = |count: usize, seed: u64| {
+            let samples = synthesize(folded, range, count.min(affordable), seed);
+            Dataset::new(folded.input_shape().clone(), Samples::Values(samples.concat()), None)
+                .expect("every synthesised sample has the input's shape")
+        };
+        // Two streams of the same seed: validation never sees a training sample.
+        let (training, validation) = (set(training, options.seed), set(validation, options.seed ^ 0x5eed));
+        Material::Synthetic { training, validation }
+    }
+
+    /// Whether the samples have labels.
+    pub(crate) fn is_labelled(&self) -> bool {
+        matches!(self, Material::Labelled(_))
+    }
+
+    /// Names the samples in the keys of the evaluation store; synthesised ones follow from network and seed.
+    pub(crate) fn fingerprint(&self) -> &str {
+        match self {
+            Material::Labelled(data) => &data.fingerprint,
+            Material::Synthetic { .. } => "synthetic",
+        }
+    }
+
+    /// What retraining and calibration see.
+    pub(crate) fn training(&self) -> &Dataset {
+        match self {
+            Material::Labelled(data) => &data.training,
+            Material::Synthetic { training, .. } => training,
+        }
+    }
+
+    /// What decides whether a goal is met.
+    pub(crate) fn validation(&self) -> &Dataset {
+        match self {
+            Material::Labelled(data) => &data.validation,
+            Material::Synthetic { validation, .. } => validation,
+        }
+    }
+
+    /// Samples for calibration: spread evenly over the training set.
+    fn calibration(&self, folded: &crate::ir::Graph) -> Vec<Vec<f32>> {
+        let data = self.training();
+        let count = calibrate::sample_budget(folded).min(data.len());
+        let sample = |i: usize| {
+            let mut values = vec![0.0; data.shape().len()];
+            data.read(i * data.len() / count, &mut values);
+            values
+        };
+        (0..count).map(sample).collect()
+    }
+}
+
+/// Compares artifacts with the float network on the validation samples.
+pub(crate) struct Judge {
+    float_classes: Vec<u32>,
+}
+
+impl Judge {
+    fn new(calibrated: &Calibrated, validation: &Dataset) -> Result<Self, CompileError> {
+        Ok(Judge { float_classes: float_classes(calibrated, validation)? })
+    }
+
+    /// Classes of the float network on the validation samples.
+    pub(crate) fn float_classes(&self) -> &[u32] {
+        &self.float_classes
+    }
+
+    /// Share of right classes, or of agreement with the float network where there are no labels; float network and artifact.
+    fn accuracy(&self, artifact: &Artifact, material: &Material<'_>) -> Result<Accuracy, CompileError> {
+        let validation = material.validation();
+        let classes = predictions(artifact, validation)?;
+        let (metric, expected) = match validation.labels() {
+            Some(labels) => (Metric::Top1, labels),
+            None => (Metric::Agreement, self.float_classes()),
+        };
+        Ok(Accuracy {
+            metric,
+            float: agreement(self.float_classes(), expected),
+            quantized: agreement(&classes, expected),
+            split: if material.is_labelled() { "validation" } else { "synthetic" },
+            samples: validation.len(),
+        })
+    }
+}
+
+/// Classes of the float network; runs on the fast path of training, as only a report depends on it.
+fn float_classes(calibrated: &Calibrated, data: &Dataset) -> Result<Vec<u32>, CompileError> {
+    let inference = crate::train::Inference::float(&calibrated.folded)?;
+    let classes = inference.classes();
+    Ok(inference.logits(data).chunks_exact(classes).map(crate::evaluate::largest).collect())
+}
+
+/// Runs a few samples through the reference executor and the CPU kernels; every byte must be equal.
+fn prove(artifact: &Artifact, samples: &[Vec<f32>]) -> Result<(), CompileError> {
+    let reference = Reference::new(artifact);
+    let mut session = Session::new(artifact, SessionOptions { isa: None, threads: 1 })?;
+    let mut output = vec![0.0; session.output_len()];
+    for sample in samples.iter().take(PROOF_SAMPLES) {
+        session.run(sample, &mut output)?;
+        let expected = reference.run(sample)?.concat();
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        if bits(&expected) != bits(&output) {
+            return Err(CompileError::ExecutorsDiffer { isa: session.isa().to_string() });
+        }
+    }
+    Ok(())
+}
+
+fn metadata(calibrated: &Calibrated, options: &CompileOptions) -> Metadata {
+    let mut metadata = Metadata::new();
+    if let Some(preprocessing) = &options.preprocessing {
+        preprocessing.record(&mut metadata);
+    }
+    metadata.insert("model.name".into(), calibrated.graph.name.clone());
+    metadata.insert("producer".into(), concat!("releqc ", env!("CARGO_PKG_VERSION")).into());
+    metadata
+}
+
+/// Sum over layers, for reports.
+pub(crate) fn packed_bytes(quantized: &Quantized) -> u64 {
+    let layer = |layer: &crate::quantize::QuantizedLayer| {
+        releqc_runtime::pack::packed_len(layer.biases.len(), layer.depth, layer.bits).unwrap_or(0) as u64
+    };
+    quantized.layers.values().map(layer).sum()
+}

@@ -1,0 +1,112 @@
+//! Why a compilation ends without an artifact.
+
+use crate::import::{ErrorKind, ImportError};
+use crate::lower::cpu::LowerError;
+use crate::quantize::QuantizeError;
+use crate::rewrite::RewriteError;
+use crate::search::SearchError;
+use crate::train::{NetworkError, TrainError};
+use releqc_runtime::accel::AccelError;
+use releqc_runtime::{FormatError, RunError};
+use thiserror::Error;
+
+/// Why a compilation ends without an artifact.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// The model cannot be read or is not supported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// A rewrite broke the graph.
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
+    /// An option does not fit the network or the data.
+    #[error("{0}")]
+    Option(String),
+    /// Nothing to quantize.
+    #[error("{network}: the network has no layer with weights; there is nothing to compile")]
+    NoWeights {
+        /// ONNX graph name.
+        network: String,
+    },
+    /// No integer form.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+    /// No executable form.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// No form for the accelerator.
+    #[error("accelerator: {0}")]
+    Accelerator(#[from] AccelError),
+    /// The network cannot be trained.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// Retraining failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The search failed.
+    #[error(transparent)]
+    Search(SearchError),
+    /// The artifact does not run here.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The compiler wrote what its own loader refuses.
+    #[error("the artifact just written is refused by the loader, which is a defect of releqc: {0}")]
+    Unloadable(FormatError),
+    /// Reference executor and CPU kernels differ.
+    #[error("the {isa} kernels and the reference executor give different bytes, which is a defect of releqc")]
+    ExecutorsDiffer {
+        /// Instruction set of the kernels.
+        isa: String,
+    },
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<SearchError> for CompileError {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::Interrupted => CompileError::Interrupted,
+            other => CompileError::Search(other),
+        }
+    }
+}
+
+/// Whose fault a failed compilation is; the command line's exit codes follow from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Unreadable or contradictory input.
+    Input,
+    /// A valid model that is not supported.
+    Unsupported,
+    /// The caller stopped it.
+    Interrupted,
+    /// A defect of the compiler.
+    Defect,
+}
+
+impl CompileError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            CompileError::Import(error) => match error.kind() {
+                ErrorKind::Invalid => Fault::Input,
+                ErrorKind::Unsupported => Fault::Unsupported,
+                ErrorKind::Violation => Fault::Defect,
+            },
+            CompileError::Option(_) | CompileError::Search(_) => Fault::Input,
+            CompileError::NoWeights { .. }
+            | CompileError::Quantize(_)
+            | CompileError::Lower(_)
+            | CompileError::Accelerator(_)
+            | CompileError::Network(_)
+            | CompileError::Train(_) => Fault::Unsupported,
+            CompileError::Rewrite(_)
+            | CompileError::Run(_)
+            | CompileError::Unloadable(_)
+            | CompileError::ExecutorsDiffer { .. } => Fault::Defect,
+            CompileError::Interrupted => Fault::Interrupted,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What a caller asks of a compilation.
+
+use super::error::CompileError;
+use crate::data::{Dataset, Preprocessing};
+use crate::ir::Graph;
+use releqc_runtime::BitWidth;
+use std::path::PathBuf;
+
+/// Labelled data, split. The test part never enters a compilation.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    /// Calibration and retraining learn from it.
+    pub training: Dataset,
+    /// Decides whether the accuracy goal is met.
+    pub validation: Dataset,
+    /// Names the data in the keys of the evaluation store; a hash of the files, say.
+    pub fingerprint: String,
+}
+
+/// Who chooses the widths.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WidthPolicy {
+    /// One width for all layers.
+    Uniform(BitWidth),
+    /// One width a weight layer, in ONNX node order.
+    PerLayer(Vec<BitWidth>),
+    /// The search.
+    Search,
+}
+
+/// How much retraining the chosen widths get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retrain {
+    /// None: scales by least square error only.
+    None,
+    /// The run that an evaluation of the search gets.
+    Short,
+    /// The long run.
+    Full,
+}
+
+/// What the reward counts as quantization cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CostKind {
+    /// Weights (weighed with memory energy) and multiply-accumulates, times bits, as in the paper.
+    Paper,
+    /// Plain mean of the bits.
+    Mean,
+    /// Latency of the CPU kernels, measured on this machine.
+    Cpu,
+    /// Cycles of the accelerator.
+    Accelerator,
+    /// Energy of the accelerator.
+    Energy,
+    /// Bytes of packed weights.
+    Size,
+}
+
+/// Which reward the agent gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RewardKind {
+    /// Knows the limit: inside it the cheaper the better, outside worse with every point.
+    Constrained,
+    /// The paper's shaped reward.
+    Paper,
+}
+
+/// Everything a compilation depends on besides model and data.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// Who chooses the widths.
+    pub widths: WidthPolicy,
+    /// Retraining of the result.
+    pub retrain: Retrain,
+    /// Points of accuracy that may be lost; `None` sets no goal.
+    pub max_loss: Option<f64>,
+    /// Widths the search may choose from, ascending.
+    pub action_set: Vec<BitWidth>,
+    /// Evaluations the agent may make; `None` takes what the network's size affords.
+    pub episodes: Option<usize>,
+    /// What the reward counts as cost.
+    pub cost: CostKind,
+    /// Which reward.
+    pub reward: RewardKind,
+    /// Whether the baselines are run at the agent's number of evaluations.
+    pub baselines: bool,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// How pixels become inputs; recorded in the artifact and, without data, the range of synthesised inputs.
+    pub preprocessing: Option<Preprocessing>,
+    /// File of evaluations to read and extend.
+    pub store: Option<PathBuf>,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        CompileOptions {
+            widths: WidthPolicy::Search,
+            retrain: Retrain::Full,
+            max_loss: None,
+            action_set: BitWidth::all().collect(),
+            episodes: None,
+            cost: CostKind::Mean,
+            reward: RewardKind::Constrained,
+            baselines: true,
+            seed: 0,
+            preprocessing: None,
+            store: None,
+        }
+    }
+}
+
+impl CompileOptions {
+    /// Checks the options against the network and yields the number of weight layers.
+    pub(super) fn check(&self, graph: &Graph, data: Option<&Labelled>) -> Result<usize, CompileError> {
+        let layers = graph.weight_layers();
+        let option = |text: String| Err(CompileError::Option(text));
+        if layers.is_empty() {
+            return Err(CompileError::NoWeights { network: graph.name.clone() });
+        }
+        match &self.widths {
+            WidthPolicy::PerLayer(widths) if widths.len() != layers.len() => {
+                let names: Vec<_> = layers.iter().map(|&id| graph.node(id).name.as_str()).collect();
+                let (given, wanted) = (widths.len(), layers.len());
+                let names = names.join(", ");
+                return option(format!("--bits: {given} widths given, the network has {wanted} weight layers ({names})"));
+            }
+            WidthPolicy::Search if self.action_set.len() < 2 => {
+                return option("--widths: a search needs at least two widths; use --bits for one".into());
+            }
+            _ => {}
+        }
+        let channels = graph.input_shape().chw()[0];
+        if let Some(Preprocessing::Normalize { mean, std }) = &self.preprocessing {
+            for (name, values) in [("--mean", mean), ("--std", std)] {
+                if values.len() != 1 && values.len() != channels {
+                    let given = values.len();
+                    return option(format!("{name}: {given} values given, the input has {channels} channels"));
+                }
+            }
+        }
+        if let Some(data) = data {
+            for set in [&data.training, &data.validation] {
+                if set.shape() != graph.input_shape() {
+                    let (found, wanted) = (set.shape(), graph.input_shape());
+                    return option(format!("--data: samples of {found}, the network's input is {wanted}"));
+                }
+                if set.is_empty() {
+                    return option("--data: no samples to learn from or to validate on".into());
+                }
+            }
+        }
+        Ok(layers.len())
+    }
+}
+
+/// News for whoever watches.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A stage begins.
+    Stage(&'static str),
+    /// A layer's sensitivity was measured.
+    Sensitivity {
+        /// Measurements done.
+        done: usize,
+        /// Of how many.
+        total: usize,
+    },
+    /// An evaluation of the search is done.
+    Evaluated {
+        /// Evaluations made.
+        evaluations: usize,
+        /// At most.
+        limit: usize,
+        /// Widths just evaluated.
+        widths: Vec<BitWidth>,
+        /// Points lost with them.
+        loss: f64,
+        /// The preferred widths so far.
+        best: Vec<BitWidth>,
+        /// Points lost with those.
+        best_loss: f64,
+    },
+    /// An update of a retraining run is done.
+    Retraining {
+        /// Updates done.
+        step: usize,
+        /// Of how many.
+        steps: usize,
+        /// Loss of the batch.
+        loss: f32,
+    },
+    /// Something the user should know.
+    Note(String),
+}
+
+/// How a compilation speaks with its caller.
+pub struct Hooks<'a> {
+    /// Gets every event.
+    pub events: &'a mut dyn FnMut(Event),
+    /// True ends the compilation as soon as possible.
+    pub interrupted: &'a dyn Fn() -> bool,
+    /// True ends the search with its best result so far: a time budget.
+    pub out_of_time: &'a dyn Fn() -> bool,
+}
+
+impl Hooks<'_> {
+    pub(super) fn report(&mut self, event: Event) {
+        (self.events)(event);
+    }
+
+    pub(super) fn stage(&mut self, name: &'static str) {
+        self.report(Event::Stage(name));
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        (self.interrupted)()
+    }
+
+    pub(super) fn check_interrupt(&self) -> Result<(), CompileError> {
+        if self.is_interrupted() { Err(CompileError::Interrupted) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,215 @@
+//! What a compilation tells its caller; the JSON of the command line.
+
+use super::{CompileOptions, packed_bytes};
+use crate::quantize::Quantized;
+use crate::synthesize::InputRange;
+use releqc_runtime::accel::cost::CostReport;
+use releqc_runtime::format::Artifact;
+use serde::Serialize;
+
+/// What accuracy means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// Share of samples whose class is the label.
+    Top1,
+    /// Share of samples whose class is that of the float network.
+    Agreement,
+}
+
+/// Accuracy before and after, measured on the artifact.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Accuracy {
+    /// What is counted.
+    pub metric: Metric,
+    /// Of the float network, 0..=1.
+    pub float: f64,
+    /// Of the artifact, 0..=1.
+    pub quantized: f64,
+    /// Which samples.
+    pub split: &'static str,
+    /// How many.
+    pub samples: usize,
+}
+
+impl Accuracy {
+    /// Points lost, 0..=100; negative where the artifact is better.
+    pub fn loss_points(&self) -> f64 {
+        100.0 * (self.float - self.quantized)
+    }
+}
+
+/// One weight layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerReport {
+    /// ONNX node name.
+    pub name: String,
+    /// Kind of layer.
+    pub op: &'static str,
+    /// Width of its weights.
+    pub bits: u8,
+    /// Number of weights.
+    pub weights: u64,
+    /// Multiply-accumulates a sample.
+    pub macs: u64,
+    /// Packed bytes.
+    pub bytes: u64,
+    /// Points of agreement lost with this layer alone at its width, without retraining.
+    pub sensitivity: f64,
+}
+
+/// Bytes of the network in several forms.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SizeReport {
+    /// The artifact.
+    pub artifact: u64,
+    /// Packed weights in it.
+    pub weights: u64,
+    /// All weights as f32.
+    pub float_weights: u64,
+    /// All weights as one byte each.
+    pub int8_weights: u64,
+}
+
+/// A method at the agent's number of evaluations.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MethodReport {
+    /// agent, uniform, sensitivity, random.
+    pub name: String,
+    /// Its best widths.
+    pub widths: Vec<u8>,
+    /// Their mean.
+    pub average_bits: f64,
+    /// Points lost in the search's evaluation.
+    pub loss: f64,
+    /// Reward of them.
+    pub reward: f64,
+    /// Evaluations it made.
+    pub evaluations: usize,
+}
+
+/// One choice of the front of cost against accuracy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ParetoPoint {
+    /// Widths.
+    pub widths: Vec<u8>,
+    /// Their mean.
+    pub average_bits: f64,
+    /// Cost over that of 8 bits.
+    pub relative_cost: f64,
+    /// Points lost in the search's evaluation.
+    pub loss: f64,
+    /// Whether it is what the artifact holds.
+    pub chosen: bool,
+}
+
+/// What the search did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SearchReport {
+    /// Episodes that asked for an evaluation.
+    pub episodes: usize,
+    /// Evaluations of agent and baselines, stored ones included.
+    pub evaluations: usize,
+    /// Evaluations that were computed now and not read from the store.
+    pub paid: usize,
+    /// Episodes played on the surrogate.
+    pub virtual_episodes: usize,
+    /// Why it ended.
+    pub end: String,
+    /// Agent and baselines.
+    pub methods: Vec<MethodReport>,
+    /// The front, cheapest first.
+    pub pareto: Vec<ParetoPoint>,
+    /// For every layer, points lost at every width that was tried, all else as chosen: (layer, [(bits, points, measured)]).
+    pub explanation: Vec<(String, Vec<(u8, f64, bool)>)>,
+}
+
+/// Everything about a compilation but the bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct CompileReport {
+    /// ONNX graph name.
+    pub network: String,
+    /// Plain mean of the widths.
+    pub average_bits: f64,
+    /// Weight layers in execution order.
+    pub layers: Vec<LayerReport>,
+    /// Accuracy before and after.
+    pub accuracy: Accuracy,
+    /// Points that may be lost, where there is a goal.
+    pub max_loss: Option<f64>,
+    /// Whether the goal was missed on the validation samples.
+    pub goal_missed: bool,
+    /// Sizes.
+    pub size: SizeReport,
+    /// Accelerator cycles over those at 8 bit, inverted: above 1 is faster.
+    pub accelerator_speedup: f64,
+    /// Accelerator energy at 8 bit over energy.
+    pub accelerator_energy_ratio: f64,
+    /// What the search did, where there was one.
+    pub search: Option<SearchReport>,
+    /// Seed.
+    pub seed: u64,
+    /// What was assumed because nothing stated it.
+    pub assumptions: Vec<String>,
+}
+
+impl CompileReport {
+    #[allow(clippy::too_many_arguments, reason = "gathers the results of every stage")]
+    pub(super) fn new(
+        artifact: &Artifact,
+        quantized: &Quantized,
+        cost: CostReport,
+        accuracy: Accuracy,
+        search: Option<SearchReport>,
+        sensitivity: &[f64],
+        range: &InputRange,
+        options: &CompileOptions,
+    ) -> Self {
+        let layers: Vec<LayerReport> = quantized
+            .layers
+            .iter()
+            .zip(sensitivity)
+            .map(|((&id, layer), &sensitivity)| {
+                let node = quantized.graph.node(id);
+                LayerReport {
+                    name: node.name.clone(),
+                    op: node.op.label(),
+                    bits: layer.bits.bits(),
+                    weights: layer.codes.len() as u64,
+                    macs: quantized.graph.macs(id),
+                    bytes: releqc_runtime::pack::packed_len(layer.biases.len(), layer.depth, layer.bits).unwrap_or(0) as u64,
+                    sensitivity,
+                }
+            })
+            .collect();
+        let weights: u64 = layers.iter().map(|l| l.weights).sum();
+        let size = SizeReport {
+            artifact: artifact.size_bytes() as u64,
+            weights: packed_bytes(quantized),
+            float_weights: 4 * weights,
+            int8_weights: weights,
+        };
+        let mut assumptions = Vec::new();
+        if accuracy.split == "synthetic" {
+            assumptions.push("no data: inputs were synthesised, accuracy is agreement with the float network on them".into());
+            if !range.stated {
+                assumptions.push("input range not stated (--mean, --std, --raw-pixels): [-2, 2] was assumed".into());
+            }
+        }
+        let goal_missed = options.max_loss.is_some_and(|limit| accuracy.loss_points() > limit + 1e-9);
+        CompileReport {
+            network: quantized.graph.name.clone(),
+            average_bits: layers.iter().map(|l| f64::from(l.bits)).sum::<f64>() / layers.len() as f64,
+            layers,
+            goal_missed,
+            accuracy,
+            max_loss: options.max_loss,
+            size,
+            accelerator_speedup: cost.speedup(),
+            accelerator_energy_ratio: cost.energy_ratio(),
+            search,
+            seed: options.seed,
+            assumptions,
+        }
+    }
+}

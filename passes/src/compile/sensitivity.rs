@@ -1,0 +1,78 @@
+//! What each layer costs in agreement when it alone is quantized, without retraining: prior of the search and a column of the report.
+
+use super::{Event, Hooks, Material, build};
+use crate::annotate::annotate;
+use crate::calibrate::Calibrated;
+use crate::compile::CompileError;
+use crate::evaluate::{agreement, predictions};
+use releqc_runtime::BitWidth;
+use std::collections::BTreeMap;
+
+/// Validation samples used.
+const SAMPLES: usize = 1000;
+
+/// Measures layers one at a time, all others at 8 bits.
+pub(super) struct Profiler<'a> {
+    calibrated: &'a Calibrated,
+    data: crate::data::Dataset,
+    at_8_bit: Vec<u32>,
+    layers: usize,
+    known: BTreeMap<(usize, BitWidth), f64>,
+}
+
+impl<'a> Profiler<'a> {
+    pub(super) fn new(calibrated: &'a Calibrated, material: &Material<'_>) -> Result<Self, CompileError> {
+        let validation = material.validation();
+        let count = SAMPLES.min(validation.len());
+        let data = validation.select(&(0..count).map(|i| i * validation.len() / count).collect::<Vec<_>>());
+        let layers = calibrated.folded.weight_layers().len();
+        let artifact = build(annotate(calibrated, &vec![BitWidth::MAX; layers]))?;
+        let at_8_bit = predictions(&artifact, &data)?;
+        Ok(Profiler { calibrated, data, at_8_bit, layers, known: BTreeMap::new() })
+    }
+
+    /// Points of agreement with the 8-bit network lost with `layer` alone at `bits`.
+    pub(super) fn drop(&mut self, layer: usize, bits: BitWidth) -> Result<f64, CompileError> {
+        if bits == BitWidth::MAX {
+            return Ok(0.0);
+        }
+        if let Some(&drop) = self.known.get(&(layer, bits)) {
+            return Ok(drop);
+        }
+        let mut widths = vec![BitWidth::MAX; self.layers];
+        widths[layer] = bits;
+        let classes = predictions(&build(annotate(self.calibrated, &widths))?, &self.data)?;
+        let drop = 100.0 * (1.0 - agreement(&classes, &self.at_8_bit));
+        self.known.insert((layer, bits), drop);
+        Ok(drop)
+    }
+
+    /// Every layer at every width.
+    pub(super) fn profile(&mut self, widths: &[BitWidth], hooks: &mut Hooks<'_>) -> Result<Vec<Vec<f64>>, CompileError> {
+        let total = self.layers * widths.len();
+        let mut rows = Vec::with_capacity(self.layers);
+        for layer in 0..self.layers {
+            let mut row = Vec::with_capacity(widths.len());
+            for &bits in widths {
+                hooks.check_interrupt()?;
+                row.push(self.drop(layer, bits)?);
+                hooks.report(Event::Sensitivity { done: layer * widths.len() + row.len(), total });
+            }
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+}
+
+/// Each layer alone at its chosen width.
+pub(super) fn alone(
+    calibrated: &Calibrated,
+    widths: &[BitWidth],
+    material: &Material<'_>,
+) -> Result<Vec<f64>, CompileError> {
+    if widths.iter().all(|&bits| bits == BitWidth::MAX) {
+        return Ok(vec![0.0; widths.len()]);
+    }
+    let mut profiler = Profiler::new(calibrated, material)?;
+    widths.iter().enumerate().map(|(layer, &bits)| profiler.drop(layer, bits)).collect()
+}

@@ -1,0 +1,153 @@
+//! Samples in memory.
+
+use super::Preprocessing;
+use crate::ir::Shape;
+
+/// The stored form of the samples, `[sample][channel][row][column]`.
+#[derive(Clone, Debug)]
+pub enum Samples {
+    /// Image bytes with what turns them into inputs.
+    Pixels(Vec<u8>, Preprocessing),
+    /// Network inputs as they are.
+    Values(Vec<f32>),
+}
+
+impl Samples {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Samples::Pixels(data, _) => data.len(),
+            Samples::Values(data) => data.len(),
+        }
+    }
+}
+
+/// Samples of one shape, with labels where they are known.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    shape: Shape,
+    samples: Samples,
+    labels: Option<Vec<u32>>,
+}
+
+impl Dataset {
+    /// Samples of `shape`; `None` where their number is not a whole one or differs from that of the labels.
+    pub fn new(shape: Shape, samples: Samples, labels: Option<Vec<u32>>) -> Option<Self> {
+        let stored = samples.len();
+        let whole = !shape.is_empty() && stored % shape.len() == 0;
+        let matching = labels.as_ref().is_none_or(|l| l.len() * shape.len() == stored);
+        (whole && matching).then_some(Dataset { shape, samples, labels })
+    }
+
+    /// Shape of one sample.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.samples.len() / self.shape.len()
+    }
+
+    /// True without any sample.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One class index a sample.
+    pub fn labels(&self) -> Option<&[u32]> {
+        self.labels.as_deref()
+    }
+
+    /// Writes sample `index` as network input, (channel, row, column) order, into `out` of `shape().len()` values.
+    ///
+    /// # Panics
+    /// When there is no such sample, or `out` has another length.
+    pub fn read(&self, index: usize, out: &mut [f32]) {
+        let len = self.shape.len();
+        match &self.samples {
+            Samples::Values(data) => out.copy_from_slice(&data[index * len..][..len]),
+            Samples::Pixels(data, preprocessing) => {
+                let pixels = &data[index * len..][..len];
+                // A network over features sees one plane, whatever the number of its "channels".
+                let [channels, height, width] = self.shape.chw();
+                let plane = if preprocessing.is_uniform() { len } else { len / channels };
+                debug_assert_eq!(channels * height * width, len);
+                for (c, (values, pixels)) in out.chunks_exact_mut(plane).zip(pixels.chunks_exact(plane)).enumerate() {
+                    let levels = preprocessing.levels(c);
+                    for (value, &pixel) in values.iter_mut().zip(pixels) {
+                        *value = levels[usize::from(pixel)];
+                    }
+                }
+            }
+        }
+    }
+
+    /// A hash of shape, samples, preprocessing and labels, in hexadecimal: equal data have equal fingerprints wherever they lie.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{} {}\n", self.shape, self.len()).as_bytes());
+        match &self.samples {
+            Samples::Pixels(pixels, preprocessing) => {
+                hasher.update(format!("{preprocessing}\n").as_bytes()).update(pixels);
+            }
+            Samples::Values(values) => {
+                values.iter().for_each(|v| {
+                    hasher.update(&v.to_le_bytes());
+                });
+            }
+        }
+        for label in self.labels.iter().flatten() {
+            hasher.update(&label.to_le_bytes());
+        }
+        hasher.finalize().to_hex()[..32].to_owned()
+    }
+
+    /// The samples at `indices`, in that order.
+    ///
+    /// # Panics
+    /// When an index is out of range.
+    pub fn select(&self, indices: &[usize]) -> Dataset {
+        fn pick<T: Copy>(data: &[T], len: usize, indices: &[usize]) -> Vec<T> {
+            indices.iter().flat_map(|&i| data[i * len..(i + 1) * len].iter().copied()).collect()
+        }
+        let len = self.shape.len();
+        let samples = match &self.samples {
+            Samples::Pixels(data, p) => Samples::Pixels(pick(data, len, indices), p.clone()),
+            Samples::Values(data) => Samples::Values(pick(data, len, indices)),
+        };
+        let labels = self.labels.as_ref().map(|l| pick(l, 1, indices));
+        Dataset { shape: self.shape.clone(), samples, labels }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_channel_gets_its_own_mean() {
+        let preprocessing = Preprocessing::Normalize { mean: vec![0.0, 1.0], std: vec![1.0, 0.5] };
+        let pixels = Samples::Pixels(vec![0, 255, 0, 255], preprocessing);
+        let data = Dataset::new(Shape::image(2, 1, 2), pixels, None).unwrap();
+        let mut out = [0.0; 4];
+        data.read(0, &mut out);
+        assert_eq!(out, [0.0, 1.0, -2.0, 0.0]);
+    }
+
+    #[test]
+    fn a_vector_of_pixels_is_scaled_by_the_one_mean() {
+        let data = Samples::Pixels(vec![0, 51, 255], Preprocessing::unit());
+        let data = Dataset::new(Shape::vector(3), data, None).unwrap();
+        let mut out = [9.0; 3];
+        data.read(0, &mut out);
+        assert_eq!(out, [0.0, 0.2, 1.0]);
+    }
+
+    #[test]
+    fn counts_must_match() {
+        let values = |n| Samples::Values(vec![0.0; n]);
+        assert!(Dataset::new(Shape::vector(3), values(7), None).is_none());
+        assert!(Dataset::new(Shape::vector(3), values(6), Some(vec![0; 3])).is_none());
+        assert_eq!(Dataset::new(Shape::vector(3), values(6), Some(vec![0, 1])).unwrap().select(&[1]).labels(), Some(&[1][..]));
+    }
+}

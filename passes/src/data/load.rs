@@ -1,0 +1,298 @@
+//! Finds out what a data path holds and reads it.
+
+use super::npz::Npz;
+use super::{DataError, Dataset, Preprocessing, cifar, idx, images};
+use crate::ir::Shape;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Which part of a data set samples belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// What is trained and calibrated on.
+    Train,
+    /// What decides about goals.
+    Validation,
+    /// What is only reported.
+    Test,
+    /// A data set whose names state no part.
+    Whole,
+}
+
+impl Part {
+    /// The word in reports: `train`, `validation`, `test`, `all`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Train => "train",
+            Part::Validation => "validation",
+            Part::Test => "test",
+            Part::Whole => "all",
+        }
+    }
+
+    /// The part that a file or folder name states. Words are split at everything that is no letter or digit; the first that
+    /// begins with train, val, test or t10k decides; `data_batch` (CIFAR-10 as published) means train.
+    fn stated(name: &str) -> Option<Part> {
+        let name = name.to_ascii_lowercase();
+        let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
+        let word = words.find_map(|word| match word {
+            w if w.starts_with("train") => Some(Part::Train),
+            w if w.starts_with("val") => Some(Part::Validation),
+            w if w.starts_with("test") || w.starts_with("t10k") => Some(Part::Test),
+            _ => None,
+        });
+        word.or_else(|| name.starts_with("data_batch").then_some(Part::Train))
+    }
+}
+
+/// All parts of a data set. A data set whose names state no part is given as `train`, with `unnamed` set.
+#[derive(Clone, Debug, Default)]
+pub struct Splits {
+    /// What is trained and calibrated on.
+    pub train: Option<Dataset>,
+    /// What decides about goals.
+    pub validation: Option<Dataset>,
+    /// What is only reported.
+    pub test: Option<Dataset>,
+    /// True where the names of the files state no part.
+    pub unnamed: bool,
+}
+
+/// Reads every part of the data at `path`: a folder of IDX or CIFAR-10 binary files (plain or gzip), an image folder, or an
+/// `.npz` file. Pixels get `preprocessing`, or are scaled to 0..1 without one; float samples are network inputs as they are.
+/// Every sample has a label.
+///
+/// # Errors
+/// A [`DataError`] that names the file: nothing recognised, damaged or truncated files, samples of another shape than `shape`,
+/// counts that do not match.
+pub fn load(path: &Path, preprocessing: Option<&Preprocessing>, shape: &Shape) -> Result<Splits, DataError> {
+    let (mut source, preprocessing) = (Source::find(path)?, checked(preprocessing, shape)?);
+    let parts = source.parts()?;
+    let mut read = |part: Part| {
+        let wanted = parts.contains(&part).then(|| source.read(part, path, &preprocessing, shape));
+        wanted.transpose()
+    };
+    let unnamed = read(Part::Whole)?;
+    let is_unnamed = unnamed.is_some();
+    let train = read(Part::Train)?.or(unnamed);
+    Ok(Splits { train, validation: read(Part::Validation)?, test: read(Part::Test)?, unnamed: is_unnamed })
+}
+
+/// Reads only what accuracy is measured on: the test part, else the validation part, else a data set that states no parts.
+///
+/// # Errors
+/// As [`load`], and [`DataError::NoTestPart`] where there are only training samples.
+pub fn load_for_evaluation(
+    path: &Path,
+    preprocessing: Option<&Preprocessing>,
+    shape: &Shape,
+) -> Result<(Part, Dataset), DataError> {
+    let (mut source, preprocessing) = (Source::find(path)?, checked(preprocessing, shape)?);
+    let parts = source.parts()?;
+    let part = [Part::Test, Part::Validation, Part::Whole].into_iter().find(|part| parts.contains(part));
+    let part = part.ok_or_else(|| {
+        let names: Vec<_> = parts.iter().map(|p| p.name()).collect();
+        DataError::NoTestPart { path: path.to_owned(), found: names.join(", ") }
+    })?;
+    Ok((part, source.read(part, path, &preprocessing, shape)?))
+}
+
+fn checked(preprocessing: Option<&Preprocessing>, shape: &Shape) -> Result<Preprocessing, DataError> {
+    let preprocessing = preprocessing.cloned().unwrap_or_else(Preprocessing::unit);
+    // Features have no channels: one value serves them all.
+    preprocessing.check(if shape.is_vector() { 1 } else { shape.chw()[0] })?;
+    Ok(preprocessing)
+}
+
+/// What a path holds, by part; nothing but names and headers has been read.
+enum Source {
+    Idx(BTreeMap<Part, idx::Files>),
+    Cifar(BTreeMap<Part, Vec<PathBuf>>),
+    Images(BTreeMap<Part, images::Classes>),
+    Npz(Npz),
+}
+
+impl Source {
+    fn find(path: &Path) -> Result<Self, DataError> {
+        let metadata = std::fs::metadata(path).map_err(|e| DataError::io(path, e))?;
+        if metadata.is_file() {
+            if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz")) {
+                return Npz::open(path).map(Source::Npz);
+            }
+            return Err(DataError::NothingRecognised { path: path.to_owned(), found: "a single file".into() });
+        }
+        let entries = entries(path)?;
+        if let Some(images) = image_parts(&entries)? {
+            return Ok(Source::Images(images));
+        }
+        let files: Vec<PathBuf> = entries.iter().filter(|entry| entry.is_file()).cloned().collect();
+        let files: Vec<PathBuf> = files.iter().filter(|file| !is_copy(file, &files)).cloned().collect();
+        let idx: Vec<_> = files.iter().filter(|file| is_idx(file)).cloned().collect();
+        let cifar: Vec<_> = files.iter().filter(|file| is_cifar(file)).cloned().collect();
+        match (idx.is_empty(), cifar.is_empty()) {
+            (false, false) => {
+                let what = "it holds IDX files and CIFAR-10 binary files; only one kind is allowed".into();
+                Err(DataError::Ambiguous { path: path.to_owned(), what })
+            }
+            (false, true) => {
+                let mut parts: BTreeMap<Part, idx::Files> = BTreeMap::new();
+                for (part, file) in by_part(path, idx)? {
+                    parts.entry(part).or_default().add(file)?;
+                }
+                Ok(Source::Idx(parts))
+            }
+            (true, false) => {
+                let mut parts: BTreeMap<Part, Vec<PathBuf>> = BTreeMap::new();
+                for (part, file) in by_part(path, cifar)? {
+                    parts.entry(part).or_default().push(file);
+                }
+                Ok(Source::Cifar(parts))
+            }
+            (true, true) => {
+                let classes = images::scan(path)?;
+                if classes.is_empty() {
+                    return Err(DataError::NothingRecognised { path: path.to_owned(), found: listing(&entries) });
+                }
+                Ok(Source::Images(BTreeMap::from([(Part::Whole, classes)])))
+            }
+        }
+    }
+
+    fn parts(&self) -> Result<BTreeSet<Part>, DataError> {
+        Ok(match self {
+            Source::Idx(parts) => parts.keys().copied().collect(),
+            Source::Cifar(parts) => parts.keys().copied().collect(),
+            Source::Images(parts) => parts.keys().copied().collect(),
+            Source::Npz(npz) => npz.parts()?.into_iter().collect(),
+        })
+    }
+
+    /// Reads a part that [`Source::parts`] lists.
+    fn read(&mut self, part: Part, path: &Path, preprocessing: &Preprocessing, shape: &Shape) -> Result<Dataset, DataError> {
+        let missing = || DataError::NoTestPart { path: path.to_owned(), found: part.name().into() };
+        match self {
+            Source::Idx(parts) => idx::read(parts.get(&part).ok_or_else(missing)?, path, preprocessing, shape),
+            Source::Cifar(parts) => cifar::read(parts.get(&part).ok_or_else(missing)?, preprocessing, shape),
+            Source::Images(parts) => {
+                // A class that one part lacks keeps its index in the others.
+                let names: BTreeSet<&String> = parts.values().flat_map(BTreeMap::keys).collect();
+                let names: Vec<String> = names.into_iter().cloned().collect();
+                images::read(parts.get(&part).ok_or_else(missing)?, &names, preprocessing, shape)
+            }
+            Source::Npz(npz) => npz.read(part, preprocessing, shape),
+        }
+    }
+}
+
+/// The class folders below train, val and test folders, where there are such.
+fn image_parts(entries: &[PathBuf]) -> Result<Option<BTreeMap<Part, images::Classes>>, DataError> {
+    let mut parts = BTreeMap::new();
+    for folder in entries.iter().filter(|entry| entry.is_dir()) {
+        let name = file_name(folder).to_ascii_lowercase();
+        let part = match name.as_str() {
+            "train" | "training" => Part::Train,
+            "val" | "valid" | "validation" => Part::Validation,
+            "test" | "testing" => Part::Test,
+            _ => continue,
+        };
+        let classes = images::scan(folder)?;
+        if classes.is_empty() {
+            continue;
+        }
+        if parts.insert(part, classes).is_some() {
+            let what = format!("two folders for the {} part", part.name());
+            return Err(DataError::Ambiguous { path: folder.clone(), what });
+        }
+    }
+    Ok((!parts.is_empty()).then_some(parts))
+}
+
+/// Each file with the part its name states. Either all names state one or none does.
+fn by_part(folder: &Path, files: Vec<PathBuf>) -> Result<Vec<(Part, PathBuf)>, DataError> {
+    let stated: Vec<Option<Part>> = files.iter().map(|file| Part::stated(&file_name(file))).collect();
+    if stated.iter().all(Option::is_none) {
+        return Ok(files.into_iter().map(|file| (Part::Whole, file)).collect());
+    }
+    let pair = |(file, part): (PathBuf, Option<Part>)| match part {
+        Some(part) => Ok((part, file)),
+        None => {
+            let what = format!("the name of {} states neither train, val nor test, as others here do", file_name(&file));
+            Err(DataError::Ambiguous { path: folder.to_owned(), what })
+        }
+    };
+    files.into_iter().zip(stated).map(pair).collect()
+}
+
+/// A compressed file beside its unpacked self.
+fn is_copy(file: &Path, files: &[PathBuf]) -> bool {
+    file.extension().is_some_and(|e| e == "gz") && files.contains(&file.with_extension(""))
+}
+
+fn is_idx(file: &Path) -> bool {
+    let name = file_name(file).to_ascii_lowercase();
+    name.contains("idx") || name.contains("ubyte")
+}
+
+fn is_cifar(file: &Path) -> bool {
+    let name = file_name(file).to_ascii_lowercase();
+    name.ends_with(".bin") || name.ends_with(".bin.gz")
+}
+
+/// The entries of a folder in name order.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let io = |e| DataError::io(folder, e);
+    let listed = std::fs::read_dir(folder).map_err(io)?;
+    let mut paths = listed.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>().map_err(io)?;
+    paths.sort();
+    Ok(paths)
+}
+
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The first names, for a message.
+fn listing(entries: &[PathBuf]) -> String {
+    const SHOWN: usize = 5;
+    if entries.is_empty() {
+        return "an empty folder".into();
+    }
+    let mut names: Vec<String> = entries.iter().take(SHOWN).map(|entry| file_name(entry)).collect();
+    if entries.len() > SHOWN {
+        names.push(format!("{} more", entries.len() - SHOWN));
+    }
+    names.join(", ")
+}
+
+/// The order of a stored sample's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoredShape {
+    /// (channel, row, column), what the network takes.
+    ChannelFirst,
+    /// (row, column, channel).
+    ChannelLast,
+}
+
+/// Checks the extents of a stored sample against the network's input. Extents of 1 do not count, and a network over features
+/// takes samples of any extents with as many values.
+pub(super) fn fit(path: &Path, stored: &[usize], shape: &Shape) -> Result<StoredShape, DataError> {
+    let essential = |dims: &[usize]| dims.iter().copied().filter(|&d| d != 1).collect::<Vec<_>>();
+    let len = stored.iter().try_fold(1usize, |len, &d| len.checked_mul(d));
+    let [channels, height, width] = shape.chw();
+    let channel_last = stored == [height, width, channels] && stored != shape.dims();
+    let same = essential(stored) == essential(shape.dims()) || (shape.is_vector() && len == Some(shape.len()));
+    if channel_last {
+        Ok(StoredShape::ChannelLast)
+    } else if same {
+        Ok(StoredShape::ChannelFirst)
+    } else {
+        Err(DataError::Shape { path: path.to_owned(), found: extents(stored), expected: shape.to_string() })
+    }
+}
+
+pub(super) fn extents(dims: &[usize]) -> String {
+    if dims.is_empty() {
+        return "single values".into();
+    }
+    dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+}

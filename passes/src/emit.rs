@@ -1,0 +1,17 @@
+//! The last stage: everything an artifact holds, to its bytes.
+
+use crate::lower::Lowered;
+use releqc_runtime::accel::{self, AccelConfig, AccelError};
+use releqc_runtime::format::{ArtifactParts, Metadata, encode};
+
+/// Bytes of `model.rq`: program, constants, weights and the program of the accelerator, with `metadata`.
+///
+/// The same arguments give the same bytes.
+///
+/// # Errors
+/// When an operator does not fit the accelerator's instruction set.
+pub fn emit(lowered: Lowered, metadata: Metadata) -> Result<Vec<u8>, AccelError> {
+    let accelerator = accel::lower(&lowered.program, &AccelConfig::default())?;
+    let Lowered { program, constants, weights } = lowered;
+    Ok(encode(&ArtifactParts { metadata, program, constants, weights, accelerator }))
+}

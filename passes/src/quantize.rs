@@ -1,0 +1,254 @@
+//! Annotated float graph to integers: codes, biases, multipliers.
+//!
+//! Takes an [`Annotated`] graph, returns integer constants beside its structure. Widens a weight scale where an
+//! accumulator could leave i32 or a multiplier its range. Does not choose widths, kernels or memory. The formulas are those of
+//! docs/quantization.md.
+
+use crate::annotate::{ActivationQuant, Annotated};
+use crate::ir::{Clip, Graph, Node, NodeId, Op};
+use releqc_runtime::BitWidth;
+use releqc_runtime::verify::MULTIPLIER_RANGE;
+use std::collections::BTreeMap;
+use std::fmt;
+use thiserror::Error;
+
+/// Why a graph cannot be expressed in integers.
+#[derive(Debug, Error, Clone, PartialEq)]
+pub enum QuantizeError {
+    /// No scale keeps the accumulators in i32.
+    #[error(
+        "{layer}: output channel {channel} sums {depth} products and a bias of {bias:e}; no weight scale keeps the sum below 2^31"
+    )]
+    Accumulator {
+        /// ONNX node name.
+        layer: String,
+        /// Output channel.
+        channel: usize,
+        /// Products summed.
+        depth: usize,
+        /// Its bias.
+        bias: f32,
+    },
+    /// A ratio of scales leaves the range of multipliers.
+    #[error("{node}: multiplier {value:e} is outside 2^-40..=2^20; the ranges of its input and result differ too much")]
+    Multiplier {
+        /// ONNX node name.
+        node: String,
+        /// The ratio.
+        value: f32,
+    },
+}
+
+/// Where the value of a node lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// u8 codes.
+    Codes,
+    /// f32, straight from accumulators or after the network's integer part.
+    Float,
+}
+
+/// Integer constants of one weight layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantizedLayer {
+    /// Width of the codes.
+    pub bits: BitWidth,
+    /// `[output][kernel row][kernel column][input channel]`.
+    pub codes: Vec<i8>,
+    /// Weights an output.
+    pub depth: usize,
+    /// Weight scale of each output channel, after widening.
+    pub scales: Vec<f32>,
+    /// One an output channel, the zero point of the input folded in.
+    pub biases: Vec<i32>,
+    /// One an output channel.
+    pub multipliers: Vec<f32>,
+}
+
+/// A graph whose weight layers have integer constants.
+#[derive(Clone, Debug)]
+pub struct Quantized {
+    /// Structure, names and shapes; its float weights are no longer used.
+    pub graph: Graph,
+    /// One entry a node.
+    pub domains: Vec<Domain>,
+    /// One entry a node; codes that only move carry the quantization of where they came from.
+    pub activations: Vec<ActivationQuant>,
+    /// One entry a weight layer.
+    pub layers: BTreeMap<NodeId, QuantizedLayer>,
+}
+
+impl Quantized {
+    /// The codes `lo..=hi` that a node's activation allows.
+    pub fn clamp(&self, id: NodeId, clip: Option<Clip>) -> (u8, u8) {
+        let ActivationQuant { scale, zero_point } = self.activations[id.0];
+        let code = |bound: f32| {
+            let steps = (bound / scale).round_ties_even() + f32::from(zero_point);
+            steps.clamp(0.0, 255.0) as u8
+        };
+        clip.map_or((0, 255), |clip| (code(clip.min), code(clip.max)))
+    }
+
+    /// The nearest node upwards whose value is not merely a reshaped one.
+    pub fn source(&self, mut id: NodeId) -> NodeId {
+        while let (Op::Reshape, [input]) = (&self.graph.node(id).op, &self.graph.node(id).inputs[..]) {
+            id = *input;
+        }
+        id
+    }
+}
+
+/// Quantizes every weight layer.
+///
+/// # Errors
+/// A layer or node that no scale makes fit.
+pub fn quantize(annotated: Annotated) -> Result<Quantized, QuantizeError> {
+    let Annotated { graph, weights, mut activations } = annotated;
+    for (id, node) in graph.iter() {
+        if matches!(node.op, Op::MaxPool(_) | Op::Reshape) {
+            activations[id.0] = activations[node.inputs[0].0];
+        }
+    }
+    let domains = domains(&graph);
+    let mut quantized = Quantized { graph, domains, activations, layers: BTreeMap::new() };
+    for (id, quant) in weights {
+        let layer = quantize_layer(&quantized, id, quant.bits, &quant.scales)?;
+        quantized.layers.insert(id, layer);
+    }
+    Ok(quantized)
+}
+
+/// A node is in the float domain when floats can leave it directly and nothing needs its codes.
+fn domains(graph: &Graph) -> Vec<Domain> {
+    let users = graph.users();
+    let mut domains = vec![Domain::Codes; graph.nodes.len()];
+    for (id, node) in graph.iter().collect::<Vec<_>>().into_iter().rev() {
+        let capable = match node.op {
+            Op::Conv(_) | Op::FullyConnected(_) | Op::Reshape => node.activation.is_none(),
+            Op::Softmax { .. } => true,
+            _ => false,
+        };
+        if capable && users[id.0].iter().all(|user| domains[user.0] == Domain::Float && !owns_weights(graph.node(*user))) {
+            domains[id.0] = Domain::Float;
+        }
+    }
+    domains
+}
+
+fn owns_weights(node: &Node) -> bool {
+    matches!(node.op, Op::Conv(_) | Op::FullyConnected(_))
+}
+
+fn quantize_layer(
+    quantized: &Quantized,
+    id: NodeId,
+    bits: BitWidth,
+    scales: &[f32],
+) -> Result<QuantizedLayer, QuantizeError> {
+    let node = quantized.graph.node(id);
+    let source = quantized.source(node.inputs[0]);
+    let input = quantized.activations[node.inputs[0].0];
+    let (weights, bias) = rows(quantized, node, source);
+    let outputs = scales.len();
+    let depth = weights.len() / outputs;
+    let output_scale = match quantized.domains[id.0] {
+        Domain::Codes => quantized.activations[id.0].scale,
+        Domain::Float => 1.0,
+    };
+    let mut layer = QuantizedLayer {
+        bits,
+        codes: Vec::with_capacity(weights.len()),
+        depth,
+        scales: Vec::with_capacity(outputs),
+        biases: Vec::with_capacity(outputs),
+        multipliers: Vec::with_capacity(outputs),
+    };
+    for (channel, row) in weights.chunks_exact(depth).enumerate() {
+        let bias = bias.map_or(0.0, |b| b[channel]);
+        let to_multiplier = f64::from(input.scale) / f64::from(output_scale);
+        // A scale too small for the range of multipliers is widened to its lower end.
+        let mut scale = scales[channel].max((f64::from(*MULTIPLIER_RANGE.start()) * 1.000_001 / to_multiplier) as f32);
+        let (codes, biased) = loop {
+            let codes = codes(row, scale, bits);
+            let biased = bias_code(bias, input, scale, &codes);
+            let magnitude: i64 = codes.iter().map(|&w| i64::from(w).abs()).sum();
+            if biased.abs() + 255.0 * (magnitude as f64) < 2_147_483_648.0 {
+                break (codes, biased);
+            }
+            scale *= 2.0;
+            if !(f64::from(scale) * to_multiplier <= f64::from(*MULTIPLIER_RANGE.end())) {
+                let layer = node.name.clone();
+                return Err(QuantizeError::Accumulator { layer, channel, depth, bias });
+            }
+        };
+        let multiplier = (f64::from(scale) * to_multiplier) as f32;
+        check_multiplier(node, multiplier)?;
+        layer.codes.extend(codes);
+        layer.scales.push(scale);
+        layer.biases.push(biased as i32);
+        layer.multipliers.push(multiplier);
+    }
+    Ok(layer)
+}
+
+/// Weights as `[output][kernel row][kernel column][input channel]`, and the bias.
+fn rows<'q>(quantized: &'q Quantized, node: &'q Node, source: NodeId) -> (Vec<f32>, Option<&'q [f32]>) {
+    let (weight, bias, [inputs, kh, kw]) = match &node.op {
+        Op::Conv(conv) => {
+            let dims = conv.weight.dims();
+            (&conv.weight, conv.bias.as_deref(), [dims[1], dims[2], dims[3]])
+        }
+        Op::FullyConnected(fc) => (&fc.weight, fc.bias.as_deref(), quantized.graph.node(source).shape.chw()),
+        other => unreachable!("{} owns no weights", other.label()),
+    };
+    let taps = kh * kw;
+    let row = |row: &[f32]| {
+        (0..taps).flat_map(|tap| (0..inputs).map(move |i| (tap, i))).map(|(tap, i)| row[i * taps + tap]).collect::<Vec<_>>()
+    };
+    (weight.data().chunks_exact(inputs * taps).flat_map(row).collect(), bias)
+}
+
+fn codes(row: &[f32], scale: f32, bits: BitWidth) -> Vec<i8> {
+    let max_code = f32::from(bits.max_code());
+    row.iter().map(|w| (w / scale).round_ties_even().clamp(-max_code, max_code) as i8).collect()
+}
+
+/// `rne(bias / (s_in * s_w)) - z_in * sum(w)`, exact in f64.
+fn bias_code(bias: f32, input: ActivationQuant, scale: f32, codes: &[i8]) -> f64 {
+    let sum: i64 = codes.iter().map(|&w| i64::from(w)).sum();
+    let steps = (f64::from(bias) / (f64::from(input.scale) * f64::from(scale))).round_ties_even();
+    steps - (i64::from(input.zero_point) * sum) as f64
+}
+
+/// Checks a ratio of scales against the range that every executor relies on.
+pub(crate) fn check_multiplier(node: &Node, value: f32) -> Result<f32, QuantizeError> {
+    if MULTIPLIER_RANGE.contains(&value) {
+        Ok(value)
+    } else {
+        Err(QuantizeError::Multiplier { node: node.name.clone(), value })
+    }
+}
+
+impl fmt::Display for Quantized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "quantized {:?}", self.graph.name)?;
+        for (id, node) in self.graph.iter() {
+            write!(f, "  %{} = {} -> {}", id.0, node.op.label(), node.shape)?;
+            match self.domains[id.0] {
+                Domain::Float => write!(f, " f32")?,
+                Domain::Codes => {
+                    let ActivationQuant { scale, zero_point } = self.activations[id.0];
+                    write!(f, " u8 scale {scale:e} zero_point {zero_point}")?;
+                }
+            }
+            if let Some(layer) = self.layers.get(&id) {
+                let zeros = layer.codes.iter().filter(|&&w| w == 0).count();
+                let (lo, hi) = layer.biases.iter().fold((i32::MAX, i32::MIN), |(lo, hi), &b| (lo.min(b), hi.max(b)));
+                let share = 100.0 * zeros as f64 / layer.codes.len() as f64;
+                write!(f, " {} bits, {} codes, {share:.1} % zero, biases {lo}..{hi}", layer.bits, layer.codes.len())?;
+            }
+            writeln!(f, "  {:?}", node.name)?;
+        }
+        Ok(())
+    }
+}

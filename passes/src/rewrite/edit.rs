@@ -1,0 +1,57 @@
+//! Removing nodes from a graph.
+
+use crate::ir::{Graph, NodeId};
+
+/// Nodes to leave out, each replaced by an earlier one.
+pub(super) struct Removal {
+    replaced_by: Vec<Option<NodeId>>,
+}
+
+impl Removal {
+    pub(super) fn of(graph: &Graph) -> Self {
+        Removal { replaced_by: vec![None; graph.nodes.len()] }
+    }
+
+    /// Readers of `node` read `by` from now on; `by` precedes `node`.
+    pub(super) fn replace(&mut self, node: NodeId, by: NodeId) {
+        debug_assert!(by < node, "a replacement precedes what it replaces");
+        self.replaced_by[node.0] = Some(by);
+    }
+
+    /// The node that stands for `id`.
+    pub(super) fn resolve(&self, mut id: NodeId) -> NodeId {
+        while let Some(by) = self.replaced_by[id.0] {
+            id = by;
+        }
+        id
+    }
+
+    /// The graph without the replaced nodes; the others keep their order.
+    pub(super) fn apply(self, graph: Graph) -> Graph {
+        let mut new_ids = Vec::with_capacity(graph.nodes.len());
+        let mut kept = 0;
+        for replaced in &self.replaced_by {
+            new_ids.push(NodeId(kept));
+            kept += usize::from(replaced.is_none());
+        }
+        let renumber = |id: NodeId| new_ids[self.resolve(id).0];
+        let Graph { name, nodes, outputs } = graph;
+        let nodes =
+            nodes.into_iter().enumerate().filter(|(i, _)| self.replaced_by[*i].is_none()).map(|(_, mut node)| {
+                node.inputs = node.inputs.iter().map(|&input| renumber(input)).collect();
+                node
+            });
+        let nodes = nodes.collect();
+        let outputs = outputs.iter().map(|(name, id)| (name.clone(), renumber(*id))).collect();
+        Graph { name, nodes, outputs }
+    }
+}
+
+/// The only reader of `id`, where there is exactly one and `id` is no output.
+pub(super) fn sole_user(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Option<NodeId> {
+    let is_output = graph.outputs.iter().any(|(_, output)| *output == id);
+    match users[id.0][..] {
+        [user] if !is_output => Some(user),
+        _ => None,
+    }
+}

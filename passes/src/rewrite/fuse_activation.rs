@@ -1,0 +1,47 @@
+//! Moves clips into the `activation` of the node they follow.
+//!
+//! Takes any verified graph. A clip that is the only reader of a conv, fully connected, batch normalisation, affine, sum,
+//! average pool or concat node, or of another clip, joins it: its bounds narrow those already there. The producer keeps its name.
+//! Does not touch a producer that is an output or has a second reader, nor input, reshape, max pool and softmax.
+
+use super::edit::{Removal, sole_user};
+use crate::ir::{Clip, Graph, NodeId, Op};
+
+pub(super) fn fuse_activation(mut graph: Graph) -> Graph {
+    let users = graph.users();
+    let mut removal = Removal::of(&graph);
+    for index in 1..graph.nodes.len() {
+        let id = NodeId(index);
+        let node = graph.node(id);
+        let Op::Clip(clip) = node.op else { continue };
+        let (outer, operand) = (node.activation, node.inputs[0]);
+        let producer = removal.resolve(operand);
+        if sole_user(&graph, &users, operand) != Some(id) {
+            continue;
+        }
+        let bounds = outer.map_or(clip, |outer| then(clip, outer));
+        let target = &mut graph.nodes[producer.0];
+        match &mut target.op {
+            Op::Clip(inner) if target.activation.is_none() => *inner = then(*inner, bounds),
+            Op::Conv(_)
+            | Op::FullyConnected(_)
+            | Op::BatchNorm(_)
+            | Op::ChannelAffine { .. }
+            | Op::Add
+            | Op::Concat
+            | Op::AveragePool { .. }
+            | Op::Clip(_) => {
+                target.activation = Some(target.activation.map_or(bounds, |inner| then(inner, bounds)));
+            }
+            Op::Input | Op::MaxPool(_) | Op::Reshape | Op::Softmax { .. } => continue,
+        }
+        removal.replace(id, producer);
+    }
+    removal.apply(graph)
+}
+
+/// One clip after another as one clip.
+fn then(first: Clip, second: Clip) -> Clip {
+    let clamp = |v: f32| v.max(second.min).min(second.max);
+    Clip { min: clamp(first.min), max: clamp(first.max) }
+}

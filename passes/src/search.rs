@@ -1,0 +1,28 @@
+//! The search for one weight width per layer: a reinforcement learning agent after ReLeQ (arXiv 1811.01704), helped by a model of
+//! everything it has paid for. Decides widths; trains and edits nothing: accuracy comes from an [`environment::Environment`].
+
+pub mod acquire;
+pub mod agent;
+pub mod baselines;
+pub mod cost;
+pub mod environment;
+pub mod ledger;
+pub mod pareto;
+pub mod policy;
+pub mod ppo;
+pub mod prior;
+mod random;
+pub mod refine;
+pub mod reward;
+pub mod state;
+pub mod store;
+pub mod surrogate;
+
+pub use agent::{Ingredients, Progress, SearchOptions, SearchResult, search};
+pub use baselines::Baseline;
+pub use cost::CostModel;
+pub use environment::{Environment, Evaluation, LayerFacts, SearchError};
+pub use ledger::Evaluated;
+pub use prior::SensitivityProfile;
+pub use reward::Reward;
+pub use store::{EvaluationStore, Stored, store_key};

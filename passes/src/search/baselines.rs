@@ -1,0 +1,155 @@
+//! The methods an agent must beat at an equal number of evaluations.
+
+use super::environment::{Environment, Problem, SearchError};
+use super::ledger::{Evaluated, Ledger, Origin, Terms, best_of};
+use super::prior::SensitivityProfile;
+use super::random::Draws;
+
+/// A method without learning.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Baseline {
+    /// One width for all layers: every width of the action set, from the widest down.
+    Uniform,
+    /// From the widest width, every round tries each layer one width narrower and keeps the change with the highest reward;
+    /// ends when no change raises the reward.
+    CoordinateGreedy,
+    /// Layers in the order of their sensitivity, the least sensitive first; each goes down width by width as long as the
+    /// reward rises. The sensitivities are of a profile, or measured with each layer alone at the smallest width.
+    SensitivityGreedy {
+        /// Measurements that cost no evaluation.
+        profile: Option<SensitivityProfile>,
+    },
+    /// Uniform draws from all choices, none twice.
+    Random {
+        /// Seed of the draws.
+        seed: u64,
+    },
+}
+
+impl Baseline {
+    /// Name in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Baseline::Uniform => "uniform",
+            Baseline::CoordinateGreedy => "greedy",
+            Baseline::SensitivityGreedy { .. } => "sensitivity",
+            Baseline::Random { .. } => "random",
+        }
+    }
+}
+
+/// What a baseline found.
+#[derive(Clone, Debug)]
+pub struct BaselineResult {
+    /// Name in reports.
+    pub name: &'static str,
+    /// The preferred choice; `None` when nothing was evaluated.
+    pub best: Option<Evaluated>,
+    /// Everything evaluated, in order.
+    pub evaluations: Vec<Evaluated>,
+}
+
+/// Runs a baseline under the terms the agent had.
+///
+/// # Errors
+/// Of the environment; [`SearchError::Invalid`] for a profile of another network.
+pub fn run(
+    environment: &mut dyn Environment,
+    terms: &Terms<'_>,
+    baseline: &Baseline,
+) -> Result<BaselineResult, SearchError> {
+    let problem = Problem::of(environment)?;
+    let mut ledger = Ledger::open(environment, &problem, terms)?;
+    match baseline {
+        Baseline::Uniform => uniform(&mut ledger, &problem)?,
+        Baseline::CoordinateGreedy => coordinate_greedy(&mut ledger, &problem)?,
+        Baseline::SensitivityGreedy { profile } => sensitivity_greedy(&mut ledger, &problem, profile.as_ref())?,
+        Baseline::Random { seed } => random(&mut ledger, &problem, *seed)?,
+    }
+    let evaluations = ledger.into_entries();
+    Ok(BaselineResult { name: baseline.name(), best: best_of(&evaluations).cloned(), evaluations })
+}
+
+fn uniform(ledger: &mut Ledger<'_>, problem: &Problem) -> Result<(), SearchError> {
+    for action in (0..problem.widths.len()).rev() {
+        if ledger.measure(&vec![action; problem.depth()], Origin::Procedure)?.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn coordinate_greedy(ledger: &mut Ledger<'_>, problem: &Problem) -> Result<(), SearchError> {
+    let mut current = vec![problem.widths.len() - 1; problem.depth()];
+    let mut best: Option<Evaluated> = ledger.entry(&current).cloned();
+    loop {
+        let mut next = None;
+        for layer in 0..problem.depth() {
+            let mut actions = current.clone();
+            if actions[layer] == 0 {
+                continue;
+            }
+            actions[layer] -= 1;
+            let Some(entry) = ledger.measure(&actions, Origin::Procedure)? else { return Ok(()) };
+            if best.as_ref().is_none_or(|best| entry.beats(best)) && (entry.accepted || best.is_some()) {
+                best = Some(entry.clone());
+                next = Some(actions);
+            }
+        }
+        let Some(actions) = next else { return Ok(()) };
+        current = actions;
+    }
+}
+
+fn sensitivity_greedy(
+    ledger: &mut Ledger<'_>,
+    problem: &Problem,
+    profile: Option<&SensitivityProfile>,
+) -> Result<(), SearchError> {
+    let widest = vec![problem.widths.len() - 1; problem.depth()];
+    let mut drops = Vec::with_capacity(problem.depth());
+    for layer in 0..problem.depth() {
+        if let Some(profile) = profile {
+            let drop = profile.drops.get(layer).and_then(|row| row.first()).copied();
+            let drop = drop.ok_or_else(|| {
+                let required = format!("needs a row for each of {} layers", problem.depth());
+                SearchError::invalid("sensitivity profile", format!("{} rows", profile.drops.len()), required)
+            })?;
+            drops.push(drop);
+            continue;
+        }
+        let mut actions = widest.clone();
+        actions[layer] = 0;
+        let Some(entry) = ledger.measure(&actions, Origin::Procedure)? else { return Ok(()) };
+        drops.push(entry.loss);
+    }
+    let mut order: Vec<usize> = (0..problem.depth()).collect();
+    order.sort_by(|&a, &b| drops[a].total_cmp(&drops[b]).then(a.cmp(&b)));
+    let mut current = widest;
+    let mut best: Option<Evaluated> = ledger.entry(&current).cloned();
+    for layer in order {
+        while current[layer] > 0 {
+            let mut actions = current.clone();
+            actions[layer] -= 1;
+            let Some(entry) = ledger.measure(&actions, Origin::Procedure)? else { return Ok(()) };
+            if !best.as_ref().map_or(entry.accepted, |best| entry.beats(best)) {
+                break;
+            }
+            best = Some(entry.clone());
+            current = actions;
+        }
+    }
+    Ok(())
+}
+
+fn random(ledger: &mut Ledger<'_>, problem: &Problem, seed: u64) -> Result<(), SearchError> {
+    let mut draws = Draws::new(seed, 4);
+    let different = problem.choices();
+    while !ledger.closed() && (ledger.entries().len() as u64) < different {
+        let actions: Vec<usize> = (0..problem.depth()).map(|_| draws.below(problem.widths.len())).collect();
+        if ledger.entry(&actions).is_none() && ledger.measure(&actions, Origin::Random)?.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! What a choice of widths costs: a sum over layers, relative to the same network at 8 bit.
+//!
+//! Every cost here is a table `layer x width`, so that measured latencies and simulated energies are treated as the paper's
+//! formula is. A table need not fall with the width: where a narrower width costs no less than a wider one, the wider one is
+//! preferred ([`CostModel::canonical_actions`]).
+
+use releqc_runtime::BitWidth;
+
+use super::environment::{LayerFacts, SearchError, widths_text};
+
+/// Energy of a memory access over the energy of a multiply-accumulate; the paper's State_Quantization weighs weights with it.
+pub const MEMORY_OVER_MAC_ENERGY: f64 = 120.0;
+
+const COLUMNS: usize = BitWidth::MAX.bits() as usize + 1;
+
+/// The cost of every layer at every width.
+#[derive(Clone, Debug)]
+pub struct CostModel {
+    name: String,
+    unit: String,
+    /// `[layer][bits]`; columns below the smallest width are unused.
+    table: Vec<[f64; COLUMNS]>,
+    at_8_bit: f64,
+}
+
+impl CostModel {
+    fn of(name: &str, unit: &str, layers: usize, cost: impl Fn(usize, BitWidth) -> f64) -> Self {
+        let mut table = vec![[0.0; COLUMNS]; layers];
+        for (layer, row) in table.iter_mut().enumerate() {
+            for width in BitWidth::all() {
+                row[usize::from(width.bits())] = cost(layer, width);
+            }
+        }
+        let at_8_bit = table.iter().map(|row| row[usize::from(BitWidth::MAX.bits())]).sum();
+        CostModel { name: name.into(), unit: unit.into(), table, at_8_bit }
+    }
+
+    /// The paper's State_Quantization: per layer `(weights * E_mem / E_mac + macs) * bits`.
+    pub fn paper(layers: &[LayerFacts]) -> Self {
+        Self::of("paper", "weighted bits", layers.len(), |l, w| {
+            (layers[l].weights as f64 * MEMORY_OVER_MAC_ENERGY + layers[l].macs as f64) * f64::from(w.bits())
+        })
+    }
+
+    /// Plain mean of the bits, as in the paper's tables and its released code.
+    pub fn mean(layers: usize) -> Self {
+        Self::of("mean", "bits", layers, |_, w| f64::from(w.bits()) / layers.max(1) as f64)
+    }
+
+    /// Bytes of packed weights, every layer rounded up to whole bytes.
+    pub fn size(layers: &[LayerFacts]) -> Self {
+        Self::of("size", "bytes", layers.len(), |l, w| (layers[l].weights * u64::from(w.bits())).div_ceil(8) as f64)
+    }
+
+    /// A measured or simulated cost: `rows[layer][bits - 2]` for 2..=8 bits, in `unit`.
+    ///
+    /// # Errors
+    /// [`SearchError::Invalid`] when a row does not have seven finite values above 0.
+    pub fn measured(name: &str, unit: &str, rows: &[Vec<f64>]) -> Result<Self, SearchError> {
+        let wanted = BitWidth::all().count();
+        for (layer, row) in rows.iter().enumerate() {
+            if row.len() != wanted || row.iter().any(|c| !c.is_finite() || *c <= 0.0) {
+                return Err(SearchError::invalid(
+                    format!("cost table {name}, layer {layer}"),
+                    format!("{row:?}"),
+                    "needs one finite value above 0 for each of 2..=8 bits",
+                ));
+            }
+        }
+        Ok(Self::of(name, unit, rows.len(), |l, w| rows[l][usize::from(w.bits() - BitWidth::MIN.bits())]))
+    }
+
+    /// Short name, as on the command line.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Unit of [`absolute`](Self::absolute).
+    pub fn unit(&self) -> &str {
+        &self.unit
+    }
+
+    /// Number of layers.
+    pub fn depth(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Cost of one layer, in [`unit`](Self::unit).
+    pub fn of_layer(&self, layer: usize, width: BitWidth) -> f64 {
+        self.table[layer][usize::from(width.bits())]
+    }
+
+    /// Cost of a choice, in [`unit`](Self::unit).
+    pub fn absolute(&self, widths: &[BitWidth]) -> f64 {
+        debug_assert_eq!(widths.len(), self.table.len(), "widths {}", widths_text(widths));
+        widths.iter().enumerate().map(|(layer, &width)| self.of_layer(layer, width)).sum()
+    }
+
+    /// Cost of a choice over the cost of 8 bit everywhere: the State_Quantization of the agent.
+    pub fn relative(&self, widths: &[BitWidth]) -> f64 {
+        self.absolute(widths) / self.at_8_bit
+    }
+
+    /// For every layer and action the widest action that costs no more: where a narrower width saves nothing, the wider one
+    /// is taken for it, since it cannot be less accurate. The identity where costs rise with the width.
+    pub fn canonical_actions(&self, widths: &[BitWidth]) -> Vec<Vec<usize>> {
+        let canonical = |layer: usize, action: usize| {
+            let cost = self.of_layer(layer, widths[action]);
+            (action..widths.len()).rev().find(|&a| self.of_layer(layer, widths[a]) <= cost).unwrap_or(action)
+        };
+        (0..self.depth()).map(|layer| (0..widths.len()).map(|action| canonical(layer, action)).collect()).collect()
+    }
+}

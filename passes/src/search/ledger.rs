@@ -1,0 +1,224 @@
+//! The book of everything one method has evaluated: what it asked, what it got, what that is worth, and when it must stop.
+
+use std::collections::BTreeMap;
+
+use releqc_runtime::BitWidth;
+
+use super::cost::CostModel;
+use super::environment::{Environment, Evaluation, Problem, SearchError};
+use super::reward::{Outcome, Reward};
+
+/// Who proposed a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The reference: all layers at the widest width.
+    Reference,
+    /// Drawn by the policy and evaluated as it was.
+    Policy,
+    /// Drawn by the policy, then improved on the surrogate.
+    RefinedPolicy,
+    /// A change of the best choice so far.
+    RefinedBest,
+    /// A uniform draw.
+    Random,
+    /// A fixed procedure: the baselines.
+    Procedure,
+}
+
+/// One evaluated choice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluated {
+    /// One width per layer.
+    pub widths: Vec<BitWidth>,
+    /// What the environment answered.
+    pub evaluation: Evaluation,
+    /// Accuracy lost against the reference, in points.
+    pub loss: f64,
+    /// Cost over the cost at 8 bit.
+    pub relative_cost: f64,
+    /// The reward.
+    pub reward: f64,
+    /// Whether the loss limit is kept; true under a reward without limit.
+    pub accepted: bool,
+    /// Who proposed it.
+    pub origin: Origin,
+}
+
+impl Evaluated {
+    /// Whether this choice is preferred to `other`: higher reward, then higher accuracy.
+    pub fn beats(&self, other: &Evaluated) -> bool {
+        (self.reward, self.evaluation.accuracy) > (other.reward, other.evaluation.accuracy)
+    }
+}
+
+/// What every method of a comparison is held to.
+pub struct Terms<'a> {
+    /// The reward.
+    pub reward: Reward,
+    /// The cost of widths.
+    pub cost: &'a CostModel,
+    /// The accuracy that losses are counted from, 0..=1; `None` measures all layers at the widest width for it, which is not
+    /// counted as an evaluation.
+    pub reference: Option<f64>,
+    /// Most evaluations of different choices.
+    pub evaluations: usize,
+    /// Asked before every evaluation; true ends the search with what it has. A deadline lives here.
+    pub stop: &'a dyn Fn() -> bool,
+}
+
+impl std::fmt::Debug for Terms<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terms")
+            .field("reward", &self.reward)
+            .field("cost", &self.cost.name())
+            .field("reference", &self.reference)
+            .field("evaluations", &self.evaluations)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Evaluations in the order in which they were made, no choice twice.
+pub struct Ledger<'a> {
+    environment: &'a mut dyn Environment,
+    terms: &'a Terms<'a>,
+    problem: &'a Problem,
+    reference: f64,
+    entries: Vec<Evaluated>,
+    known: BTreeMap<Vec<usize>, usize>,
+    counted: usize,
+    closed: bool,
+}
+
+impl std::fmt::Debug for Ledger<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("entries", &self.entries).field("closed", &self.closed).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Ledger<'a> {
+    /// Opens the book; measures the reference if the terms do not state it. An interrupt during that closes the book.
+    ///
+    /// # Errors
+    /// Of the environment, or [`SearchError::Invalid`] for a reference outside 0..=1 or a cost of another network.
+    pub fn open(
+        environment: &'a mut dyn Environment,
+        problem: &'a Problem,
+        terms: &'a Terms<'a>,
+    ) -> Result<Self, SearchError> {
+        if terms.cost.depth() != problem.depth() {
+            let seen = format!("{} layers", terms.cost.depth());
+            return Err(SearchError::invalid("cost table", seen, format!("the network has {}", problem.depth())));
+        }
+        let mut ledger = Ledger {
+            environment,
+            terms,
+            problem,
+            reference: terms.reference.unwrap_or(1.0),
+            entries: Vec::new(),
+            known: BTreeMap::new(),
+            counted: 0,
+            closed: false,
+        };
+        if terms.reference.is_none() {
+            match ledger.environment.evaluate(&problem.widest()) {
+                Ok(evaluation) => {
+                    ledger.reference = evaluation.accuracy;
+                    ledger.enter(&vec![problem.widths.len() - 1; problem.depth()], evaluation, Origin::Reference);
+                }
+                Err(SearchError::Interrupted) => ledger.closed = true,
+                Err(error) => return Err(error),
+            }
+        }
+        if !(0.0..=1.0).contains(&ledger.reference) {
+            return Err(SearchError::invalid("reference accuracy", ledger.reference.to_string(), "must lie in 0..=1"));
+        }
+        Ok(ledger)
+    }
+
+    /// The accuracy that losses are counted from, 0..=1.
+    pub fn reference(&self) -> f64 {
+        self.reference
+    }
+
+    /// Whether no further evaluation will be made.
+    pub fn closed(&self) -> bool {
+        self.closed || self.counted >= self.terms.evaluations
+    }
+
+    /// Evaluations so far, the reference not counted.
+    pub fn counted(&self) -> usize {
+        self.counted
+    }
+
+    /// Everything evaluated, in order.
+    pub fn entries(&self) -> &[Evaluated] {
+        &self.entries
+    }
+
+    /// Gives up the book for its entries.
+    pub fn into_entries(self) -> Vec<Evaluated> {
+        self.entries
+    }
+
+    /// The entry of a choice that was evaluated.
+    pub fn entry(&self, actions: &[usize]) -> Option<&Evaluated> {
+        self.known.get(actions).map(|&index| &self.entries[index])
+    }
+
+    /// The preferred entry.
+    pub fn best(&self) -> Option<&Evaluated> {
+        best_of(&self.entries)
+    }
+
+    /// Evaluates a choice, or repeats the answer known. `None` when the book is closed: by the limit, the stop function or an
+    /// interrupt.
+    ///
+    /// # Errors
+    /// Of the environment.
+    pub fn measure(&mut self, actions: &[usize], origin: Origin) -> Result<Option<&Evaluated>, SearchError> {
+        if let Some(&index) = self.known.get(actions) {
+            return Ok(Some(&self.entries[index]));
+        }
+        if self.closed() || (self.terms.stop)() {
+            self.closed = true;
+            return Ok(None);
+        }
+        match self.environment.evaluate(&self.problem.chosen(actions)) {
+            Ok(evaluation) => {
+                self.counted += 1;
+                self.enter(actions, evaluation, origin);
+                Ok(self.entries.last())
+            }
+            Err(SearchError::Interrupted) => {
+                self.closed = true;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn enter(&mut self, actions: &[usize], evaluation: Evaluation, origin: Origin) {
+        let widths = self.problem.chosen(actions);
+        let outcome = Outcome {
+            relative_cost: self.terms.cost.relative(&widths),
+            loss: 100.0 * (self.reference - evaluation.accuracy),
+            reference: self.reference,
+            noise: if origin == Origin::Reference { 0.0 } else { evaluation.noise() },
+        };
+        self.known.insert(actions.to_vec(), self.entries.len());
+        self.entries.push(Evaluated {
+            widths,
+            evaluation,
+            loss: outcome.loss,
+            relative_cost: outcome.relative_cost,
+            reward: self.terms.reward.value(&outcome),
+            accepted: self.terms.reward.accepts(&outcome),
+            origin,
+        });
+    }
+}
+
+/// The preferred one, the earlier of equals.
+pub fn best_of(entries: &[Evaluated]) -> Option<&Evaluated> {
+    entries.iter().reduce(|best, entry| if entry.beats(best) { entry } else { best })
+}

@@ -1,0 +1,78 @@
+//! What a search leaves to read: the front of cost against accuracy, and what every layer costs in accuracy.
+
+use releqc_runtime::BitWidth;
+
+use super::acquire::Judge;
+use super::ledger::Evaluated;
+use super::surrogate::Surrogate;
+
+/// Indices of the evaluations that no other beats in cost and accuracy together, ascending in cost. Of equals the first.
+pub fn pareto_front(evaluations: &[Evaluated]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..evaluations.len()).collect();
+    order.sort_by(|&a, &b| {
+        let (x, y) = (&evaluations[a], &evaluations[b]);
+        let by_accuracy = y.evaluation.accuracy.total_cmp(&x.evaluation.accuracy);
+        x.relative_cost.total_cmp(&y.relative_cost).then(by_accuracy).then(a.cmp(&b))
+    });
+    let mut front: Vec<usize> = Vec::new();
+    for index in order {
+        let better = |&last: &usize| evaluations[index].evaluation.accuracy > evaluations[last].evaluation.accuracy;
+        if front.last().is_none_or(better) {
+            front.push(index);
+        }
+    }
+    front
+}
+
+/// What one layer costs at one width.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerCost {
+    /// The width.
+    pub width: BitWidth,
+    /// Number of evaluations with the layer at this width.
+    pub tried: usize,
+    /// Points of accuracy that the chosen network is expected to lose more (below 0: less) with this layer at this width
+    /// instead of its chosen one; the surrogate's estimate from all evaluations.
+    pub loss_change: f64,
+    /// The same as measured, where the search evaluated exactly this change of the chosen network.
+    pub measured: Option<f64>,
+}
+
+/// The explanation of one layer of the chosen network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerExplanation {
+    /// The layer's name.
+    pub name: String,
+    /// The chosen width.
+    pub chosen: BitWidth,
+    /// Every width of the action set, ascending.
+    pub widths: Vec<LayerCost>,
+}
+
+/// Explains `chosen` layer by layer, from the surrogate and the evaluations it has seen.
+pub fn explain(
+    judge: &Judge<'_>,
+    surrogate: &Surrogate,
+    evaluations: &[Evaluated],
+    chosen: &Evaluated,
+) -> Vec<LayerExplanation> {
+    let problem = judge.problem;
+    let Some(actions) = problem.actions(&chosen.widths) else { return Vec::new() };
+    let expected = |actions: &[usize]| surrogate.loss_of(surrogate.mean(actions)).clamp(-100.0, 100.0);
+    let now = expected(&actions);
+    let layer_cost = |layer: usize, action: usize| {
+        let width = problem.widths[action];
+        let mut changed = actions.clone();
+        changed[layer] = action;
+        let widths = problem.chosen(&changed);
+        let measured = evaluations.iter().find(|e| e.widths == widths).map(|e| e.loss - chosen.loss);
+        let tried = evaluations.iter().filter(|e| e.widths[layer] == width).count();
+        LayerCost { width, tried, loss_change: expected(&changed) - now, measured }
+    };
+    let explanation = |layer: usize| LayerExplanation {
+        name: problem.layers[layer].name.clone(),
+        chosen: chosen.widths[layer],
+        widths: (0..problem.widths.len()).map(|action| layer_cost(layer, action)).collect(),
+    };
+    (0..problem.depth()).map(explanation).collect()
+}

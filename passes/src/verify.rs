@@ -1,0 +1,338 @@
+//! States every invariant of the float graph and collects all violations.
+//!
+//! Takes any [`Graph`], however broken; returns what is wrong with it. Does not change it and does not stop at the first
+//! finding. It runs after import and after every rewrite.
+
+use crate::ir::{BatchNorm, Clip, Graph, Node, NodeId, Op, Shape, Window};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Which invariant of the graph is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Invariant {
+    /// The first node is the input, and no other is; it has no activation.
+    OneInput,
+    /// There is an output; every output is a node of the graph; output names are unique and not empty.
+    Outputs,
+    /// Node names are unique and not empty.
+    Names,
+    /// Every operand precedes its reader.
+    Order,
+    /// A node has as many operands as its operator takes.
+    Arity,
+    /// Every node is read or is an output.
+    NoDeadNode,
+    /// The shape of a node follows from its operator and operands, and has no extent of 0.
+    Shapes,
+    /// Weights, biases and per-channel parameters have the extents the operator and its input require.
+    Parameters,
+    /// Parameters are finite; variance + epsilon is > 0.
+    Finite,
+    /// Kernel, stride and dilation are >= 1; the window fits the image; a pool never looks at padding alone.
+    Windows,
+    /// Bounds of a clip are numbers, min <= max.
+    Clips,
+}
+
+/// One broken invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which one.
+    pub invariant: Invariant,
+    /// Name of the node, or of the output.
+    pub node: String,
+    /// What was seen, then what is required.
+    pub problem: String,
+}
+
+impl Violation {
+    /// True for what a bad file can bring in through parameter values; everything else is a defect of this program.
+    pub fn is_bad_parameter(&self) -> bool {
+        matches!(self.invariant, Invariant::Finite | Invariant::Clips)
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({:?})", self.node, self.problem, self.invariant)
+    }
+}
+
+/// Everything that is wrong with a graph; empty for a sound one.
+pub fn violations(graph: &Graph) -> Vec<Violation> {
+    let mut verifier = Verifier { graph, found: Vec::new() };
+    verifier.names();
+    verifier.outputs();
+    for (id, node) in graph.iter() {
+        if verifier.operands(id, node) {
+            verifier.parameters(node);
+            verifier.shape(node);
+        }
+    }
+    if verifier.found.iter().all(|v| !matches!(v.invariant, Invariant::Order | Invariant::Outputs)) {
+        verifier.dead_nodes();
+    }
+    verifier.found
+}
+
+struct Verifier<'a> {
+    graph: &'a Graph,
+    found: Vec<Violation>,
+}
+
+impl Verifier<'_> {
+    fn report(&mut self, invariant: Invariant, node: &str, problem: String) {
+        self.found.push(Violation { invariant, node: node.to_owned(), problem });
+    }
+
+    fn names(&mut self) {
+        let mut seen = BTreeSet::new();
+        for (id, node) in self.graph.iter() {
+            if node.name.is_empty() {
+                self.report(Invariant::Names, &format!("%{}", id.0), "empty name; a name is required".into());
+            } else if !seen.insert(&node.name) {
+                self.report(Invariant::Names, &node.name, "the name of two nodes; names must be unique".into());
+            }
+        }
+    }
+
+    fn outputs(&mut self) {
+        if self.graph.outputs.is_empty() {
+            self.report(Invariant::Outputs, &self.graph.name, "no output; at least 1 is required".into());
+        }
+        let mut seen = BTreeSet::new();
+        for (name, id) in &self.graph.outputs {
+            if id.0 >= self.graph.nodes.len() {
+                let problem = format!("output of node %{}; the graph has {} nodes", id.0, self.graph.nodes.len());
+                self.report(Invariant::Outputs, name, problem);
+            }
+            if name.is_empty() || !seen.insert(name) {
+                self.report(Invariant::Outputs, name, "name of an output; it must be unique and not empty".into());
+            }
+        }
+    }
+
+    fn dead_nodes(&mut self) {
+        let users = self.graph.users();
+        for (id, node) in self.graph.iter() {
+            if users[id.0].is_empty() && self.graph.outputs.iter().all(|(_, output)| *output != id) {
+                self.report(
+                    Invariant::NoDeadNode,
+                    &node.name,
+                    "result that nobody reads; it must be read or an output".into(),
+                );
+            }
+        }
+    }
+
+    /// Number, order and place of the input; true where the operands can be looked at.
+    fn operands(&mut self, id: NodeId, node: &Node) -> bool {
+        let is_input = node.op == Op::Input;
+        if is_input != (id.0 == 0) {
+            let problem =
+                format!("{} at position {}; the input, and only it, is the first node", node.op.label(), id.0);
+            self.report(Invariant::OneInput, &node.name, problem);
+        }
+        if is_input && node.activation.is_some() {
+            self.report(Invariant::OneInput, &node.name, "an activation on the input; it has none".into());
+        }
+        let arity = match node.op {
+            Op::Input => 0..=0,
+            Op::Add => 2..=2,
+            Op::Concat => 1..=usize::MAX,
+            _ => 1..=1,
+        };
+        let mut sound = arity.contains(&node.inputs.len());
+        if !sound {
+            let problem =
+                format!("{} with {} operands; {} required", node.op.label(), node.inputs.len(), arity.start());
+            self.report(Invariant::Arity, &node.name, problem);
+        }
+        for input in &node.inputs {
+            if input.0 >= id.0 {
+                self.report(
+                    Invariant::Order,
+                    &node.name,
+                    format!("%{} reads %{}; operands must precede it", id.0, input.0),
+                );
+                sound = false;
+            }
+        }
+        sound
+    }
+
+    fn parameters(&mut self, node: &Node) {
+        let channels = node.inputs.first().map_or(0, |&input| self.graph.node(input).shape.chw()[0]);
+        match &node.op {
+            Op::Conv(conv) => {
+                let dims = conv.weight.dims();
+                let [outputs, per_group, kh, kw] = dims[..] else {
+                    return self.report(
+                        Invariant::Parameters,
+                        &node.name,
+                        format!("weight of shape {dims:?}; 4 axes are required"),
+                    );
+                };
+                let groups = conv.groups;
+                if groups == 0
+                    || outputs % groups != 0
+                    || per_group * groups != channels
+                    || [kh, kw] != conv.window.kernel
+                {
+                    let problem = format!(
+                        "weight of shape {dims:?} with {groups} groups and kernel {:?} on {channels} channels; they must agree",
+                        conv.window.kernel
+                    );
+                    self.report(Invariant::Parameters, &node.name, problem);
+                }
+                self.values(node, "weight", conv.weight.data(), conv.weight.data().len());
+                self.bias_and_norm(node, conv.bias.as_deref(), conv.batch_norm.as_ref(), outputs);
+            }
+            Op::FullyConnected(fc) => {
+                let dims = fc.weight.dims();
+                let features = node.inputs.first().map_or(0, |&input| self.graph.node(input).shape.len());
+                if dims.len() != 2 || dims[1] != features {
+                    let problem =
+                        format!("weight of shape {dims:?} on {features} features; [outputs, {features}] is required");
+                    return self.report(Invariant::Parameters, &node.name, problem);
+                }
+                self.values(node, "weight", fc.weight.data(), fc.weight.data().len());
+                self.bias_and_norm(node, fc.bias.as_deref(), fc.batch_norm.as_ref(), dims[0]);
+            }
+            Op::BatchNorm(norm) => self.batch_norm(node, norm, channels),
+            Op::ChannelAffine { mul, add } => {
+                self.values(node, "mul", mul, channels);
+                self.values(node, "add", add, channels);
+            }
+            Op::Clip(clip) => self.clip(node, *clip),
+            Op::MaxPool(window) => self.window(node, *window, true),
+            Op::AveragePool { window, .. } => {
+                if window.dilation != [1, 1] {
+                    let problem = format!("average pool with dilation {:?}; 1 is required", window.dilation);
+                    self.report(Invariant::Windows, &node.name, problem);
+                }
+                self.window(node, *window, true);
+            }
+            Op::Input | Op::Add | Op::Concat | Op::Reshape | Op::Softmax { .. } => {}
+        }
+        if let Op::Conv(conv) = &node.op {
+            self.window(node, conv.window, false);
+        }
+        if let Some(clip) = node.activation {
+            self.clip(node, clip);
+        }
+    }
+
+    fn bias_and_norm(&mut self, node: &Node, bias: Option<&[f32]>, norm: Option<&BatchNorm>, outputs: usize) {
+        if let Some(bias) = bias {
+            self.values(node, "bias", bias, outputs);
+        }
+        if let Some(norm) = norm {
+            self.batch_norm(node, norm, outputs);
+        }
+    }
+
+    fn batch_norm(&mut self, node: &Node, norm: &BatchNorm, channels: usize) {
+        let parameters =
+            [("gamma", &norm.gamma), ("beta", &norm.beta), ("mean", &norm.mean), ("variance", &norm.variance)];
+        for (what, values) in parameters {
+            self.values(node, what, values, channels);
+        }
+        if norm.variance.iter().any(|&v| (v + norm.epsilon).is_nan() || v + norm.epsilon <= 0.0) {
+            let problem = format!("variance + epsilon (epsilon {:e}) of 0 or less; it must be > 0", norm.epsilon);
+            self.report(Invariant::Finite, &node.name, problem);
+        }
+    }
+
+    fn values(&mut self, node: &Node, what: &str, values: &[f32], required: usize) {
+        if values.len() != required {
+            let problem = format!("{} values of {what}; {required} are required", values.len());
+            self.report(Invariant::Parameters, &node.name, problem);
+        }
+        if let Some((at, value)) = values.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+            self.report(Invariant::Finite, &node.name, format!("{what}[{at}] is {value}; finite values are required"));
+        }
+    }
+
+    fn clip(&mut self, node: &Node, clip: Clip) {
+        if clip.min.is_nan() || clip.max.is_nan() || clip.min > clip.max {
+            let problem = format!("clip to {}..{}; numbers with min <= max are required", clip.min, clip.max);
+            self.report(Invariant::Clips, &node.name, problem);
+        }
+    }
+
+    fn window(&mut self, node: &Node, window: Window, pool: bool) {
+        let steps = [window.kernel, window.stride, window.dilation];
+        if steps.iter().flatten().any(|&v| v == 0) {
+            let problem =
+                format!("kernel {:?}, stride {:?}, dilation {:?}; each must be >= 1", steps[0], steps[1], steps[2]);
+            return self.report(Invariant::Windows, &node.name, problem);
+        }
+        let [_, height, width] = node.inputs.first().map_or([0; 3], |&input| self.graph.node(input).shape.chw());
+        if window.output(height, width).is_none() {
+            let problem = format!("window {window} on an image of {height}x{width}; it must fit");
+            self.report(Invariant::Windows, &node.name, problem);
+        } else if pool && !window.every_position_sees_image(height, width) {
+            let problem =
+                format!("pool window {window} on an image of {height}x{width}; no position may see padding alone");
+            self.report(Invariant::Windows, &node.name, problem);
+        }
+    }
+
+    fn shape(&mut self, node: &Node) {
+        let required = required_shape(self.graph, node);
+        let seen = &node.shape;
+        match required {
+            _ if seen.is_empty() => {
+                self.report(Invariant::Shapes, &node.name, format!("shape {seen}; extents must be >= 1"))
+            }
+            Ok(Some(required)) if *seen != required => {
+                self.report(Invariant::Shapes, &node.name, format!("shape {seen}; {required} is required"));
+            }
+            Ok(_) => {}
+            Err(problem) => self.report(Invariant::Shapes, &node.name, problem),
+        }
+    }
+}
+
+/// The shape of a node as its operator and operands give it; `None` where they leave it open or are broken themselves.
+fn required_shape(graph: &Graph, node: &Node) -> Result<Option<Shape>, String> {
+    let operand = |index: usize| &graph.node(node.inputs[index]).shape;
+    let windowed = |window: &Window, channels: usize| {
+        if [window.kernel, window.stride, window.dilation].iter().flatten().any(|&v| v == 0) {
+            return None;
+        }
+        let [_, height, width] = operand(0).chw();
+        window.output(height, width).map(|[h, w]| Shape::image(channels, h, w))
+    };
+    Ok(match &node.op {
+        Op::Input => None,
+        Op::Conv(conv) => conv.weight.dims().first().and_then(|&outputs| windowed(&conv.window, outputs)),
+        Op::FullyConnected(fc) => fc.weight.dims().first().map(|&outputs| Shape::vector(outputs)),
+        Op::MaxPool(window) | Op::AveragePool { window, .. } => windowed(window, operand(0).chw()[0]),
+        Op::BatchNorm(_) | Op::ChannelAffine { .. } | Op::Clip(_) | Op::Softmax { .. } => Some(operand(0).clone()),
+        Op::Add => {
+            let [a, b] = [operand(0), operand(1)];
+            if a != b {
+                return Err(format!("sum of {a} and {b}; equal shapes are required"));
+            }
+            Some(a.clone())
+        }
+        Op::Concat => {
+            let first = operand(0);
+            let [mut channels, height, width] = [0, first.chw()[1], first.chw()[2]];
+            for index in 0..node.inputs.len() {
+                let other = operand(index);
+                if other.is_vector() != first.is_vector() || other.chw()[1..] != [height, width] {
+                    return Err(format!("concat of {first} and {other}; equal heights and widths are required"));
+                }
+                channels += other.chw()[0];
+            }
+            Some(if first.is_vector() { Shape::vector(channels) } else { Shape::image(channels, height, width) })
+        }
+        Op::Reshape if operand(0).len() != node.shape.len() => {
+            return Err(format!("reshape of {} to {}; the number of elements must stay", operand(0), node.shape));
+        }
+        Op::Reshape => None,
+    })
+}

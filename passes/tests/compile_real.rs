@@ -1,0 +1,61 @@
+//! The whole pipeline on real networks and real data, where they are present.
+
+use releqc_passes::compile::{CompileOptions, Event, Hooks, Labelled, Retrain, WidthPolicy, compile};
+use releqc_passes::data::{Dataset, Preprocessing, load};
+use releqc_passes::ir::Shape;
+use releqc_runtime::BitWidth;
+use std::path::PathBuf;
+
+fn shared() -> Option<PathBuf> {
+    let path = std::env::var_os("RELEQC_SHARED")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")), PathBuf::from);
+    if path.is_dir() {
+        Some(path)
+    } else {
+        println!("skipped: {} is absent", path.display());
+        None
+    }
+}
+
+#[test]
+fn resnet20_at_eight_and_four_bits() {
+    let Some(shared) = shared() else { return };
+    let model = std::fs::read(shared.join("models/cifar10_resnet20_convsc.onnx")).unwrap();
+    let preprocessing =
+        Preprocessing::Normalize { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] };
+    let splits = load(&shared.join("data/cifar10"), Some(&preprocessing), &Shape::image(3, 32, 32)).unwrap();
+    let pick = |set: &Dataset, count: usize| set.select(&(0..count).collect::<Vec<_>>());
+    // The test part stands in for validation here: nothing is chosen by it.
+    let data = Labelled {
+        training: pick(splits.train.as_ref().unwrap(), 2000),
+        validation: pick(splits.test.as_ref().unwrap(), 2000),
+        fingerprint: String::new(),
+    };
+    for (bits, most) in [(8, 0.6), (4, 8.0)] {
+        let options = CompileOptions {
+            widths: WidthPolicy::Uniform(BitWidth::new(bits).unwrap()),
+            retrain: Retrain::None,
+            preprocessing: Some(preprocessing.clone()),
+            ..CompileOptions::default()
+        };
+        let start = std::time::Instant::now();
+        let mut events = |event: Event| {
+            if let Event::Stage(name) = event {
+                println!("{:6.1} s  {name}", start.elapsed().as_secs_f64());
+            }
+        };
+        let mut hooks = Hooks { events: &mut events, interrupted: &|| false, out_of_time: &|| false };
+        let compiled = compile(&model, Some(&data), &options, &mut hooks).unwrap();
+        let accuracy = &compiled.report.accuracy;
+        println!(
+            "{bits} bits: {} bytes, float {:.4}, artifact {:.4}, accelerator {:.2}x, {:.1} s",
+            compiled.artifact.len(),
+            accuracy.float,
+            accuracy.quantized,
+            compiled.report.accelerator_speedup,
+            start.elapsed().as_secs_f64()
+        );
+        assert!(accuracy.float > 0.90, "the float network has 91.88 % on the 5,000 test images");
+        assert!(accuracy.loss_points() < most, "{bits} bits lose {} points", accuracy.loss_points());
+    }
+}

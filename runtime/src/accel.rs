@@ -1,0 +1,29 @@
+//! The bit-serial accelerator: instruction set, programs, functional simulator and closed-form cost.
+//!
+//! docs/accelerator.md describes the machine. Time on it is proportional to the width of the weights: activations stay 8 bit
+//! in parallel, weights enter one bit plane a cycle.
+//!
+//! Invariant: [`table`] alone says which instructions exist and where their fields lie; the encoder, the decoder, the text form
+//! and the documentation's table come from it, and [`step`] matches all of them.
+//!
+//! Invariant: nothing here calls [`crate::reference`] or a CPU kernel. The softmax of [`crate::float_head`] is shared by
+//! specification: it runs on the host.
+
+pub mod config;
+pub mod cost;
+mod error;
+#[cfg(feature = "encode")]
+pub mod lower;
+pub mod planes;
+pub mod program;
+pub mod simulate;
+pub mod step;
+pub mod table;
+pub mod text;
+
+pub use config::AccelConfig;
+pub use error::AccelError;
+#[cfg(feature = "encode")]
+pub use lower::lower;
+pub use program::AccelProgram;
+pub use simulate::Simulator;

@@ -1,0 +1,217 @@
+//! Lowers a network to an accelerator program.
+//!
+//! Takes the network whose tensors have their places in the arena and whose layers have theirs in the sections. Does not
+//! look at weights: the program addresses the packed codes of the artifact, whose bit planes the machine reads.
+//!
+//! A layer whose weights do not fit half of the weight memory becomes several `CONV`, each of as many blocks of 16 output
+//! channels as fit. A descriptor that already holds is not set again.
+
+use super::config::AccelConfig;
+use super::error::AccelError;
+use super::program::{AccelProgram, MAX_HOST_VALUES};
+use super::table::{ADDRESS_UNIT, Instruction};
+use crate::program::{Conv, Destination, FloatId, Op, Program, TensorId, Window};
+use std::ops::Range;
+
+/// The bytes of the accelerator section for a machine.
+///
+/// # Errors
+/// When an operator does not fit the instruction set.
+pub fn lower(network: &Program, config: &AccelConfig) -> Result<Vec<u8>, AccelError> {
+    program(network, config)?.encode()
+}
+
+/// [`lower`], before it is encoded.
+///
+/// # Errors
+/// When an operator does not fit the instruction set.
+pub fn program(network: &Program, config: &AccelConfig) -> Result<AccelProgram, AccelError> {
+    config.check()?;
+    let mut host = Vec::with_capacity(network.floats.len());
+    let mut host_values = network.input.len() as u64;
+    for slot in &network.floats {
+        host.push(u32::try_from(host_values).unwrap_or(u32::MAX));
+        host_values += u64::from(slot.len);
+    }
+    if host_values > MAX_HOST_VALUES.into() {
+        let what = format!("{host_values} host values; at most {MAX_HOST_VALUES} are allowed");
+        return Err(AccelError::Header(what));
+    }
+    let mut writer = Writer { network, config, host, instructions: Vec::new() };
+    for (at, op) in network.ops.iter().enumerate() {
+        let error = |what| AccelError::Lower { operator: at, label: op.label().to_owned(), what };
+        let operator = u16::try_from(at).map_err(|_| error("at most 65536 operators are allowed".into()))?;
+        writer.op(operator, op).map_err(error)?;
+    }
+    for (port, slot) in &network.outputs {
+        let (host, count) = (writer.slot(*slot), port.len() as u32);
+        writer.emit(Instruction::Return { host, count });
+    }
+    writer.emit(Instruction::End {});
+    Ok(AccelProgram {
+        config_hash: config.hash(),
+        arena_bytes: network.arena_bytes,
+        input_values: network.input.len() as u32,
+        host_values: host_values as u32,
+        instructions: writer.instructions,
+    })
+}
+
+struct Writer<'a> {
+    network: &'a Program,
+    config: &'a AccelConfig,
+    /// First host value of each float slot.
+    host: Vec<u32>,
+    instructions: Vec<Instruction>,
+}
+
+impl Writer<'_> {
+    fn slot(&self, id: FloatId) -> u32 {
+        self.host[id.0 as usize]
+    }
+
+    fn emit(&mut self, instruction: Instruction) {
+        self.instructions.push(instruction);
+    }
+
+    /// Sets a descriptor unless it already holds.
+    fn set(&mut self, instruction: Instruction) {
+        let same_register =
+            |other: &&Instruction| std::mem::discriminant(*other) == std::mem::discriminant(&instruction);
+        if self.instructions.iter().rev().find(same_register) != Some(&instruction) {
+            self.emit(instruction);
+        }
+    }
+
+    fn input(&mut self, id: TensorId) {
+        let t = self.network.tensor(id);
+        self.set(Instruction::SetInput {
+            address: t.arena_offset,
+            height: t.height,
+            width: t.width,
+            channels: t.channels,
+            zero_point: t.zero_point,
+        });
+    }
+
+    fn output(&mut self, id: TensorId) {
+        let t = self.network.tensor(id);
+        self.set(Instruction::SetOutput {
+            address: t.arena_offset,
+            height: t.height,
+            width: t.width,
+            channels: t.channels,
+            zero_point: t.zero_point,
+        });
+    }
+
+    fn window(&mut self, window: &Window) {
+        let ([height, width], [dilation_height, dilation_width]) = (window.kernel, window.dilation);
+        self.set(Instruction::SetKernel { height, width, dilation_height, dilation_width });
+        let [height, width] = window.stride;
+        self.set(Instruction::SetStride { height, width });
+        let [top, left, bottom, right] = window.padding;
+        self.set(Instruction::SetPadding { top, left, bottom, right });
+    }
+
+    fn op(&mut self, operator: u16, op: &Op) -> Result<(), String> {
+        match op {
+            Op::Quantize { y, inv_scale } => {
+                self.output(*y);
+                self.emit(Instruction::Quantize { operator, host: 0, inv_scale: *inv_scale });
+            }
+            Op::Conv(conv) => self.conv(operator, conv)?,
+            Op::MaxPool { x, y, window } => {
+                self.input(*x);
+                self.output(*y);
+                self.window(window);
+                self.emit(Instruction::PoolMax { operator });
+            }
+            Op::AveragePool { x, y, window, count_include_pad, multiplier, lo, hi } => {
+                self.input(*x);
+                self.output(*y);
+                self.window(window);
+                self.set(Instruction::SetClamp { lo: *lo, hi: *hi });
+                let (multiplier, count_include_pad) = (*multiplier, *count_include_pad);
+                self.emit(Instruction::PoolAvg { operator, multiplier, count_include_pad });
+            }
+            Op::Add { a, b, y, multiplier_a, multiplier_b, lo, hi } => {
+                self.input(*a);
+                let t = self.network.tensor(*b);
+                self.set(Instruction::SetAddend {
+                    address: t.arena_offset,
+                    height: t.height,
+                    width: t.width,
+                    channels: t.channels,
+                    zero_point: t.zero_point,
+                });
+                self.output(*y);
+                self.set(Instruction::SetClamp { lo: *lo, hi: *hi });
+                let (multiplier_a, multiplier_b) = (*multiplier_a, *multiplier_b);
+                self.emit(Instruction::Add { operator, multiplier_a, multiplier_b });
+            }
+            Op::Concat { xs, y } => {
+                self.output(*y);
+                let mut first_channel = 0;
+                for (x, multiplier) in xs {
+                    self.input(*x);
+                    self.emit(match *multiplier {
+                        None => Instruction::CopyChannels { operator, first_channel },
+                        Some(multiplier) => Instruction::ScaleChannels { operator, first_channel, multiplier },
+                    });
+                    first_channel += self.network.tensor(*x).channels;
+                }
+            }
+            Op::Affine { x, y, constants_offset, lo, hi } => {
+                self.input(*x);
+                self.output(*y);
+                self.set(Instruction::SetClamp { lo: *lo, hi: *hi });
+                self.emit(Instruction::Affine { operator, constants: units(*constants_offset)? });
+            }
+            Op::Reshape { x, y } => {
+                self.input(*x);
+                self.output(*y);
+                self.emit(Instruction::Reshape { operator });
+            }
+            Op::Dequantize { x, y } => {
+                self.input(*x);
+                let (host, scale) = (self.slot(*y), self.network.tensor(*x).scale);
+                self.emit(Instruction::Dequantize { operator, host, scale });
+            }
+            Op::Softmax { x, y, log } => {
+                let (source, host, log) = (self.slot(*x), self.slot(*y), *log);
+                let count = self.network.floats[x.0 as usize].len;
+                self.emit(Instruction::Softmax { operator, source, host, count, log });
+            }
+        }
+        Ok(())
+    }
+
+    fn conv(&mut self, operator: u16, conv: &Conv) -> Result<(), String> {
+        self.input(conv.x);
+        if let Destination::Codes { y, lo, hi } = conv.destination {
+            self.output(y);
+            self.set(Instruction::SetClamp { lo, hi });
+        }
+        self.window(&conv.window);
+        let (weights, constants) = (units(conv.weights_offset)?, units(conv.constants_offset)?);
+        let (bits, outputs, groups) = (conv.bits.bits(), conv.outputs, conv.groups);
+        self.set(Instruction::SetWeights { weights, constants, bits, outputs, groups });
+        let depth = conv.depth(self.network.tensor(conv.x));
+        for Range { start: first_output, end } in self.config.output_ranges(conv.outputs, depth as u64, conv.bits) {
+            let outputs = end - first_output;
+            self.emit(match conv.destination {
+                Destination::Codes { .. } => Instruction::Conv { operator, first_output, outputs },
+                Destination::Logits { y } => {
+                    Instruction::ConvHost { operator, first_output, outputs, host: self.slot(y) }
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+fn units(offset: u64) -> Result<u64, String> {
+    let aligned = offset.is_multiple_of(ADDRESS_UNIT);
+    if aligned { Ok(offset / ADDRESS_UNIT) } else { Err(format!("offset {offset}; a multiple of 64 is required")) }
+}

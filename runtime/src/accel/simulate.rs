@@ -1,0 +1,336 @@
+//! The functional simulator: executes an encoded program with its own arithmetic, formula by formula of
+//! docs/quantization.md. Convolutions are bit-serial ([`super::planes`]).
+
+use super::config::AccelConfig;
+use super::error::AccelError;
+use super::planes::{ChannelPlanes, MASK_ALIGN};
+use super::program::AccelProgram;
+use super::step::{Clamped, ConvStep, Operation, Sections, Sink, Step, View, steps};
+use crate::RunError;
+use crate::float_head;
+use crate::format::Artifact;
+use crate::program::Window;
+
+/// Bytes of gathered activations that a convolution holds at a time.
+const PATCH_BYTES: usize = 1 << 18;
+
+/// A machine with a checked program and its memories.
+pub struct Simulator {
+    artifact: Artifact,
+    steps: Vec<Step>,
+    input_values: usize,
+    arena: Vec<u8>,
+    host: Vec<f32>,
+    patches: Patches,
+    planes: ChannelPlanes,
+}
+
+/// Activations under the windows of a block of positions, one row a position, zero-padded.
+#[derive(Default)]
+struct Patches {
+    bytes: Vec<u8>,
+    sums: Vec<u32>,
+    stride: usize,
+}
+
+impl Simulator {
+    /// Reads and checks the artifact's program for the default machine.
+    ///
+    /// # Errors
+    /// When there is none, or it is refused.
+    pub fn new(artifact: &Artifact) -> Result<Self, AccelError> {
+        Self::with_program(artifact, &AccelProgram::decode(artifact.accelerator())?, &AccelConfig::default())
+    }
+
+    /// Checks any program against the artifact's sections and ports.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn with_program(artifact: &Artifact, program: &AccelProgram, config: &AccelConfig) -> Result<Self, AccelError> {
+        program.check_config(config)?;
+        let network = artifact.program();
+        if program.arena_bytes > network.arena_bytes {
+            let (found, limit) = (program.arena_bytes, network.arena_bytes);
+            return Err(AccelError::Header(format!("an arena of {found} bytes; the network's has {limit}")));
+        }
+        let sections =
+            Sections { weights: artifact.weights_section().len(), constants: artifact.constants_section().len() };
+        let steps = steps(program, sections)?;
+        let returned = steps.iter().filter_map(|step| match &step.operation {
+            Operation::Return { values } => Some(values.len()),
+            _ => None,
+        });
+        let outputs = network.outputs.iter().map(|(port, _)| port.len());
+        if program.input_values as usize != network.input.len() || !returned.eq(outputs) {
+            return Err(AccelError::Header("its input and outputs are not those of the network".into()));
+        }
+        Ok(Simulator {
+            artifact: artifact.clone(),
+            steps,
+            input_values: program.input_values as usize,
+            arena: vec![0; program.arena_bytes as usize],
+            host: vec![0.0; program.host_values as usize],
+            patches: Patches::default(),
+            planes: ChannelPlanes::default(),
+        })
+    }
+
+    /// Runs one sample; yields one vector an output of the network.
+    ///
+    /// # Errors
+    /// When the input does not hold exactly one sample.
+    pub fn run(&mut self, input: &[f32]) -> Result<Vec<Vec<f32>>, RunError> {
+        if input.len() != self.input_values {
+            let port = &self.artifact.program().input;
+            return Err(RunError::InputLength {
+                name: port.name.clone(),
+                found: input.len(),
+                dims: port.dims.clone(),
+                required: self.input_values,
+            });
+        }
+        self.arena.fill(0);
+        self.host.fill(0.0);
+        self.host[..input.len()].copy_from_slice(input);
+        let mut outputs = Vec::new();
+        let steps = std::mem::take(&mut self.steps);
+        for step in &steps {
+            match &step.operation {
+                Operation::Return { values } => outputs.push(self.host[values.clone()].to_vec()),
+                operation => self.execute(operation),
+            }
+        }
+        self.steps = steps;
+        Ok(outputs)
+    }
+
+    fn execute(&mut self, operation: &Operation) {
+        match operation {
+            Operation::Quantize { host, y, inv_scale } => {
+                let values = &self.host[*host as usize..][..y.len()];
+                let y_codes = &mut self.arena[y.range()];
+                let all = Clamped { view: *y, lo: 0, hi: 255 };
+                for (channel, plane) in values.chunks_exact(y.height as usize * y.width as usize).enumerate() {
+                    let cells = y_codes[channel..].iter_mut().step_by(y.channels as usize);
+                    for (code, &value) in cells.zip(plane) {
+                        *code = to_code(value * inv_scale, &all);
+                    }
+                }
+            }
+            Operation::Conv(conv) => self.conv(conv),
+            Operation::PoolMax { x, y, window } => {
+                let (x_codes, y_codes) = pair(&mut self.arena, x, y);
+                // Code 0 never beats a cell; a dilated window without a cell gives 0.
+                y_codes.fill(0);
+                over_windows(x, y, window, |position, cells| {
+                    let result = &mut y_codes[position..][..x.channels as usize];
+                    for cell in cells {
+                        for (best, &code) in result.iter_mut().zip(&x_codes[cell..]) {
+                            *best = (*best).max(code);
+                        }
+                    }
+                });
+            }
+            Operation::PoolAvg { x, y, window, multiplier, count_include_pad } => {
+                let (x_codes, y_codes) = pair(&mut self.arena, x, &y.view);
+                let mut sums = vec![0i32; x.channels as usize];
+                let all = window.kernel[0] * window.kernel[1];
+                over_windows(x, &y.view, window, |position, cells| {
+                    sums.fill(0);
+                    let mut inside = 0u32;
+                    for cell in cells {
+                        inside += 1;
+                        for (sum, &code) in sums.iter_mut().zip(&x_codes[cell..]) {
+                            *sum += i32::from(code) - i32::from(x.zero_point);
+                        }
+                    }
+                    let count = if *count_include_pad { all } else { inside.max(1) };
+                    let scale = multiplier / count as f32;
+                    for (code, &sum) in y_codes[position..].iter_mut().zip(&sums) {
+                        *code = to_code(sum as f32 * scale, y);
+                    }
+                });
+            }
+            Operation::Add { a: (a, multiplier_a), b: (b, multiplier_b), y } => {
+                for i in 0..y.view.len() {
+                    let left = real(self.arena[a.address as usize + i], a) * multiplier_a;
+                    let right = real(self.arena[b.address as usize + i], b) * multiplier_b;
+                    self.arena[y.view.address as usize + i] = to_code(left + right, y);
+                }
+            }
+            Operation::Channels { x, y, first_channel, multiplier } => {
+                let (x_codes, y_codes) = pair(&mut self.arena, x, y);
+                let rows = x_codes.chunks_exact(x.channels as usize).zip(y_codes.chunks_exact_mut(y.channels as usize));
+                let all = Clamped { view: *y, lo: 0, hi: 255 };
+                for (from, to) in rows {
+                    let to = &mut to[*first_channel as usize..][..from.len()];
+                    match multiplier {
+                        None => to.copy_from_slice(from),
+                        Some(m) => {
+                            to.iter_mut().zip(from).for_each(|(to, &code)| *to = to_code(real(code, x) * m, &all))
+                        }
+                    }
+                }
+            }
+            Operation::Affine { x, y, constants } => {
+                let constants = &self.artifact.constants_section()[constants.clone()];
+                let channels = x.channels as usize;
+                let (x_codes, y_codes) = pair(&mut self.arena, x, &y.view);
+                for (from, to) in x_codes.chunks_exact(channels).zip(y_codes.chunks_exact_mut(channels)) {
+                    for (c, (code, &q)) in to.iter_mut().zip(from).enumerate() {
+                        let (m, a) = (f32_word(constants, c), f32_word(constants, channels + c));
+                        *code = to_code(real(q, x) * m + a, y);
+                    }
+                }
+            }
+            Operation::Reshape { x, y } => {
+                let (x_codes, y_codes) = pair(&mut self.arena, x, y);
+                channel_first(x).zip(channel_first(y)).for_each(|(from, to)| y_codes[to] = x_codes[from]);
+            }
+            Operation::Dequantize { x, host, scale } => {
+                let x_codes = &self.arena[x.range()];
+                let values = &mut self.host[*host as usize..][..x.len()];
+                values.iter_mut().zip(channel_first(x)).for_each(|(value, i)| *value = real(x_codes[i], x) * scale);
+            }
+            Operation::Softmax { source, host, log } => {
+                self.host.copy_within(source.clone(), *host as usize);
+                float_head::softmax(&mut self.host[*host as usize..][..source.len()], *log);
+            }
+            Operation::Return { .. } => {}
+        }
+    }
+
+    /// Block of positions by block of positions, output channel by output channel, plane by plane.
+    fn conv(&mut self, conv: &ConvStep) {
+        let constants = &self.artifact.constants_section()[conv.constants.clone()];
+        let weights = &self.artifact.weights_section()[conv.weights.clone()];
+        let (depth, outputs) = (conv.depth(), conv.layer_outputs as usize);
+        let positions = conv.extent[0] as usize * conv.extent[1] as usize;
+        let group_outputs = conv.layer_outputs / conv.groups;
+        let block = (PATCH_BYTES / depth.next_multiple_of(MASK_ALIGN)).clamp(1, positions);
+        for group in conv.outputs.start / group_outputs..=(conv.outputs.end - 1) / group_outputs {
+            let first = conv.outputs.start.max(group * group_outputs);
+            let end = conv.outputs.end.min((group + 1) * group_outputs);
+            for start in (0..positions).step_by(block) {
+                let many = block.min(positions - start);
+                self.patches.gather(conv, &self.arena[conv.x.range()], group, start, many);
+                for o in first as usize..end as usize {
+                    self.planes.load(weights, conv.bits, o, depth);
+                    let bias = u32_word(constants, o).cast_signed();
+                    let multiplier = f32_word(constants, outputs + o);
+                    for (i, (patch, &sum)) in self.patches.rows().enumerate() {
+                        let accumulator = self.planes.dot(patch, sum, conv.bits).wrapping_add(bias);
+                        let value = accumulator as f32 * multiplier;
+                        let position = start + i;
+                        match &conv.sink {
+                            Sink::Codes(y) => {
+                                self.arena[y.view.address as usize + position * outputs + o] = to_code(value, y);
+                            }
+                            Sink::Host(host) => self.host[*host as usize + o * positions + position] = value,
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Patches {
+    /// Gathers `many` positions from `start` for the channels of one group; padding cells hold the zero point.
+    fn gather(&mut self, conv: &ConvStep, x_codes: &[u8], group: u32, start: usize, many: usize) {
+        let (x, window) = (&conv.x, &conv.window);
+        let channels = conv.group_inputs() as usize;
+        let depth = conv.depth();
+        self.stride = depth.next_multiple_of(MASK_ALIGN);
+        self.bytes.clear();
+        self.bytes.resize(many * self.stride, 0);
+        self.sums.clear();
+        for (i, patch) in self.bytes.chunks_exact_mut(self.stride).enumerate() {
+            let (row, column) = ((start + i) / conv.extent[1] as usize, (start + i) % conv.extent[1] as usize);
+            let mut cells = patch[..depth].chunks_exact_mut(channels);
+            for ky in 0..window.kernel[0] as usize {
+                let r = reach(window, 0, row, ky, x.height);
+                for (kx, cell) in cells.by_ref().take(window.kernel[1] as usize).enumerate() {
+                    match r.zip(reach(window, 1, column, kx, x.width)) {
+                        Some((r, s)) => {
+                            let first = (r * x.width as usize + s) * x.channels as usize + group as usize * channels;
+                            cell.copy_from_slice(&x_codes[first..][..channels]);
+                        }
+                        None => cell.fill(x.zero_point),
+                    }
+                }
+            }
+            self.sums.push(patch.iter().fold(0u32, |sum, &code| sum.wrapping_add(code.into())));
+        }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (&[u8], &u32)> {
+        self.bytes.chunks_exact(self.stride).zip(&self.sums)
+    }
+}
+
+/// Row or column of the image under tap `tap` at position `at`; none outside.
+fn reach(window: &Window, axis: usize, at: usize, tap: usize, size: u32) -> Option<usize> {
+    let place = at * window.stride[axis] as usize + tap * window.dilation[axis] as usize;
+    place.checked_sub(window.padding[axis] as usize).filter(|&place| place < size as usize)
+}
+
+/// Taps of position `at` whose cell is inside the image.
+fn taps_inside(window: &Window, axis: usize, at: usize, size: u32) -> impl Iterator<Item = usize> + Clone {
+    let (start, step) = (at * window.stride[axis] as usize, window.dilation[axis] as usize);
+    let before = window.padding[axis] as usize;
+    let first = before.saturating_sub(start).div_ceil(step);
+    let end = (before + size as usize).saturating_sub(start).div_ceil(step).min(window.kernel[axis] as usize);
+    (first..end).map(move |tap| start + tap * step - before)
+}
+
+/// Calls `visit` with the first byte of each result position and the first bytes of the cells under its window.
+fn over_windows(x: &View, y: &View, window: &Window, mut visit: impl FnMut(usize, &mut dyn Iterator<Item = usize>)) {
+    for (row, column) in (0..y.height as usize).flat_map(|row| (0..y.width as usize).map(move |column| (row, column))) {
+        let columns = taps_inside(window, 1, column, x.width);
+        let mut cells = taps_inside(window, 0, row, x.height)
+            .flat_map(|r| columns.clone().map(move |s| (r * x.width as usize + s) * x.channels as usize));
+        visit((row * y.width as usize + column) * y.channels as usize, &mut cells);
+    }
+}
+
+/// Bytes of two tensors that do not overlap.
+fn pair<'a>(arena: &'a mut [u8], x: &View, y: &View) -> (&'a [u8], &'a mut [u8]) {
+    if x.address < y.address {
+        let (low, high) = arena.split_at_mut(y.address as usize);
+        (&low[x.range()], &mut high[..y.len()])
+    } else {
+        let (low, high) = arena.split_at_mut(x.address as usize);
+        (&high[..x.len()], &mut low[y.range()])
+    }
+}
+
+/// Bytes of a tensor in (channel, row, column) order.
+fn channel_first(view: &View) -> impl Iterator<Item = usize> + use<> {
+    let (channels, len) = (view.channels as usize, view.len());
+    (0..channels).flat_map(move |channel| (channel..len).step_by(channels))
+}
+
+fn u32_word(bytes: &[u8], at: usize) -> u32 {
+    bytes[4 * at..4 * at + 4].iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))
+}
+
+fn f32_word(bytes: &[u8], at: usize) -> f32 {
+    f32::from_bits(u32_word(bytes, at))
+}
+
+/// `q - z`.
+fn real(code: u8, view: &View) -> f32 {
+    f32::from(code) - f32::from(view.zero_point)
+}
+
+/// Clamps, rounds to nearest even and adds the zero point; a NaN gives the lowest code.
+fn to_code(v: f32, y: &Clamped) -> u8 {
+    // Adding 1.5 * 2^23 leaves no fraction bits: the addition itself rounds to nearest even.
+    const NO_FRACTION: f32 = 12_582_912.0;
+    let (low, high) = (real(y.lo, &y.view), real(y.hi, &y.view));
+    let clamped = if v > low { v } else { low };
+    let clamped = if clamped < high { clamped } else { high };
+    let rounded = (clamped + NO_FRACTION) - NO_FRACTION;
+    (rounded + f32::from(y.view.zero_point)) as u8
+}

@@ -1,0 +1,93 @@
+//! Why an artifact cannot be loaded or run.
+
+use thiserror::Error;
+
+/// What is wrong with the bytes of an artifact.
+#[derive(Debug, Error, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// The file does not begin with the magic bytes.
+    #[error("not a releqc artifact: it does not begin with the magic bytes of the format")]
+    Magic,
+    /// Written by a later major version of the format.
+    #[error("artifact format {major}.{minor} is newer than this runtime; it reads 1.x")]
+    Version {
+        /// Major version found.
+        major: u16,
+        /// Minor version found.
+        minor: u16,
+    },
+    /// Fewer or more bytes than the header states.
+    #[error("the artifact has {found} bytes, its header says {stated}; it is truncated or has grown")]
+    Length {
+        /// Bytes in the file.
+        found: u64,
+        /// Bytes the header states.
+        stated: u64,
+    },
+    /// A hash does not match its bytes.
+    #[error("{part} is damaged: its hash does not match its bytes")]
+    Hash {
+        /// Header or section name.
+        part: String,
+    },
+    /// A field is out of its range.
+    #[error("{part}: {what}")]
+    Malformed {
+        /// Section or record.
+        part: String,
+        /// What was seen and what is required.
+        what: String,
+    },
+    /// Activations would need more memory than the caller allows.
+    #[error("activations need {needed} bytes, the limit is {limit}")]
+    ActivationMemory {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+}
+
+impl FormatError {
+    pub(crate) fn malformed(part: impl Into<String>, what: impl Into<String>) -> Self {
+        FormatError::Malformed { part: part.into(), what: what.into() }
+    }
+}
+
+/// Why a network cannot be run on this input or machine.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The input has the wrong number of values.
+    #[error("input {name:?}: {found} values; one sample is {dims:?}, so a multiple of {required} is required")]
+    InputLength {
+        /// ONNX name of the input.
+        name: String,
+        /// Values given.
+        found: usize,
+        /// Extents of one sample.
+        dims: Vec<u32>,
+        /// Values of one sample.
+        required: usize,
+    },
+    /// An output buffer has the wrong number of values.
+    #[error("output buffer: {found} values given, {required} required")]
+    OutputLength {
+        /// Values given.
+        found: usize,
+        /// Values required.
+        required: usize,
+    },
+    /// The machine lacks the instruction set asked for.
+    #[error("this machine cannot run {isa}; it has {available}")]
+    Isa {
+        /// Asked for.
+        isa: String,
+        /// What there is.
+        available: String,
+    },
+    /// The accelerator program is missing or malformed.
+    #[error("accelerator program: {0}")]
+    Accelerator(String),
+}

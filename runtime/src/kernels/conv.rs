@@ -1,0 +1,227 @@
+//! Convolution and fully connected layers: implicit im2col over tensors whose halo already holds the padding.
+//!
+//! ```text
+//! input, one window:   run 0: kernel row 0, (kernel column, channel) contiguous      x x x x|x x x x|x x x 0   groups of 4 depths
+//!                      run 1: kernel row 1, `offset` bytes from the window's origin  x x x x|x x x x|x x x 0
+//! weights:             tile t: 16 outputs | group 0: 64 codes | group 1: 64 codes | ...   64 codes: output 0 d0 d1 d2 d3, output 1 ..
+//! ```
+//!
+//! The depth of a run is padded to groups of 4; what an input group holds beyond its run meets weight 0. A dot product of four
+//! unsigned activations, broadcast to all lanes, with the four weights of each output adds one group of depth to 16 outputs.
+
+pub(crate) mod scalar;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
+
+use super::{AlignedBytes, Clamp, Kernel, Memory, View};
+use crate::BitWidth;
+use crate::format::Artifact;
+use crate::isa::Available;
+use std::ops::Range;
+
+/// Contiguous depth of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Bytes from the window's origin.
+    pub(crate) offset: usize,
+    /// Groups of 4 depths.
+    pub(crate) groups: usize,
+}
+
+/// Where the windows of a layer begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grid {
+    /// Byte of the first window's origin in the code arena.
+    pub(crate) origin: usize,
+    /// Bytes from a row of windows to the next.
+    pub(crate) row: usize,
+    /// Bytes from a window to the next.
+    pub(crate) pixel: usize,
+    /// Rows of windows.
+    pub(crate) height: usize,
+    /// Windows a row.
+    pub(crate) width: usize,
+}
+
+/// Where accumulators go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    /// Requantized codes.
+    Codes { y: View, clamp: Clamp },
+    /// Floats in (channel, position) order from a float on.
+    Logits { first: usize, positions: usize },
+}
+
+/// A convolution bound to its tensors. With several groups, each group of channels is a layer of its own over the same grid.
+pub(crate) struct Layer {
+    pub(crate) grid: Grid,
+    pub(crate) runs: Vec<Run>,
+    /// Groups of 4 depths in all runs.
+    pub(crate) depth_groups: usize,
+    /// Groups of channels.
+    pub(crate) groups: usize,
+    /// Input channels of a group.
+    pub(crate) group_inputs: usize,
+    /// Outputs of a group.
+    pub(crate) group_outputs: usize,
+    /// Tiles of 16 outputs of a group.
+    pub(crate) group_tiles: usize,
+    /// Most vectors of outputs in a block.
+    pub(crate) vectors: usize,
+    /// Codes in tiles of 16 outputs: `[group][tile][depth group]`.
+    pub(crate) weights: Weights,
+    /// `[group][tile][16]`, 0 beyond the last output.
+    pub(crate) biases: Vec<i32>,
+    /// `[group][tile][16]`.
+    pub(crate) multipliers: Vec<f32>,
+    pub(crate) target: Target,
+}
+
+/// The codes of a layer.
+pub(crate) enum Weights {
+    /// Widened to bytes, in the order of the runs.
+    Bytes(AlignedBytes),
+    /// Packed, where the artifact has them.
+    InPlace(Artifact, Range<usize>),
+}
+
+impl Weights {
+    /// The first tile.
+    #[inline(always)]
+    pub(crate) fn as_ptr(&self) -> *const u8 {
+        self.bytes().as_ptr()
+    }
+
+    /// All tiles.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Weights::Bytes(bytes) => bytes,
+            Weights::InPlace(artifact, range) => &artifact.weights_section()[range.clone()],
+        }
+    }
+}
+
+/// Part of a layer's work.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    /// Rows of the result.
+    pub(crate) rows: Range<usize>,
+    /// The row of the result whose windows begin at the grid's origin.
+    pub(crate) origin_row: usize,
+    /// Tiles of outputs, in each group.
+    pub(crate) tiles: Range<usize>,
+}
+
+/// Computes a span of a layer.
+pub(crate) type Rows = Box<dyn Fn(&Layer, &Memory, &Span) + Send + Sync>;
+
+/// The kernel of an instruction set for codes of `bits` bits that are stored in `stored` bits: the same, or 8.
+pub(crate) fn rows(available: Available, bits: BitWidth, stored: u8) -> Rows {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(rows) = x86::rows_for(available, bits.bits(), stored) {
+        return rows;
+    }
+    Box::new(move |layer, memory, span| scalar::rows(layer, memory, span, stored))
+}
+
+/// How a layer's work is cut into parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Rows of the result.
+    Rows,
+    /// Blocks of 64 outputs.
+    Outputs,
+}
+
+/// A layer and the kernel chosen for it.
+pub(crate) struct Conv {
+    pub(crate) layer: Layer,
+    pub(crate) rows: Rows,
+    pub(crate) cut: Cut,
+}
+
+/// Tiles of a part that is cut by outputs.
+const PART_TILES: usize = 4;
+
+impl Kernel for Conv {
+    fn parts(&self) -> usize {
+        match self.cut {
+            Cut::Rows => self.layer.grid.height,
+            Cut::Outputs => self.layer.group_tiles.div_ceil(PART_TILES),
+        }
+    }
+
+    fn run(&self, memory: &Memory, parts: Range<usize>) {
+        let layer = &self.layer;
+        let (rows, tiles) = match self.cut {
+            Cut::Rows => (parts, 0..layer.group_tiles),
+            Cut::Outputs => {
+                (0..layer.grid.height, parts.start * PART_TILES..(parts.end * PART_TILES).min(layer.group_tiles))
+            }
+        };
+        (self.rows)(layer, memory, &Span { rows, origin_row: 0, tiles });
+    }
+}
+
+/// A layer whose padding is too wide for a halo: the windows of each row are copied to scratch first.
+pub(crate) struct Gathered {
+    pub(crate) layer: Layer,
+    pub(crate) gather: Gather,
+    pub(crate) rows: Rows,
+}
+
+impl Kernel for Gathered {
+    fn parts(&self) -> usize {
+        1
+    }
+
+    fn run(&self, memory: &Memory, _: Range<usize>) {
+        let grid = &self.layer.grid;
+        for row in 0..grid.height {
+            self.gather.row(memory, grid, row);
+            let span = Span { rows: row..row + 1, origin_row: row, tiles: 0..self.layer.group_tiles };
+            (self.rows)(&self.layer, memory, &span);
+        }
+    }
+}
+
+/// How windows are copied.
+pub(crate) struct Gather {
+    /// The input, without halo.
+    pub(crate) x: View,
+    /// Window, `[vertical, horizontal]`.
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    pub(crate) dilation: [usize; 2],
+    /// Cells before the first row and column.
+    pub(crate) before: [usize; 2],
+    /// Zero point: the code of a padding cell.
+    pub(crate) z: u8,
+    /// Windows a row.
+    pub(crate) width: usize,
+}
+
+impl Gather {
+    /// Copies the windows of one row to the grid's origin, one after the other, (kernel row, kernel column, channel).
+    fn row(&self, memory: &Memory, grid: &Grid, row: usize) {
+        let channels = self.x.pixel;
+        for column in 0..self.width {
+            let at = grid.origin + column * grid.pixel;
+            let window = memory.codes_mut(at..at + grid.pixel);
+            let cells = (0..self.kernel[0]).flat_map(|ky| (0..self.kernel[1]).map(move |kx| (ky, kx)));
+            for ((ky, kx), cell) in cells.zip(window.chunks_exact_mut(channels)) {
+                let tap = |axis: usize, at: usize, tap: usize, size: usize| {
+                    let cell = at * self.stride[axis] + tap * self.dilation[axis];
+                    cell.checked_sub(self.before[axis]).filter(|&i| i < size)
+                };
+                match tap(0, row, ky, self.x.height).zip(tap(1, column, kx, self.x.width)) {
+                    Some((r, c)) => {
+                        let from = self.x.at(r, c);
+                        cell.copy_from_slice(memory.codes(from..from + channels));
+                    }
+                    None => cell.fill(self.z),
+                }
+            }
+        }
+    }
+}

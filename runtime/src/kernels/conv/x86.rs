@@ -1,0 +1,295 @@
+//! One loop nest for every x86 instruction set: a block of `PIXELS` windows x `VECTORS` vectors of outputs stays in registers.
+#![allow(unsafe_code, reason = "vector intrinsics and raw loads")]
+
+use super::{Layer, Rows, Span, Target};
+use crate::isa::{Available, Avx2, Avx2Vnni, Avx512, Avx512Vnni, Isa};
+use crate::kernels::Memory;
+use crate::kernels::lanes::{Lanes, avx2, avx2vnni, avx512, avx512vnni, i16_steps};
+use crate::pack::{TILE_DEPTH, TILE_OUTPUTS};
+
+/// The kernels of one instruction set: one entry for each stored width, `K = 8` for codes that lie as bytes.
+macro_rules! entries {
+    ($features:literal, $lanes:expr, $lanes_type:ty, [$($k:literal)*], $stored:expr) => {{
+        #[target_feature(enable = $features)]
+        fn entry<const K: u8>(lanes: $lanes_type, layer: &Layer, memory: &Memory, span: &Span) {
+            // SAFETY: the features are enabled here; the layer was planned for this memory.
+            unsafe { blocks::<$lanes_type, K>(lanes, layer, memory, span) }
+        }
+        let lanes = $lanes;
+        let rows: Rows = match $stored {
+            // SAFETY: `lanes` holds the proof that the machine has the features.
+            $($k => Box::new(move |layer, memory, span| unsafe { entry::<$k>(lanes, layer, memory, span) }),)*
+            // SAFETY: as above.
+            _ => Box::new(move |layer, memory, span| unsafe { entry::<8>(lanes, layer, memory, span) }),
+        };
+        rows
+    }};
+}
+
+/// The kernel of an instruction set for codes of `bits` bits that are stored in `stored` bits, bound to the proof that the machine has it.
+pub(crate) fn rows_for(available: Available, bits: u8, stored: u8) -> Option<Rows> {
+    let steps = i16_steps(bits);
+    Some(match available.isa() {
+        Isa::Scalar => return None,
+        Isa::Avx2 => {
+            let proof = Avx2::probe()?;
+            match bits {
+                8 => entries!("avx2", avx2::Full(proof), avx2::Full, [], stored),
+                7 => entries!("avx2", avx2::Narrow(proof), avx2::Narrow, [7], stored),
+                _ => entries!("avx2", avx2::Deep { proof, steps }, avx2::Deep, [2 3 4 5 6], stored),
+            }
+        }
+        Isa::Avx2Vnni => {
+            let lanes = avx2vnni::Vnni(Avx2Vnni::probe()?);
+            entries!("avx2,avxvnni", lanes, avx2vnni::Vnni, [2 3 4 5 6 7], stored)
+        }
+        Isa::Avx512 => {
+            let proof = Avx512::probe()?;
+            match bits {
+                8 => entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", avx512::Full(proof), avx512::Full, [], stored),
+                7 => entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", avx512::Narrow(proof), avx512::Narrow, [7], stored),
+                _ => {
+                    let lanes = avx512::Deep { proof, steps };
+                    entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Deep, [2 3 4 5 6], stored)
+                }
+            }
+        }
+        Isa::Avx512Vnni | Isa::Amx => {
+            let lanes = avx512vnni::Vnni(Avx512Vnni::probe()?);
+            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", lanes, avx512vnni::Vnni, [2 3 4 5 6 7], stored)
+        }
+    })
+}
+
+/// A strip of windows whose origins are `layer.grid.pixel` apart.
+struct Strip<'a> {
+    layer: &'a Layer,
+    memory: &'a Memory,
+    group: usize,
+    /// First vector of outputs in the group.
+    vector: usize,
+    /// Row and column of the next window's result.
+    row: usize,
+    column: usize,
+}
+
+/// All windows and outputs of a span, blocks of vectors outermost so that their weights stay in the cache.
+///
+/// # Safety
+/// The caller enables the target features of `D`; the layer's grid, runs and target lie in the arena, as the planner proves.
+#[inline(always)]
+unsafe fn blocks<D: Lanes, const K: u8>(lanes: D, layer: &Layer, memory: &Memory, span: &Span) {
+    let per_tile = TILE_OUTPUTS / D::LANES;
+    let end = span.tiles.end * per_tile;
+    let grid = &layer.grid;
+    // Rows without a gap between them are one strip.
+    let merged = grid.row == grid.width * grid.pixel;
+    let (strips, windows) = if merged { (1, span.rows.len() * grid.width) } else { (span.rows.len(), grid.width) };
+    for group in 0..layer.groups {
+        let mut vector = span.tiles.start * per_tile;
+        while vector < end {
+            let fits = |v: usize| v <= layer.vectors && end - vector >= v && most::<D, K>(v) > 0;
+            let size = [4, 2, 1].into_iter().find(|&v| fits(v)).unwrap_or(1);
+            let longest = most::<D, K>(size);
+            for s in 0..strips {
+                let mut strip = Strip { layer, memory, group, vector, row: span.rows.start + s, column: 0 };
+                let origin = grid.origin + (span.rows.start - span.origin_row + s) * grid.row + group * layer.group_inputs;
+                let mut x = memory.codes_ptr(origin, 0).cast_const();
+                // As few blocks as fit, and those of nearly equal size.
+                let count = windows.div_ceil(longest);
+                for block in 0..count {
+                    let pixels = (windows + block) / count;
+                    // SAFETY: the features are enabled by the caller; `pixels` windows begin at `x`, inside the grid.
+                    unsafe {
+                        match size {
+                            4 if const { most::<D, K>(4) > 0 } => sized::<D, K, 4>(lanes, &mut strip, x, pixels),
+                            1 if const { most::<D, K>(1) > 0 } => sized::<D, K, 1>(lanes, &mut strip, x, pixels),
+                            _ => sized::<D, K, 2>(lanes, &mut strip, x, pixels),
+                        }
+                        x = x.add(pixels * grid.pixel);
+                    }
+                }
+            }
+            vector += size;
+        }
+    }
+}
+
+/// Most windows in a block of `vectors` vectors of codes of `K` bits; 0 where there is no such block.
+const fn most<D: Lanes, const K: u8>(vectors: usize) -> usize {
+    let blocks = if K == 8 { D::BLOCKS } else { D::PACKED_BLOCKS };
+    blocks[vectors.trailing_zeros() as usize]
+}
+
+/// The block of `pixels` windows.
+#[inline(always)]
+unsafe fn sized<D: Lanes, const K: u8, const VECTORS: usize>(lanes: D, strip: &mut Strip, x: *const u8, pixels: usize) {
+    // SAFETY: by the contract of the caller.
+    unsafe {
+        match pixels {
+            1 if const { most::<D, K>(VECTORS) >= 1 } => block::<D, K, 1, VECTORS>(lanes, strip, x),
+            2 if const { most::<D, K>(VECTORS) >= 2 } => block::<D, K, 2, VECTORS>(lanes, strip, x),
+            3 if const { most::<D, K>(VECTORS) >= 3 } => block::<D, K, 3, VECTORS>(lanes, strip, x),
+            4 if const { most::<D, K>(VECTORS) >= 4 } => block::<D, K, 4, VECTORS>(lanes, strip, x),
+            5 if const { most::<D, K>(VECTORS) >= 5 } => block::<D, K, 5, VECTORS>(lanes, strip, x),
+            6 if const { most::<D, K>(VECTORS) >= 6 } => block::<D, K, 6, VECTORS>(lanes, strip, x),
+            7 if const { most::<D, K>(VECTORS) >= 7 } => block::<D, K, 7, VECTORS>(lanes, strip, x),
+            8 if const { most::<D, K>(VECTORS) >= 8 } => block::<D, K, 8, VECTORS>(lanes, strip, x),
+            9 if const { most::<D, K>(VECTORS) >= 9 } => block::<D, K, 9, VECTORS>(lanes, strip, x),
+            10 if const { most::<D, K>(VECTORS) >= 10 } => block::<D, K, 10, VECTORS>(lanes, strip, x),
+            11 if const { most::<D, K>(VECTORS) >= 11 } => block::<D, K, 11, VECTORS>(lanes, strip, x),
+            12 if const { most::<D, K>(VECTORS) >= 12 } => block::<D, K, 12, VECTORS>(lanes, strip, x),
+            13 if const { most::<D, K>(VECTORS) >= 13 } => block::<D, K, 13, VECTORS>(lanes, strip, x),
+            14 if const { most::<D, K>(VECTORS) >= 14 } => block::<D, K, 14, VECTORS>(lanes, strip, x),
+            15 if const { most::<D, K>(VECTORS) >= 15 } => block::<D, K, 15, VECTORS>(lanes, strip, x),
+            16 if const { most::<D, K>(VECTORS) >= 16 } => block::<D, K, 16, VECTORS>(lanes, strip, x),
+            _ => unreachable!("a block of {pixels} windows"),
+        }
+    }
+}
+
+/// `PIXELS` windows, the first at `x`, times `VECTORS` vectors.
+#[inline(always)]
+unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize>(
+    lanes: D,
+    strip: &mut Strip,
+    x: *const u8,
+) {
+    let layer = strip.layer;
+    let per_tile = TILE_OUTPUTS / D::LANES;
+    let tile_bytes = 8 * usize::from(K);
+    let row_bytes = layer.depth_groups * tile_bytes;
+    let first_tile = strip.group * layer.group_tiles;
+    let lane = first_tile * TILE_OUTPUTS + strip.vector * D::LANES;
+    let pixel = layer.grid.pixel;
+    // SAFETY: weights, biases and multipliers hold whole tiles; a run's groups lie in the arena for each window.
+    unsafe {
+        let first_weights = layer.weights.as_ptr().add((first_tile + strip.vector / per_tile) * row_bytes);
+        let biases = layer.biases.as_ptr().add(lane);
+        let initial: [D::Sum; VECTORS] = std::array::from_fn(|v| lanes.sum(biases.add(v * D::LANES)));
+        let mut sums = [initial; PIXELS];
+        // A block of several vectors begins with a whole tile.
+        let part = if VECTORS > 1 { 0 } else { strip.vector % per_tile };
+        let mut tile = first_weights;
+        if D::DEEP {
+            let mut partial = [[lanes.start(); VECTORS]; PIXELS];
+            let mut room = lanes.steps();
+            for run in &layer.runs {
+                let mut from = x.add(run.offset);
+                let mut left = run.groups;
+                while left > 0 {
+                    let steps = room.min(left);
+                    for _ in 0..steps {
+                        let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
+                        for (p, partial) in partial.iter_mut().enumerate() {
+                            let q = lanes.broadcast(from.add(p * pixel));
+                            for (partial, &w) in partial.iter_mut().zip(&w) {
+                                *partial = lanes.accumulate(*partial, q, w);
+                            }
+                        }
+                        (tile, from) = (tile.add(tile_bytes), from.add(TILE_DEPTH));
+                    }
+                    (left, room) = (left - steps, room - steps);
+                    if room == 0 {
+                        fold(lanes, &mut sums, &mut partial);
+                        room = lanes.steps();
+                    }
+                }
+            }
+            fold(lanes, &mut sums, &mut partial);
+        } else {
+            for run in &layer.runs {
+                let mut from = x.add(run.offset);
+                for _ in 0..run.groups {
+                    let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
+                    for (p, sums) in sums.iter_mut().enumerate() {
+                        let q = lanes.broadcast(from.add(p * pixel));
+                        for (sum, &w) in sums.iter_mut().zip(&w) {
+                            *sum = lanes.dot(*sum, q, w);
+                        }
+                    }
+                    (tile, from) = (tile.add(tile_bytes), from.add(TILE_DEPTH));
+                }
+            }
+        }
+        finish::<D, PIXELS, VECTORS>(lanes, strip, sums, layer.multipliers.as_ptr().add(lane));
+    }
+}
+
+/// The weights of `VECTORS` vectors, the first vector `part` of a tile, with `row_bytes` between tiles of outputs.
+#[inline(always)]
+unsafe fn weights<D: Lanes, const K: u8, const VECTORS: usize>(
+    lanes: D,
+    tile: *const u8,
+    part: usize,
+    row_bytes: usize,
+) -> [D::Weights; VECTORS] {
+    let per_tile = TILE_OUTPUTS / D::LANES;
+    // SAFETY: by the contract of the caller; rows of tiles follow each other.
+    unsafe {
+        let first = lanes.weights(lanes.unpack::<K>(tile, part));
+        let mut w = [first; VECTORS];
+        let mut v = 1;
+        while v < VECTORS {
+            w[v] = lanes.weights(lanes.unpack::<K>(tile.add(v / per_tile * row_bytes), v % per_tile));
+            v += 1;
+        }
+        w
+    }
+}
+
+#[inline(always)]
+unsafe fn fold<D: Lanes, const PIXELS: usize, const VECTORS: usize>(
+    lanes: D,
+    sums: &mut [[D::Sum; VECTORS]; PIXELS],
+    partial: &mut [[D::Partial; VECTORS]; PIXELS],
+) {
+    for (sum, partial) in sums.iter_mut().flatten().zip(partial.iter_mut().flatten()) {
+        // SAFETY: by the contract of the caller.
+        unsafe {
+            *sum = lanes.fold(*sum, *partial);
+            *partial = lanes.start();
+        }
+    }
+}
+
+/// Requantizes or scales a block and steps over its windows.
+#[inline(always)]
+unsafe fn finish<D: Lanes, const PIXELS: usize, const VECTORS: usize>(
+    lanes: D,
+    strip: &mut Strip,
+    sums: [[D::Sum; VECTORS]; PIXELS],
+    multipliers: *const f32,
+) {
+    let layer = strip.layer;
+    let first = strip.vector * D::LANES;
+    let count = (VECTORS * D::LANES).min(layer.group_outputs.saturating_sub(first));
+    let channel = strip.group * layer.group_outputs + first;
+    for sums in sums {
+        match layer.target {
+            Target::Codes { y, clamp } => {
+                let y = strip.memory.codes_ptr(y.at(strip.row, strip.column) + channel, count);
+                // SAFETY: `count` outputs of this window lie at `y`.
+                unsafe { lanes.requantize(sums, multipliers, clamp, y, count) };
+            }
+            Target::Logits { first, positions } => {
+                let position = strip.row * layer.grid.width + strip.column;
+                for (v, &sum) in sums.iter().enumerate() {
+                    let mut values = [0f32; TILE_OUTPUTS];
+                    // SAFETY: there is a multiplier for each lane; `values` has room for a vector.
+                    unsafe { lanes.scale(sum, multipliers.add(v * D::LANES), values.as_mut_ptr()) };
+                    let count = count.saturating_sub(v * D::LANES).min(D::LANES);
+                    for (i, &value) in values[..count].iter().enumerate() {
+                        let at = first + (channel + v * D::LANES + i) * positions + position;
+                        // SAFETY: the pointer is to one float of the layer's slot.
+                        unsafe { *strip.memory.floats_ptr(at, 1) = value };
+                    }
+                }
+            }
+        }
+        strip.column += 1;
+        if strip.column == layer.grid.width {
+            (strip.row, strip.column) = (strip.row + 1, 0);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Operators on single values: quantize, add, affine, concat, reshape, dequantize, softmax.
+#![allow(unsafe_code, reason = "calls loops compiled for an instruction set")]
+
+mod loops;
+
+use super::{Clamp, Kernel, Memory, View};
+use crate::float_head;
+use crate::isa::Available;
+use std::ops::Range;
+
+/// Network input, (channel, row, column), to codes.
+pub(crate) struct Quantize {
+    y: View,
+    inv_scale: f32,
+    z: u8,
+    row: loops::QuantizeRow,
+}
+
+impl Quantize {
+    pub(crate) fn new(available: Available, y: View, inv_scale: f32, z: u8) -> Self {
+        let row = match y.pixel {
+            1 => loops::quantize_1(available),
+            3 => loops::quantize_3(available),
+            _ => loops::quantize_any(available),
+        };
+        Quantize { y, inv_scale, z, row }
+    }
+}
+
+impl Kernel for Quantize {
+    fn parts(&self) -> usize {
+        self.y.height
+    }
+
+    fn run(&self, memory: &Memory, parts: Range<usize>) {
+        let plane = self.y.height * self.y.width;
+        for row in parts {
+            let y = memory.codes_mut(self.y.row_range(row));
+            let x = &memory.input()[row * self.y.width..];
+            // SAFETY: bound for an instruction set that was proved available.
+            unsafe { (self.row)(x, plane, self.inv_scale, self.z, y, self.y.pixel) };
+        }
+    }
+}
+
+/// Sum of two tensors.
+pub(crate) struct Add {
+    pub(crate) a: View,
+    pub(crate) b: View,
+    pub(crate) y: View,
+    pub(crate) terms: [loops::Term; 2],
+    pub(crate) clamp: Clamp,
+    pub(crate) row: loops::AddRow,
+}
+
+pub(crate) use loops::{Term, add_row, affine_row, rescale_row};
+
+impl Kernel for Add {
+    fn parts(&self) -> usize {
+        self.y.height
+    }
+
+    fn run(&self, memory: &Memory, parts: Range<usize>) {
+        for row in parts {
+            let (a, b) = (memory.codes(self.a.row_range(row)), memory.codes(self.b.row_range(row)));
+            // SAFETY: bound for an instruction set that was proved available.
+            unsafe { (self.row)(a, b, self.terms, self.clamp, memory.codes_mut(self.y.row_range(row))) };
+        }
+    }
+}
+
+/// A multiplier and an addend a channel.
+pub(crate) struct Affine {
+    pub(crate) x: View,
+    pub(crate) y: View,
+    pub(crate) z: u8,
+    pub(crate) multipliers: Vec<f32>,
+    pub(crate) addends: Vec<f32>,
+    pub(crate) clamp: Clamp,
+    pub(crate) row: loops::AffineRow,
+}
+
+impl Kernel for Affine {
+    fn parts(&self) -> usize {
+        self.y.height
+    }
+
+    fn run(&self, memory: &Memory, parts: Range<usize>) {
+        for row in parts {
+            let (x, y) = (memory.codes(self.x.row_range(row)), memory.codes_mut(self.y.row_range(row)));
+            // SAFETY: bound for an instruction set that was proved available.
+            unsafe { (self.row)(x, self.z, &self.multipliers, &self.addends, self.clamp, y) };
+        }
+    }
+}
+
+/// One input of a concat: where it lies, and how its codes change.
+pub(crate) struct ConcatInput {
+    pub(crate) x: View,
+    /// Where the codes do not simply move.
+    pub(crate) rescale: Option<Term>,
+}
+
+/// Channels of all inputs, one after the other.
+pub(crate) struct Concat {
+    pub(crate) xs: Vec<ConcatInput>,
+    pub(crate) y: View,
+    pub(crate) z: u8,
+    pub(crate) rescale: loops::RescaleRow,
+}
+
+impl Kernel for Concat {
+    fn parts(&self) -> usize {
+        self.y.height
+    }
+
+    fn run(&self, memory: &Memory, parts: Range<usize>) {
+        let clamp = Clamp { z: self.z, lo: 0, hi: 255 };
+        for row in parts {
+            let y = memory.codes_mut(self.y.row_range(row));
+            let mut first = 0;
+            for input in &self.xs {
+                let channels = input.x.pixel;
+                let x = memory.codes(input.x.row_range(row));
+                for (y, x) in y.chunks_exact_mut(self.y.pixel).zip(x.chunks_exact(channels)) {
+                    let y = &mut y[first..first + channels];
+                    match input.rescale {
+                        None => y.copy_from_slice(x),
+                        // SAFETY: bound for an instruction set that was proved available.
+                        Some(term) => unsafe { (self.rescale)(x, term, clamp, y) },
+                    }
+                }
+                first += channels;
+            }
+        }
+    }
+}
+
+/// The same codes in (channel, row, column) order under other extents.
+pub(crate) struct Reshape {
+    pub(crate) x: View,
+    pub(crate) y: View,
+}
+
+impl Kernel for Reshape {
+    fn parts(&self) -> usize {
+        1
+    }
+
+    fn run(&self, memory: &Memory, _: Range<usize>) {
+        for i in 0..self.y.len() {
+            let (from, to) = (self.x.channel_first(i), self.y.channel_first(i));
+            memory.codes_mut(to..to + 1)[0] = memory.codes(from..from + 1)[0];
+        }
+    }
+}
+
+/// Codes to floats in (channel, row, column) order.
+pub(crate) struct Dequantize {
+    pub(crate) x: View,
+    pub(crate) z: u8,
+    pub(crate) scale: f32,
+    /// First float of the result.
+    pub(crate) y: usize,
+}
+
+impl Kernel for Dequantize {
+    fn parts(&self) -> usize {
+        1
+    }
+
+    fn run(&self, memory: &Memory, _: Range<usize>) {
+        let y = memory.floats_mut(self.y..self.y + self.x.len());
+        for (i, value) in y.iter_mut().enumerate() {
+            let from = self.x.channel_first(i);
+            *value = loops::centered(memory.codes(from..from + 1)[0], self.z) * self.scale;
+        }
+    }
+}
+
+/// Softmax over a float slot, or its logarithm.
+pub(crate) struct Softmax {
+    pub(crate) x: usize,
+    pub(crate) y: usize,
+    pub(crate) len: usize,
+    pub(crate) log: bool,
+}
+
+impl Kernel for Softmax {
+    fn parts(&self) -> usize {
+        1
+    }
+
+    fn run(&self, memory: &Memory, _: Range<usize>) {
+        let y = memory.floats_mut(self.y..self.y + self.len);
+        y.copy_from_slice(memory.floats(self.x..self.x + self.len));
+        float_head::softmax(y, self.log);
+    }
+}

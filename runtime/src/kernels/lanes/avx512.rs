@@ -1,0 +1,408 @@
+//! 512 bits without dot products: as on 256 bits.
+#![allow(unsafe_code, reason = "vector intrinsics and raw loads")]
+
+use super::Lanes;
+use crate::isa::Avx512;
+use crate::kernels::Clamp;
+use std::arch::x86_64::*;
+
+/// What all kinds of 512-bit vectors share.
+macro_rules! vectors {
+    () => {
+        #[inline(always)]
+        unsafe fn sum(self, words: *const i32) -> __m512i {
+            // SAFETY: by the contract of the trait.
+            unsafe { _mm512_loadu_si512(words.cast()) }
+        }
+
+        #[inline(always)]
+        unsafe fn unpack<const K: u8>(self, tile: *const u8, part: usize) -> __m512i {
+            // SAFETY: by the contract of the trait.
+            unsafe { unpack::<K>(tile, part) }
+        }
+
+        #[inline(always)]
+        unsafe fn bytes(self, bytes: *const u8) -> __m512i {
+            // SAFETY: by the contract of the trait.
+            unsafe { _mm512_loadu_si512(bytes.cast()) }
+        }
+
+        #[inline(always)]
+        unsafe fn some_bytes(self, bytes: *const u8, count: usize) -> __m512i {
+            // SAFETY: by the contract of the trait.
+            unsafe { _mm512_maskz_loadu_epi8(mask64(count), bytes.cast()) }
+        }
+
+        #[inline(always)]
+        unsafe fn zero_bytes(self) -> __m512i {
+            // SAFETY: by the contract of the trait.
+            unsafe { _mm512_setzero_si512() }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, bytes: __m512i, y: *mut u8, count: usize) {
+            // SAFETY: by the contract of the trait.
+            unsafe { _mm512_mask_storeu_epi8(y.cast(), mask64(count), bytes) }
+        }
+
+        #[inline(always)]
+        unsafe fn interleave_bytes(self, a: __m512i, b: __m512i) -> [__m512i; 2] {
+            // SAFETY: by the contract of the trait.
+            unsafe { [_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b)] }
+        }
+
+        #[inline(always)]
+        unsafe fn interleave_pairs(self, a: __m512i, b: __m512i) -> [__m512i; 2] {
+            // SAFETY: by the contract of the trait.
+            unsafe { [_mm512_unpacklo_epi16(a, b), _mm512_unpackhi_epi16(a, b)] }
+        }
+
+        #[inline(always)]
+        unsafe fn scale(self, sum: __m512i, multipliers: *const f32, values: *mut f32) {
+            // SAFETY: by the contract of the trait.
+            unsafe { _mm512_storeu_ps(values, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(multipliers))) }
+        }
+
+        #[inline(always)]
+        unsafe fn requantize_interleaved(self, sums: [__m512i; 4], multipliers: *const f32, clamp: Clamp) -> __m512i {
+            // SAFETY: by the contract of the trait.
+            unsafe { requantize_interleaved(sums, multipliers, clamp) }
+        }
+
+        #[inline(always)]
+        unsafe fn requantize<const VECTORS: usize>(
+            self,
+            sums: [__m512i; VECTORS],
+            multipliers: *const f32,
+            clamp: Clamp,
+            y: *mut u8,
+            count: usize,
+        ) {
+            // SAFETY: by the contract of the trait.
+            unsafe { requantize(sums, multipliers, clamp, y, count) }
+        }
+    };
+}
+
+pub(super) use vectors;
+
+
+/// Weights of at most 7 bits: `255 * 64 * 2 = 32640` fits i16, so `vpmaddubsw` never saturates.
+#[derive(Clone, Copy)]
+pub(crate) struct Narrow(pub(crate) Avx512);
+
+// SAFETY: the proof covers every feature used.
+unsafe impl Lanes for Narrow {
+    const LANES: usize = 16;
+    const BLOCKS: [usize; 3] = [8, 6, 0];
+    const PACKED_BLOCKS: [usize; 3] = [0, 6, 0];
+    type Sum = __m512i;
+    type Bytes = __m512i;
+    type Weights = __m512i;
+    type Codes = __m512i;
+    type Partial = __m512i;
+
+    #[inline(always)]
+    unsafe fn weights(self, codes: __m512i) -> __m512i {
+        codes
+    }
+
+    #[inline(always)]
+    unsafe fn codes(self, codes: __m512i) -> __m512i {
+        codes
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast(self, codes: *const u8) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe { self.codes(_mm512_set1_epi32(codes.cast::<i32>().read_unaligned())) }
+    }
+
+    #[inline(always)]
+    unsafe fn start(self) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    unsafe fn accumulate(self, partial: __m512i, q: __m512i, w: __m512i) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe { self.dot(partial, q, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn fold(self, sum: __m512i, partial: __m512i) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe { _mm512_add_epi32(sum, partial) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot(self, sum: __m512i, q: __m512i, w: __m512i) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe { _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(q, w), _mm512_set1_epi16(1))) }
+    }
+
+    vectors!();
+}
+
+/// Weights of at most 6 bits: several steps of `vpmaddubsw` add up in i16.
+#[derive(Clone, Copy)]
+pub(crate) struct Deep {
+    /// Proof.
+    pub(crate) proof: Avx512,
+    /// Steps, [`super::i16_steps`].
+    pub(crate) steps: usize,
+}
+
+// SAFETY: the proof covers every feature used.
+unsafe impl Lanes for Deep {
+    const LANES: usize = 16;
+    const BLOCKS: [usize; 3] = [8, 6, 0];
+    const PACKED_BLOCKS: [usize; 3] = [0, 4, 0];
+    const DEEP: bool = true;
+    type Sum = __m512i;
+    type Bytes = __m512i;
+    type Weights = __m512i;
+    type Codes = __m512i;
+    type Partial = __m512i;
+
+    #[inline(always)]
+    fn steps(self) -> usize {
+        self.steps
+    }
+
+    #[inline(always)]
+    unsafe fn weights(self, codes: __m512i) -> __m512i {
+        codes
+    }
+
+    #[inline(always)]
+    unsafe fn codes(self, codes: __m512i) -> __m512i {
+        codes
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast(self, codes: *const u8) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe { self.codes(_mm512_set1_epi32(codes.cast::<i32>().read_unaligned())) }
+    }
+
+    #[inline(always)]
+    unsafe fn start(self) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    unsafe fn accumulate(self, partial: __m512i, q: __m512i, w: __m512i) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe { _mm512_add_epi16(partial, _mm512_maddubs_epi16(q, w)) }
+    }
+
+    #[inline(always)]
+    unsafe fn fold(self, sum: __m512i, partial: __m512i) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe { _mm512_add_epi32(sum, _mm512_madd_epi16(partial, _mm512_set1_epi16(1))) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot(self, sum: __m512i, q: __m512i, w: __m512i) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe { _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(q, w), _mm512_set1_epi16(1))) }
+    }
+
+    vectors!();
+}
+
+/// Weights of 8 bits: `vpmaddwd` on the even and on the odd depths.
+#[derive(Clone, Copy)]
+pub(crate) struct Full(pub(crate) Avx512);
+
+// SAFETY: the proof covers every feature used.
+unsafe impl Lanes for Full {
+    const LANES: usize = 16;
+    const BLOCKS: [usize; 3] = [8, 6, 0];
+    const PACKED_BLOCKS: [usize; 3] = [0, 0, 0];
+    type Sum = __m512i;
+    type Bytes = __m512i;
+    /// Depths 0 and 2, depths 1 and 3, as i16.
+    type Weights = [__m512i; 2];
+    /// The same of the activations.
+    type Codes = [__m512i; 2];
+    type Partial = __m512i;
+
+    #[inline(always)]
+    unsafe fn weights(self, codes: __m512i) -> [__m512i; 2] {
+        // SAFETY: by the contract of the trait.
+        unsafe { [_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(codes)), _mm512_srai_epi16::<8>(codes)] }
+    }
+
+    #[inline(always)]
+    unsafe fn codes(self, codes: __m512i) -> [__m512i; 2] {
+        // SAFETY: by the contract of the trait.
+        unsafe { [_mm512_and_si512(codes, _mm512_set1_epi16(255)), _mm512_srli_epi16::<8>(codes)] }
+    }
+
+    #[inline(always)]
+    unsafe fn broadcast(self, codes: *const u8) -> [__m512i; 2] {
+        // SAFETY: by the contract of the trait.
+        unsafe { self.codes(_mm512_set1_epi32(codes.cast::<i32>().read_unaligned())) }
+    }
+
+    #[inline(always)]
+    unsafe fn start(self) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    unsafe fn accumulate(self, partial: __m512i, q: [__m512i; 2], w: [__m512i; 2]) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe { self.dot(partial, q, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn fold(self, sum: __m512i, partial: __m512i) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe { _mm512_add_epi32(sum, partial) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot(self, sum: __m512i, q: [__m512i; 2], w: [__m512i; 2]) -> __m512i {
+        // SAFETY: by the contract of the trait.
+        unsafe {
+            let even = _mm512_add_epi32(sum, _mm512_madd_epi16(q[0], w[0]));
+            _mm512_add_epi32(even, _mm512_madd_epi16(q[1], w[1]))
+        }
+    }
+
+    vectors!();
+}
+
+/// A mask of the first `count` bytes.
+#[inline(always)]
+pub(super) fn mask64(count: usize) -> u64 {
+    u64::MAX.checked_shr(64u32.saturating_sub(count as u32)).unwrap_or(0)
+}
+
+/// `rne(f32(sum) * m)` of 16 lanes, at most 65536.
+///
+/// Clamping later, in integers, gives the same codes: rounding is monotone, and the bounds are integers. Very negative values convert to
+/// the smallest i32, which saturates as they would.
+#[inline(always)]
+unsafe fn rounded(sum: __m512i, multipliers: *const f32) -> __m512i {
+    // SAFETY: AVX-512 by the contract of the callers; 16 multipliers.
+    unsafe {
+        let v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(multipliers));
+        _mm512_cvtps_epi32(_mm512_min_ps(v, _mm512_set1_ps(65536.0)))
+    }
+}
+
+/// [`Lanes::requantize_interleaved`].
+#[inline(always)]
+pub(super) unsafe fn requantize_interleaved(sums: [__m512i; 4], multipliers: *const f32, clamp: Clamp) -> __m512i {
+    // SAFETY: AVX-512 by the contract of the callers; 64 multipliers.
+    unsafe {
+        let q: [__m512i; 4] = std::array::from_fn(|v| rounded(sums[v], multipliers.add(16 * v)));
+        let z = _mm512_set1_epi16(clamp.z.into());
+        let low = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), z);
+        let high = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), z);
+        let raised = _mm512_max_epu8(_mm512_packus_epi16(low, high), _mm512_set1_epi8(clamp.lo.cast_signed()));
+        _mm512_min_epu8(raised, _mm512_set1_epi8(clamp.hi.cast_signed()))
+    }
+}
+
+/// [`Lanes::requantize`].
+#[inline(always)]
+pub(super) unsafe fn requantize<const VECTORS: usize>(
+    sums: [__m512i; VECTORS],
+    multipliers: *const f32,
+    clamp: Clamp,
+    y: *mut u8,
+    count: usize,
+) {
+    // SAFETY: AVX-512 by the contract of the callers; 16 multipliers a vector, `count` bytes at `y`.
+    unsafe {
+        if VECTORS == 4 {
+            let q = requantize_interleaved([sums[0], sums[1], sums[2], sums[3]], multipliers, clamp);
+            // Lane l of 128 bits holds outputs 4 l .. 4 l + 4 of each of the four vectors.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_mask_storeu_epi8(y.cast(), mask64(count), _mm512_permutexvar_epi32(order, q));
+            return;
+        }
+        for (v, &sum) in sums.iter().enumerate() {
+            let q = rounded(sum, multipliers.add(16 * v));
+            let q = _mm512_max_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(clamp.z.into())), _mm512_set1_epi32(clamp.lo.into()));
+            let q = _mm512_cvtepi32_epi8(_mm512_min_epi32(q, _mm512_set1_epi32(clamp.hi.into())));
+            let left = count.saturating_sub(16 * v).min(16);
+            if left == 16 {
+                _mm_storeu_si128(y.add(16 * v).cast(), q);
+            } else {
+                _mm_mask_storeu_epi8(y.add(16 * v).cast(), mask64(left) as u16, q);
+            }
+        }
+    }
+}
+
+/// The 4-bit plane: fields at bits 0..4.
+#[inline(always)]
+unsafe fn nibbles(plane: *const u8) -> __m512i {
+    // SAFETY: AVX-512 by the contract of the callers; a plane has 32 bytes.
+    unsafe {
+        let packed = _mm512_broadcast_i64x4(_mm256_loadu_si256(plane.cast()));
+        let shift = _mm512_setr_epi64(0, 0, 0, 0, 4, 4, 4, 4);
+        _mm512_and_si512(_mm512_srlv_epi64(packed, shift), _mm512_set1_epi8(15))
+    }
+}
+
+/// The 2-bit plane: fields at bits 0..2.
+#[inline(always)]
+unsafe fn low_pairs(plane: *const u8) -> __m512i {
+    // SAFETY: AVX-512 by the contract of the callers; a plane has 16 bytes.
+    unsafe {
+        let packed = _mm512_broadcast_i32x4(_mm_loadu_si128(plane.cast()));
+        let shift = _mm512_setr_epi64(0, 0, 2, 2, 4, 4, 6, 6);
+        _mm512_and_si512(_mm512_srlv_epi64(packed, shift), _mm512_set1_epi8(3))
+    }
+}
+
+/// The 2-bit plane: fields at bits 4..6.
+#[inline(always)]
+unsafe fn high_pairs(plane: *const u8) -> __m512i {
+    // SAFETY: AVX-512 by the contract of the callers; a plane has 16 bytes.
+    unsafe {
+        let packed = _mm512_broadcast_i32x4(_mm_loadu_si128(plane.cast()));
+        let shift = _mm512_setr_epi64(4, 4, 2, 2, 0, 0, 62, 62);
+        _mm512_and_si512(_mm512_rolv_epi64(packed, shift), _mm512_set1_epi8(0x30))
+    }
+}
+
+/// Subtracts `offset` where the 1-bit plane, the top bit of the fields, is 0: where it is 1 the two cancel.
+#[inline(always)]
+unsafe fn top(fields: __m512i, plane: *const u8, offset: i8) -> __m512i {
+    // SAFETY: AVX-512 by the contract of the callers; a plane has 8 bytes.
+    unsafe {
+        let ones = plane.cast::<u64>().read_unaligned();
+        _mm512_mask_sub_epi8(fields, !ones, fields, _mm512_set1_epi8(offset))
+    }
+}
+
+/// [`Lanes::unpack`]; a vector is a whole tile.
+#[inline(always)]
+pub(super) unsafe fn unpack<const K: u8>(tile: *const u8, _: usize) -> __m512i {
+    // SAFETY: AVX-512 by the contract of the callers; a tile has `8 * K` bytes.
+    unsafe {
+        match K {
+            2 => _mm512_sub_epi8(low_pairs(tile), _mm512_set1_epi8(2)),
+            3 => top(low_pairs(tile), tile.add(16), 4),
+            4 => _mm512_sub_epi8(nibbles(tile), _mm512_set1_epi8(8)),
+            5 => top(nibbles(tile), tile.add(32), 16),
+            6 => {
+                let fields = _mm512_or_si512(nibbles(tile), high_pairs(tile.add(32)));
+                _mm512_sub_epi8(fields, _mm512_set1_epi8(32))
+            }
+            7 => top(_mm512_or_si512(nibbles(tile), high_pairs(tile.add(32))), tile.add(48), 64),
+            _ => _mm512_loadu_si512(tile.cast()),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What kernels see of a session's memory.
+#![allow(unsafe_code, reason = "hands out the planner's disjoint regions of one allocation")]
+
+use std::ops::Range;
+
+/// Buffers of one session during one run.
+///
+/// Invariant (held by the planner): a kernel writes only the bytes of its result and its scratch, no two parts that run at the same time
+/// write the same byte, and nothing reads a byte while another part writes it.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory {
+    codes: *mut u8,
+    codes_len: usize,
+    floats: *mut f32,
+    floats_len: usize,
+    input: *const f32,
+    input_len: usize,
+}
+
+// SAFETY: the pointers are to buffers that outlive the run; the invariant above rules out data races.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// Views of the three buffers; valid while their borrows would be.
+    pub(crate) fn new(codes: &mut [u8], floats: &mut [f32], input: &[f32]) -> Self {
+        Memory {
+            codes: codes.as_mut_ptr(),
+            codes_len: codes.len(),
+            floats: floats.as_mut_ptr(),
+            floats_len: floats.len(),
+            input: input.as_ptr(),
+            input_len: input.len(),
+        }
+    }
+
+    /// The network's input.
+    pub(crate) fn input(&self) -> &[f32] {
+        // SAFETY: made from a slice that the caller of `run` keeps borrowed.
+        unsafe { std::slice::from_raw_parts(self.input, self.input_len) }
+    }
+
+    /// Pointer to a byte of the code arena that is followed by at least `len` bytes.
+    ///
+    /// # Panics
+    /// When they leave the arena: a planning bug.
+    #[inline(always)]
+    pub(crate) fn codes_ptr(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset <= self.codes_len && len <= self.codes_len - offset, "planned bytes leave the arena");
+        // SAFETY: in bounds by the assertion.
+        unsafe { self.codes.add(offset) }
+    }
+
+    /// Pointer to a float that is followed by at least `len` floats.
+    ///
+    /// # Panics
+    /// When they leave the buffer: a planning bug.
+    #[inline(always)]
+    pub(crate) fn floats_ptr(&self, offset: usize, len: usize) -> *mut f32 {
+        assert!(offset <= self.floats_len && len <= self.floats_len - offset, "planned floats leave the buffer");
+        // SAFETY: in bounds by the assertion.
+        unsafe { self.floats.add(offset) }
+    }
+
+    /// Bytes to read.
+    #[inline(always)]
+    pub(crate) fn codes(&self, range: Range<usize>) -> &[u8] {
+        // SAFETY: in bounds by the check of `codes_ptr`; nobody writes them now (invariant).
+        unsafe { std::slice::from_raw_parts(self.codes_ptr(range.start, range.len()), range.len()) }
+    }
+
+    /// Bytes to write.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref, reason = "the planner hands each byte to one writer at a time")]
+    pub(crate) fn codes_mut(&self, range: Range<usize>) -> &mut [u8] {
+        // SAFETY: in bounds by the check of `codes_ptr`; this part alone uses them now (invariant).
+        unsafe { std::slice::from_raw_parts_mut(self.codes_ptr(range.start, range.len()), range.len()) }
+    }
+
+    /// Floats to read.
+    pub(crate) fn floats(&self, range: Range<usize>) -> &[f32] {
+        // SAFETY: in bounds by the check of `floats_ptr`; nobody writes them now (invariant).
+        unsafe { std::slice::from_raw_parts(self.floats_ptr(range.start, range.len()), range.len()) }
+    }
+
+    /// Floats to write.
+    #[allow(clippy::mut_from_ref, reason = "the planner hands each float to one writer at a time")]
+    pub(crate) fn floats_mut(&self, range: Range<usize>) -> &mut [f32] {
+        // SAFETY: in bounds by the check of `floats_ptr`; this part alone uses them now (invariant).
+        unsafe { std::slice::from_raw_parts_mut(self.floats_ptr(range.start, range.len()), range.len()) }
+    }
+}
+
+/// Where a tensor lies in the code arena: rows of pixels of channels, with room (the halo) around the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    /// Byte of row 0, column 0, channel 0.
+    pub(crate) offset: usize,
+    /// Bytes from a row to the next.
+    pub(crate) row: usize,
+    /// Bytes from a pixel to the next: the number of channels.
+    pub(crate) pixel: usize,
+    /// Rows.
+    pub(crate) height: usize,
+    /// Columns.
+    pub(crate) width: usize,
+}
+
+impl View {
+    /// Byte of a pixel.
+    #[inline(always)]
+    pub(crate) fn at(&self, row: usize, column: usize) -> usize {
+        self.offset + row * self.row + column * self.pixel
+    }
+
+    /// Bytes of the pixels of a row.
+    pub(crate) fn row_range(&self, row: usize) -> Range<usize> {
+        self.at(row, 0)..self.at(row, 0) + self.width * self.pixel
+    }
+
+    /// Byte of element `i` in (channel, row, column) order.
+    pub(crate) fn channel_first(&self, i: usize) -> usize {
+        let (plane, at) = (self.height * self.width, i);
+        let (channel, position) = (at / plane, at % plane);
+        self.at(position / self.width, position % self.width) + channel
+    }
+
+    /// Number of values.
+    pub(crate) fn len(&self) -> usize {
+        self.height * self.width * self.pixel
+    }
+}
+
+/// One cache line.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// Bytes that begin at a cache line, zero at first.
+pub(crate) struct AlignedBytes(Vec<Line>);
+
+impl AlignedBytes {
+    /// At least `len` zero bytes, rounded up to whole lines.
+    pub(crate) fn zeroed(len: usize) -> Self {
+        AlignedBytes(vec![Line([0; 64]); len.div_ceil(64)])
+    }
+}
+
+impl std::ops::Deref for AlignedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: a `Line` is 64 initialized bytes without padding.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * 64) }
+    }
+}
+
+impl std::ops::DerefMut for AlignedBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and every byte value is valid.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 64) }
+    }
+}

@@ -1,0 +1,214 @@
+//! Binds every operator to its kernel, its places and its constants.
+
+use super::layout::{self, Places};
+use super::weights;
+use crate::format::Artifact;
+use crate::isa::Available;
+use crate::kernels::conv::{self, Cut, Gather, Grid, Layer, Run, Target};
+use crate::kernels::depthwise::{self, Depthwise};
+use crate::kernels::elementwise::{
+    self, Add, Affine, Concat, ConcatInput, Dequantize, Quantize, Reshape, Softmax, Term,
+};
+use crate::kernels::pool::{AveragePool, MaxPool, Pooling};
+use crate::kernels::{Clamp, Kernel, View};
+use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
+use crate::program::{Conv, Destination, FloatId, Op, Program, Tensor, TensorId};
+
+/// One kernel an operator, in program order.
+pub(super) fn kernels(artifact: &Artifact, available: Available, places: &Places) -> Vec<Box<dyn Kernel>> {
+    let binder = Binder { artifact, program: artifact.program(), available, places };
+    binder.program.ops.iter().map(|op| binder.kernel(op)).collect()
+}
+
+struct Binder<'a> {
+    artifact: &'a Artifact,
+    program: &'a Program,
+    available: Available,
+    places: &'a Places,
+}
+
+impl Binder<'_> {
+    fn view(&self, id: TensorId) -> View {
+        self.places.views[id.0 as usize]
+    }
+
+    fn zero_point(&self, id: TensorId) -> u8 {
+        self.program.tensor(id).zero_point
+    }
+
+    fn floats(&self, id: FloatId) -> usize {
+        self.places.floats[id.0 as usize].start
+    }
+
+    fn term(&self, x: TensorId, m: f32) -> Term {
+        Term { z: self.zero_point(x), m }
+    }
+
+    fn clamp(&self, y: TensorId, lo: u8, hi: u8) -> Clamp {
+        Clamp { z: self.zero_point(y), lo, hi }
+    }
+
+    fn kernel(&self, op: &Op) -> Box<dyn Kernel> {
+        match *op {
+            Op::Quantize { y, inv_scale } => {
+                Box::new(Quantize::new(self.available, self.view(y), inv_scale, self.zero_point(y)))
+            }
+            Op::Conv(ref conv) => self.conv(conv),
+            Op::MaxPool { x, y, ref window } => Box::new(MaxPool(Pooling::new(self.view(x), self.view(y), window))),
+            Op::AveragePool { x, y, ref window, count_include_pad, multiplier, lo, hi } => Box::new(AveragePool {
+                pooling: Pooling::new(self.view(x), self.view(y), window),
+                z: self.zero_point(x),
+                count: count_include_pad.then_some(window.kernel[0] * window.kernel[1]),
+                multiplier,
+                clamp: self.clamp(y, lo, hi),
+            }),
+            Op::Add { a, b, y, multiplier_a, multiplier_b, lo, hi } => Box::new(Add {
+                a: self.view(a),
+                b: self.view(b),
+                y: self.view(y),
+                terms: [self.term(a, multiplier_a), self.term(b, multiplier_b)],
+                clamp: self.clamp(y, lo, hi),
+                row: elementwise::add_row(self.available),
+            }),
+            Op::Concat { ref xs, y } => {
+                let input = |&(x, multiplier): &(TensorId, Option<f32>)| ConcatInput {
+                    x: self.view(x),
+                    rescale: multiplier.map(|m| self.term(x, m)),
+                };
+                Box::new(Concat {
+                    xs: xs.iter().map(input).collect(),
+                    y: self.view(y),
+                    z: self.zero_point(y),
+                    rescale: elementwise::rescale_row(self.available),
+                })
+            }
+            Op::Affine { x, y, constants_offset, lo, hi } => {
+                let (multipliers, addends) = self.artifact.affine(constants_offset, self.program.tensor(x).channels);
+                let (z, clamp) = (self.zero_point(x), self.clamp(y, lo, hi));
+                let row = elementwise::affine_row(self.available);
+                Box::new(Affine { x: self.view(x), y: self.view(y), z, multipliers, addends, clamp, row })
+            }
+            Op::Reshape { x, y } => Box::new(Reshape { x: self.view(x), y: self.view(y) }),
+            Op::Dequantize { x, y } => Box::new(Dequantize {
+                x: self.view(x),
+                z: self.zero_point(x),
+                scale: self.program.tensor(x).scale,
+                y: self.floats(y),
+            }),
+            Op::Softmax { x, y, log } => {
+                let len = self.program.floats[x.0 as usize].len as usize;
+                Box::new(Softmax { x: self.floats(x), y: self.floats(y), len, log })
+            }
+        }
+    }
+
+    fn conv(&self, conv: &Conv) -> Box<dyn Kernel> {
+        let x = self.program.tensor(conv.x);
+        let windows = self.windows(conv, x);
+        let groups = conv.groups as usize;
+        let group_outputs = conv.outputs as usize / groups;
+        if let Some(depthwise) = self.depthwise(conv, &windows) {
+            return Box::new(depthwise);
+        }
+        let tiles = weights::arrange(self.artifact, conv, windows.run_depth, &windows.runs);
+        let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
+        let layer = Layer {
+            grid: windows.grid,
+            depth_groups: windows.runs.iter().map(|run| run.groups).sum(),
+            runs: windows.runs,
+            groups,
+            group_inputs: x.channels as usize / groups,
+            group_outputs,
+            group_tiles: group_outputs.div_ceil(TILE_OUTPUTS),
+            vectors: 4,
+            weights: tiles.codes,
+            biases: tiles.biases,
+            multipliers: tiles.multipliers,
+            target: match conv.destination {
+                Destination::Codes { y, lo, hi } => Target::Codes { y: self.view(y), clamp: self.clamp(y, lo, hi) },
+                Destination::Logits { y } => Target::Logits { first: self.floats(y), positions: height * width },
+            },
+        };
+        let rows = conv::rows(self.available, conv.bits, tiles.stored);
+        match windows.gather {
+            Some(gather) => Box::new(conv::Gathered { layer, gather, rows }),
+            None => {
+                let cut = if self.artifact.weight_range(conv).len() > x.len() { Cut::Outputs } else { Cut::Rows };
+                Box::new(conv::Conv { layer, rows, cut })
+            }
+        }
+    }
+
+    /// The kernel for one channel a group, where the instruction set has one and the halo holds the padding.
+    fn depthwise(&self, conv: &Conv, windows: &Windows) -> Option<Depthwise> {
+        let x = self.program.tensor(conv.x);
+        let single = conv.groups == x.channels && conv.groups == conv.outputs;
+        let Destination::Codes { y, lo, hi } = conv.destination else { return None };
+        if !single || windows.gather.is_some() {
+            return None;
+        }
+        let view = self.view(conv.x);
+        let dilation = conv.window.dilation.map(|d| d as usize);
+        let depth = conv.depth(x);
+        let source = depthwise::Source {
+            codes: &pack::unpack(self.artifact.weights(conv), conv.outputs as usize, depth, conv.bits),
+            biases: &self.artifact.biases(conv),
+            multipliers: &self.artifact.multipliers(conv),
+            bits: conv.bits.bits(),
+            kernel: conv.window.kernel.map(|k| k as usize),
+            tap_steps: [dilation[0] * view.row, dilation[1] * view.pixel],
+            channels: x.channels as usize,
+            grid: windows.grid,
+            y: self.view(y),
+            clamp: self.clamp(y, lo, hi),
+        };
+        Depthwise::new(self.available, &source)
+    }
+
+    /// The windows of a layer: runs over the tensor itself where its halo holds the padding, else over gathered copies.
+    fn windows(&self, conv: &Conv, x: &Tensor) -> Windows {
+        let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
+        let window = &conv.window;
+        let [kernel, stride, dilation] = [window.kernel, window.stride, window.dilation].map(|v| v.map(|v| v as usize));
+        let [top, left, ..] = window.padding.map(|p| p as usize);
+        let channels = x.channels as usize;
+        let inputs = channels / conv.groups as usize;
+        let view = self.view(conv.x);
+        if layout::uses_halo(conv, x) {
+            let origin = view.offset - top * view.row - left * view.pixel;
+            let grid = Grid { origin, row: stride[0] * view.row, pixel: stride[1] * view.pixel, height, width };
+            let (run_depth, runs) = runs(kernel, inputs, [dilation[0] * view.row, dilation[1] * view.pixel]);
+            return Windows { grid, gather: None, run_depth, runs };
+        }
+        let depth = (kernel[0] * kernel[1] * channels).next_multiple_of(TILE_DEPTH);
+        let gather = Gather { x: view, kernel, stride, dilation, before: [top, left], z: x.zero_point, width };
+        let grid = Grid { origin: self.places.scratch, row: 0, pixel: depth, height, width };
+        let (run_depth, runs) = runs(kernel, inputs, [kernel[1] * channels, channels]);
+        Windows { grid, gather: Some(gather), run_depth, runs }
+    }
+}
+
+struct Windows {
+    grid: Grid,
+    gather: Option<Gather>,
+    /// Depth of each run.
+    run_depth: usize,
+    runs: Vec<Run>,
+}
+
+/// The runs of a window of `inputs` contiguous channels a tap, with `steps` bytes between rows and columns of taps: as few and as
+/// long as the tensor allows. All have the same depth, which comes first.
+fn runs(kernel: [usize; 2], inputs: usize, steps: [usize; 2]) -> (usize, Vec<Run>) {
+    let [rows, columns] = kernel;
+    let row_is_run = columns == 1 || steps[1] == inputs;
+    let whole_is_run = row_is_run && (rows == 1 || steps[0] == columns * inputs);
+    let (depth, offsets): (usize, Vec<usize>) = if whole_is_run {
+        (rows * columns * inputs, vec![0])
+    } else if row_is_run {
+        (columns * inputs, (0..rows).map(|r| r * steps[0]).collect())
+    } else {
+        (inputs, (0..rows).flat_map(|r| (0..columns).map(move |c| r * steps[0] + c * steps[1])).collect())
+    };
+    let groups = depth.div_ceil(TILE_DEPTH);
+    (depth, offsets.into_iter().map(|offset| Run { offset, groups }).collect())
+}

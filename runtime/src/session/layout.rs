@@ -1,0 +1,161 @@
+//! Where tensors lie: an arena of its own, with halos.
+//!
+//! ```text
+//! a tensor with halo:   z z z z z z      the consumer's padding is there when it reads:
+//!                       z . . . . z      cells hold the zero point from the start and nothing ever writes them,
+//!                       z . . . . z      because only tensors of the same extents, halo and zero point share a place
+//!                       z z z z z z
+//! ```
+
+use crate::kernels::View;
+use crate::program::{Conv, Program, Tensor, TensorId};
+use std::ops::Range;
+
+/// Bytes a kernel may read beyond a tensor.
+const SLACK: usize = 64;
+
+/// A halo may make a tensor this many times larger; a layer that needs more gathers its windows.
+const MAX_HALO_GROWTH: usize = 4;
+
+/// Where everything lies.
+pub(super) struct Places {
+    /// Of each tensor.
+    pub(super) views: Vec<View>,
+    /// Bytes of the arena and the value they hold from the start.
+    pub(super) halos: Vec<(Range<usize>, u8)>,
+    /// First byte of the scratch memory for gathered windows.
+    pub(super) scratch: usize,
+    /// Bytes of the arena.
+    pub(super) arena_bytes: usize,
+    /// Of each float slot.
+    pub(super) floats: Vec<Range<usize>>,
+    /// Number of floats.
+    pub(super) float_count: usize,
+}
+
+/// Cells around a tensor: top, left, bottom, right.
+pub(super) type Halo = [usize; 4];
+
+/// What decides whether two tensors may share a place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    height: usize,
+    width: usize,
+    channels: usize,
+    halo: Halo,
+    /// Zero point, where there is a halo to hold it.
+    fill: u8,
+}
+
+impl Shape {
+    fn row(&self) -> usize {
+        (self.width + self.halo[1] + self.halo[3]) * self.channels
+    }
+
+    fn bytes(&self) -> usize {
+        self.row() * (self.height + self.halo[0] + self.halo[2])
+    }
+}
+
+struct Place {
+    shape: Shape,
+    offset: usize,
+    /// The operator after which it is free.
+    busy_until: usize,
+}
+
+/// Whether a layer reads its padding from a halo. The others gather.
+pub(super) fn uses_halo(conv: &Conv, x: &Tensor) -> bool {
+    let [top, left, bottom, right] = conv.window.padding.map(|p| p as usize);
+    let (height, width) = (x.height as usize, x.width as usize);
+    (height + top + bottom) * (width + left + right) <= MAX_HALO_GROWTH * (height * width).max(256)
+}
+
+/// Bytes of one row of gathered windows.
+pub(super) fn gathered_row(program: &Program, conv: &Conv) -> usize {
+    let depth = conv.depth(program.tensor(conv.x)).next_multiple_of(4);
+    depth * program.conv_output(conv)[1] as usize
+}
+
+/// Gives every tensor a place; places are reused once their last reader is done.
+pub(super) fn plan(program: &Program) -> Places {
+    let halos = halos(program);
+    let last_use = last_uses(program);
+    let mut places: Vec<Place> = Vec::new();
+    let mut offsets = vec![0; program.tensors.len()];
+    let mut end = 0;
+    for (at, op) in program.ops.iter().enumerate() {
+        let Some(y) = op.writes() else { continue };
+        let id = y.0 as usize;
+        let tensor = program.tensor(y);
+        let shape = shape(tensor, halos[id]);
+        let free = places.iter_mut().find(|place| place.busy_until < at && place.shape == shape);
+        offsets[id] = match free {
+            Some(place) => {
+                place.busy_until = last_use[id].max(at);
+                place.offset
+            }
+            None => {
+                let offset = end;
+                end += (shape.bytes() + SLACK).next_multiple_of(64);
+                places.push(Place { shape, offset, busy_until: last_use[id].max(at) });
+                offset
+            }
+        };
+    }
+    let view = |(i, t): (usize, &Tensor)| {
+        let shape = shape(t, halos[i]);
+        let offset = offsets[i] + shape.halo[0] * shape.row() + shape.halo[1] * shape.channels;
+        View { offset, row: shape.row(), pixel: shape.channels, height: shape.height, width: shape.width }
+    };
+    let filled = places.iter().filter(|place| place.shape.halo != [0; 4]);
+    let scratch = program.convs().filter(|conv| !uses_halo(conv, program.tensor(conv.x)));
+    let scratch_bytes = scratch.map(|conv| gathered_row(program, conv)).max().unwrap_or(0);
+    let mut float_count = 0;
+    let floats = program.floats.iter().map(|slot| {
+        let first = float_count;
+        float_count += slot.len as usize;
+        first..float_count
+    });
+    Places {
+        views: program.tensors.iter().enumerate().map(view).collect(),
+        halos: filled.map(|p| (p.offset..p.offset + p.shape.bytes(), p.shape.fill)).collect(),
+        scratch: end,
+        arena_bytes: end + scratch_bytes + SLACK,
+        floats: floats.collect(),
+        float_count,
+    }
+}
+
+fn shape(tensor: &Tensor, halo: Halo) -> Shape {
+    Shape {
+        height: tensor.height as usize,
+        width: tensor.width as usize,
+        channels: tensor.channels as usize,
+        halo,
+        fill: if halo == [0; 4] { 0 } else { tensor.zero_point },
+    }
+}
+
+/// The widest padding of each tensor's readers.
+fn halos(program: &Program) -> Vec<Halo> {
+    let mut halos = vec![[0; 4]; program.tensors.len()];
+    for conv in program.convs().filter(|conv| uses_halo(conv, program.tensor(conv.x))) {
+        let halo: &mut Halo = &mut halos[conv.x.0 as usize];
+        for (side, padding) in halo.iter_mut().zip(conv.window.padding) {
+            *side = (*side).max(padding as usize);
+        }
+    }
+    halos
+}
+
+/// The last operator that reads each tensor; 0 for a tensor nobody reads.
+fn last_uses(program: &Program) -> Vec<usize> {
+    let mut last = vec![0; program.tensors.len()];
+    for (at, op) in program.ops.iter().enumerate() {
+        for TensorId(id) in op.reads() {
+            last[id as usize] = at;
+        }
+    }
+    last
+}

@@ -1,0 +1,210 @@
+//! Every instruction set of this machine gives the bytes of the reference executor, on random small programs.
+
+#![cfg(feature = "encode")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+#[path = "support/net.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by tests")]
+mod net;
+
+use net::{Net, Random};
+use releqc_runtime::format::Artifact;
+use releqc_runtime::program::{TensorId, Window};
+use releqc_runtime::reference::Reference;
+use releqc_runtime::{BitWidth, Isa, Session, SessionOptions};
+
+/// Programs a run of the test.
+const CASES: u64 = 2500;
+
+fn clamp(r: &mut Random) -> [u8; 3] {
+    match r.below(4) {
+        0 => [0, 0, 255],
+        1 => {
+            let z = r.below(256) as u8;
+            [z, z, 255]
+        }
+        2 => [r.below(256) as u8, 0, 255],
+        _ => {
+            let (a, b) = (r.below(256) as u8, r.below(256) as u8);
+            [r.below(256) as u8, a.min(b), a.max(b)]
+        }
+    }
+}
+
+/// A window over `extents` that fits at least where `padding` helps.
+fn window(r: &mut Random, [height, width]: [u32; 2], pooling: bool) -> Window {
+    let square = r.once_in(2);
+    let pick = |r: &mut Random, size: u32| [1, 2, 3, 3, 3, 5, 7, 11][r.below(8) as usize].min(size + 2);
+    let kernel_y = pick(r, height);
+    let kernel = [kernel_y, if square { kernel_y.min(width + 2) } else { pick(r, width) }];
+    let stride = if r.once_in(2) { [1, 1] } else { [r.between(1, 4), r.between(1, 3)] };
+    let dilation = if r.once_in(4) { [r.between(1, 3), r.between(1, 3)] } else { [1, 1] };
+    let pad = |r: &mut Random, axis: usize| {
+        let most = if pooling { (kernel[axis] - 1) * dilation[axis] } else { kernel[axis] + 1 };
+        if r.once_in(40) && !pooling { r.below(60) } else { r.below(most + 1) }
+    };
+    let padding = if r.once_in(3) { [0; 4] } else { [pad(r, 0), pad(r, 1), pad(r, 0), pad(r, 1)] };
+    Window { kernel, stride, dilation, padding }
+}
+
+fn bits(r: &mut Random) -> BitWidth {
+    BitWidth::new(r.between(2, 8) as u8).unwrap()
+}
+
+fn channels(r: &mut Random) -> u32 {
+    match r.below(6) {
+        0 => r.between(1, 4),
+        1 => 16 * r.between(1, 5),
+        2 => 4 * r.between(1, 20),
+        _ => r.between(1, 40),
+    }
+}
+
+fn conv(r: &mut Random, net: &mut Net, x: TensorId) -> Option<TensorId> {
+    let [h, w, c] = net.extents(x);
+    let window = window(r, [h, w], false);
+    let divisors: Vec<u32> = (1..=c).filter(|d| c % d == 0).collect();
+    let groups = match r.below(4) {
+        0 => c,
+        1 => divisors[r.below(divisors.len() as u32) as usize],
+        _ => 1,
+    };
+    let outputs = if groups == 1 { channels(r) } else { groups * r.between(1, if groups > 8 { 2 } else { 20 }) };
+    let (bits, clamp) = (bits(r), clamp(r));
+    let [height, width] = window.output(h, w)?;
+    if height * width * outputs > 6000 {
+        return None;
+    }
+    net.conv(x, outputs, window, groups, bits, clamp)
+}
+
+/// One random operator on `x`, or `x` where it does not fit.
+fn step(r: &mut Random, net: &mut Net, x: TensorId) -> TensorId {
+    let extents = net.extents(x);
+    let [h, w, c] = extents;
+    match r.below(12) {
+        0 => {
+            let window = window(r, [h, w], true);
+            net.max_pool(x, window)
+        }
+        1 => {
+            let (window, include, z) = (window(r, [h, w], true), r.once_in(2), r.below(256) as u8);
+            let [ky, kx] = window.kernel;
+            let most = [ky - 1, kx - 1, ky - 1, kx - 1];
+            let padding = std::array::from_fn(|side| window.padding[side].min(most[side]));
+            net.average_pool(x, Window { dilation: [1; 2], padding, ..window }, include, z)
+        }
+        2 => {
+            let clamp = clamp(r);
+            Some(net.affine(x, clamp))
+        }
+        3 => {
+            let (one, clamp) = (square_conv(r, net, x), clamp(r));
+            Some(net.add(x, one, clamp))
+        }
+        4 => {
+            let (one, rescale) = (square_conv(r, net, x), r.once_in(2));
+            Some(net.concat(&[(x, false), (one, rescale), (x, rescale)]))
+        }
+        5 => Some(net.reshape(x, if r.once_in(2) { [1, 1, h * w * c] } else { [w, c, h] })),
+        6 => {
+            let (outputs, bits) = (channels(r), bits(r));
+            Some(net.fully_connected(x, outputs, bits))
+        }
+        _ => conv(r, net, x),
+    }
+    .unwrap_or(x)
+}
+
+/// A convolution that keeps all extents.
+fn square_conv(r: &mut Random, net: &mut Net, x: TensorId) -> TensorId {
+    let c = net.extents(x)[2];
+    let (bits, clamp, depthwise) = (bits(r), clamp(r), r.once_in(2));
+    net.conv(x, c, net::square(3, 1, 1), if depthwise { c } else { 1 }, bits, clamp).unwrap()
+}
+
+fn random_net(seed: u64) -> Artifact {
+    let mut r = Random(seed ^ 0x5eed);
+    let input = [channels(&mut r).min(24), r.between(1, 14), r.between(1, 18)];
+    let zero_point = if r.once_in(2) { 128 } else { r.below(256) as u8 };
+    let (mut net, mut x) = Net::new(seed, input, zero_point);
+    for _ in 0..r.between(1, 4) {
+        x = step(&mut r, &mut net, x);
+        if net.extents(x).iter().product::<u32>() > 8000 {
+            break;
+        }
+    }
+    let (outputs, bits) = (channels(&mut r), bits(&mut r));
+    let slot = match r.below(4) {
+        0 => net.dequantize(x),
+        1 => net.conv_logits(x, outputs.min(20), net::square(1, 1, 0), 1, bits).unwrap(),
+        2 => {
+            let slot = net.logits(x, outputs, bits);
+            net.output(slot);
+            net.softmax(slot, r.once_in(2))
+        }
+        _ => net.logits(x, outputs, bits),
+    };
+    net.output(slot);
+    net.artifact()
+}
+
+fn input(r: &mut Random, len: usize) -> Vec<f32> {
+    let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -0.0];
+    (0..len).map(|_| if r.once_in(200) { odd[r.below(5) as usize] } else { r.normal() * 1.5 }).collect()
+}
+
+/// Bits of the outputs, NaN included.
+fn words(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+fn check(seed: u64) {
+    let artifact = random_net(seed);
+    let x = input(&mut Random(!seed), artifact.program().input.len());
+    let expected = words(&Reference::new(&artifact).run(&x).unwrap().concat());
+    for isa in Isa::available() {
+        let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads: 1 }).unwrap();
+        for round in 0..2 {
+            let mut y = vec![0.0; session.output_len()];
+            session.run(&x, &mut y).unwrap();
+            if words(&y) != expected {
+                let at = words(&y).iter().zip(&expected).position(|(a, b)| a != b);
+                panic!("seed {seed}, {isa}, round {round}: differs first at {at:?}\n{:#?}", artifact.program().ops);
+            }
+        }
+    }
+}
+
+#[test]
+fn random_programs_give_the_same_bytes_on_every_instruction_set() {
+    for seed in 0..CASES {
+        check(seed);
+    }
+}
+
+#[test]
+fn a_batch_is_its_samples() {
+    let artifact = random_net(7);
+    let (len, mut random) = (artifact.program().input.len(), Random(1));
+    let x = input(&mut random, 3 * len);
+    let mut session = Session::new(&artifact, SessionOptions::default()).unwrap();
+    let width = session.output_len();
+    let mut batch = vec![0.0; 3 * width];
+    session.run_batch(&x, &mut batch).unwrap();
+    for (x, row) in x.chunks(len).zip(batch.chunks(width)) {
+        let mut y = vec![0.0; width];
+        session.run(x, &mut y).unwrap();
+        assert_eq!(words(&y), words(row));
+    }
+}
+
+#[test]
+fn wrong_lengths_are_refused() {
+    let artifact = random_net(3);
+    let mut session = Session::new(&artifact, SessionOptions::default()).unwrap();
+    let (inputs, outputs) = (session.input_len(), session.output_len());
+    assert!(session.run(&vec![0.0; inputs + 1], &mut vec![0.0; outputs]).is_err());
+    assert!(session.run(&vec![0.0; inputs], &mut vec![0.0; outputs + 1]).is_err());
+    assert!(session.run_batch(&vec![0.0; 2 * inputs], &mut vec![0.0; outputs]).is_err());
+}

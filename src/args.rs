@@ -1,0 +1,446 @@
+//! The flags: names and meanings are the contract of docs/cli.md.
+
+use crate::failure::Failure;
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use releqc_passes::data::Preprocessing;
+use releqc_runtime::BitWidth;
+use releqc_runtime::isa::Isa;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Compiles trained ONNX networks to mixed low precision, and runs the result.
+#[derive(Debug, Parser)]
+#[command(name = "releqc", version, arg_required_else_help = true)]
+#[command(after_help = "releqc MODEL.onnx -o MODEL.rq is short for releqc compile MODEL.onnx -o MODEL.rq")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Common {
+    /// Print one JSON object on stdout; logs and progress go to stderr
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print errors and asked-for results only: no notes, no progress, no summary
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+    /// Number of threads; results do not depend on it [default: all cores; bench: 1]
+    #[arg(long, global = true, value_name = "N", value_parser = parse_threads)]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Compile a network (the default command): import, calibrate, search, quantize, lower, verify, write
+    Compile(Box<Compile>),
+    /// Say what of a network is supported and what is not, before any work
+    Check(Check),
+    /// Show layers, widths, sizes and hashes of an artifact
+    Inspect(Inspect),
+    /// Run an artifact on the rows of a .npy file
+    Run(Run),
+    /// Measure the accuracy of an artifact on the test part of labelled data
+    Eval(Eval),
+    /// Measure latency from f32 input to f32 output on random input
+    Bench(Bench),
+    /// Cycles and energy on the accelerator, per layer, against 8 bit
+    Sim(Sim),
+    /// Print the CPU plan and the accelerator program as text
+    Disasm(Disasm),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compile {
+    /// Trained float network
+    #[arg(value_name = "MODEL.onnx")]
+    pub(crate) model: PathBuf,
+    /// Artifact to write; its folder must exist
+    #[arg(short, long, value_name = "MODEL.rq")]
+    pub(crate) output: PathBuf,
+    /// Labelled data: a folder with IDX or CIFAR-10 binary files, an image folder, or an .npz file; without it the search is label-free
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) pixels: Pixels,
+    /// Fixed widths, one for all layers or one per weight layer in ONNX node order: no search
+    #[arg(long, value_name = "B|B,B,..", value_parser = parse_bits)]
+    pub(crate) bits: Option<Bits>,
+    /// Retraining of the chosen widths [default: full after a search, none with --bits]
+    #[arg(long, value_enum)]
+    pub(crate) retrain: Option<Retrain>,
+    /// Points of top-1 that may be lost [default: 0.3 in a search on labelled data, else no goal]
+    #[arg(long, value_name = "POINTS", value_parser = parse_points)]
+    pub(crate) max_loss: Option<f64>,
+    /// Widths the search may choose from
+    #[arg(long, value_name = "2-8", default_value = "2-8", value_parser = parse_action_set)]
+    pub(crate) widths: ActionSet,
+    /// Evaluations the search may make [default: what the network's size affords]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub(crate) episodes: Option<usize>,
+    /// End the search after this time with its best result so far, such as 90s, 10m or 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) time_budget: Option<Duration>,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Use the evaluations that an earlier search for the same output has kept
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// What the reward counts as quantization cost
+    #[arg(long, value_enum, default_value_t = Cost::Paper)]
+    pub(crate) cost: Cost,
+    /// Reward of the agent: knows --max-loss, or the paper's shaped one
+    #[arg(long, value_enum, default_value_t = Reward::Constrained)]
+    pub(crate) reward: Reward,
+    /// Also write the retrained, annotated float network; compiling that file again gives the same artifact
+    #[arg(long, value_name = "FILE.onnx")]
+    pub(crate) annotated: Option<PathBuf>,
+    /// Also write a report as one self-contained page
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
+    /// Also write the text of every stage into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) emit: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Trained float network
+    #[arg(value_name = "MODEL.onnx")]
+    pub(crate) model: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// Compiled artifact
+    #[arg(value_name = "MODEL.rq")]
+    pub(crate) artifact: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Compiled artifact
+    #[arg(value_name = "MODEL.rq")]
+    pub(crate) artifact: PathBuf,
+    /// f32 array [N, C, H, W], or N and what the network's input says
+    #[arg(long, value_name = "X.npy")]
+    pub(crate) input: PathBuf,
+    /// File for the first output, one row a row of the input; further outputs go to Y.NAME.npy beside it
+    #[arg(long, value_name = "Y.npy")]
+    pub(crate) output: Option<PathBuf>,
+    /// What computes; all give the same bytes
+    #[arg(long, value_enum, default_value_t = Executor::Cpu)]
+    pub(crate) executor: Executor,
+    #[command(flatten)]
+    pub(crate) isa: IsaFlag,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    /// Compiled artifact
+    #[arg(value_name = "MODEL.rq")]
+    pub(crate) artifact: PathBuf,
+    /// Labelled data; its test part is used, else its validation part
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) pixels: Pixels,
+    #[command(flatten)]
+    pub(crate) isa: IsaFlag,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Compiled artifact
+    #[arg(value_name = "MODEL.rq")]
+    pub(crate) artifact: PathBuf,
+    /// Print only the median, in microseconds
+    #[arg(long)]
+    pub(crate) median: bool,
+    #[command(flatten)]
+    pub(crate) isa: IsaFlag,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sim {
+    /// Compiled artifact
+    #[arg(value_name = "MODEL.rq")]
+    pub(crate) artifact: PathBuf,
+    /// Also run the program on the rows of this array
+    #[arg(long, value_name = "X.npy")]
+    pub(crate) input: Option<PathBuf>,
+    /// File for the first output of that run
+    #[arg(long, value_name = "Y.npy", requires = "input")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Disasm {
+    /// Compiled artifact
+    #[arg(value_name = "MODEL.rq")]
+    pub(crate) artifact: PathBuf,
+}
+
+/// How stored pixels become inputs.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Pixels {
+    /// Pixels are scaled to 0..1, then the mean is subtracted: one value, or one a channel
+    #[arg(long, value_name = "M[,M,M]", value_delimiter = ',', allow_negative_numbers = true, requires = "std")]
+    mean: Option<Vec<f32>>,
+    /// .. and the result divided by the standard deviation: one value, or one a channel
+    #[arg(long, value_name = "S[,S,S]", value_delimiter = ',', requires = "mean")]
+    std: Option<Vec<f32>>,
+    /// Pixels stay 0..255
+    #[arg(long, conflicts_with_all = ["mean", "std"])]
+    raw_pixels: bool,
+}
+
+impl Pixels {
+    /// What the flags state, if anything.
+    pub(crate) fn stated(&self) -> Result<Option<Preprocessing>, Failure> {
+        if self.raw_pixels {
+            return Ok(Some(Preprocessing::Raw));
+        }
+        let (Some(mean), Some(std)) = (&self.mean, &self.std) else { return Ok(None) };
+        for (flag, values) in [("--mean", mean), ("--std", std)] {
+            if let Some(bad) = values.iter().find(|v| !v.is_finite() || (flag == "--std" && **v <= 0.0)) {
+                let required = if flag == "--std" { "finite numbers > 0 are" } else { "finite numbers are" };
+                return Err(Failure::input(format!("{flag}: {bad}; {required} required")));
+            }
+        }
+        Ok(Some(Preprocessing::Normalize { mean: mean.clone(), std: std.clone() }))
+    }
+}
+
+/// Instruction set of the CPU executor.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct IsaFlag {
+    /// Instruction set: scalar, avx2, avx2-vnni, avx512, avx512-vnni or amx [default: the best of this machine]
+    #[arg(long, value_name = "ISA")]
+    pub(crate) isa: Option<Isa>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Executor {
+    /// Kernels of this machine
+    Cpu,
+    /// The specification, slow
+    Reference,
+    /// The simulated accelerator
+    Accelerator,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Retrain {
+    /// Scales by least square error only
+    None,
+    /// The run that an evaluation of the search gets
+    Short,
+    /// The long run
+    Full,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Cost {
+    /// Weights (weighed with memory energy) and multiply-accumulates, times bits
+    Paper,
+    /// Latency of the CPU kernels, measured on this machine
+    Cpu,
+    /// Cycles of the accelerator
+    Accelerator,
+    /// Energy of the accelerator
+    Energy,
+    /// Bytes of packed weights
+    Size,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Reward {
+    /// Inside the limit the cheaper the better, outside worse with every point
+    Constrained,
+    /// The paper's
+    Paper,
+}
+
+/// Fixed widths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Bits {
+    All(BitWidth),
+    Each(Vec<BitWidth>),
+}
+
+/// Widths the search may choose from, ascending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ActionSet(pub(crate) Vec<BitWidth>);
+
+fn parse_width(text: &str) -> Result<BitWidth, String> {
+    let refuse = || format!("width {text:?}; 2 to 8 is required");
+    text.trim().parse().ok().and_then(BitWidth::new).ok_or_else(refuse)
+}
+
+fn parse_bits(text: &str) -> Result<Bits, String> {
+    let widths = text.split(',').map(parse_width).collect::<Result<Vec<_>, _>>()?;
+    Ok(if let [width] = widths[..] { Bits::All(width) } else { Bits::Each(widths) })
+}
+
+/// Widths and ranges of widths, separated by commas.
+fn parse_action_set(text: &str) -> Result<ActionSet, String> {
+    let mut widths = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (parse_width(first)?, parse_width(last)?);
+        if first > last {
+            return Err(format!("range {part:?} is empty"));
+        }
+        widths.extend(BitWidth::all().filter(|width| (first..=last).contains(width)));
+    }
+    widths.sort_unstable();
+    widths.dedup();
+    Ok(ActionSet(widths))
+}
+
+fn parse_points(text: &str) -> Result<f64, String> {
+    let points = text.parse().ok().filter(|points: &f64| points.is_finite() && *points >= 0.0);
+    points.ok_or_else(|| "points of accuracy, 0 or more, are required".into())
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n >= 1).ok_or_else(|| "a number >= 1 is required".into())
+}
+
+fn parse_threads(text: &str) -> Result<usize, String> {
+    const MOST: usize = 1024;
+    let threads = text.parse().ok().filter(|n| (1..=MOST).contains(n));
+    threads.ok_or_else(|| format!("a number of threads from 1 to {MOST} is required"))
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refuse = || "a time such as 90s, 10m or 1h is required".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let seconds_a_unit = match &text[digits.len()..] {
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(refuse()),
+    };
+    let number: f64 = digits.parse().map_err(|_| refuse())?;
+    Duration::try_from_secs_f64(number * seconds_a_unit).ok().filter(|time| !time.is_zero()).ok_or_else(refuse)
+}
+
+/// What the words of the command line ask for.
+pub(crate) enum Parsed {
+    /// Help or the version.
+    Text(String),
+    /// A command.
+    Cli(Cli),
+}
+
+/// Parses the words of the command line, the first being the program's name.
+pub(crate) fn parse(words: Vec<OsString>) -> Result<Parsed, Failure> {
+    match Cli::try_parse_from(with_default_command(words)) {
+        Ok(cli) => Ok(Parsed::Cli(cli)),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(Parsed::Text(error.to_string()))
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Err(Failure::input("a model or a command is required; see releqc --help"))
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let first = text.split("\n\n").next().unwrap_or_default();
+            Err(Failure::input(first.trim_start_matches("error: ")))
+        }
+    }
+}
+
+/// Inserts `compile` where the first word after the common flags is no command.
+fn with_default_command(mut words: Vec<OsString>) -> Vec<OsString> {
+    const COMMANDS: [&str; 9] = ["compile", "check", "inspect", "run", "eval", "bench", "sim", "disasm", "help"];
+    const OWN: [&str; 4] = ["-h", "--help", "-V", "--version"];
+    let mut at = 1;
+    while let Some(word) = words.get(at).map(|word| word.to_string_lossy()) {
+        match &*word {
+            "--json" | "--quiet" => at += 1,
+            "--threads" => at += 2,
+            word if word.starts_with("--threads=") => at += 1,
+            word if COMMANDS.contains(&word) || OWN.contains(&word) => return words,
+            _ => {
+                words.insert(1, "compile".into());
+                return words;
+            }
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn words(line: &str) -> Vec<OsString> {
+        std::iter::once("releqc").chain(line.split_whitespace()).map(OsString::from).collect()
+    }
+
+    fn cli(line: &str) -> Result<Cli, String> {
+        match parse(words(line)) {
+            Ok(Parsed::Cli(cli)) => Ok(cli),
+            Ok(Parsed::Text(text)) => Err(text),
+            Err(failure) => Err(format!("{failure:?}")),
+        }
+    }
+
+    #[test]
+    fn the_flags_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_model_alone_means_compile() {
+        for line in ["m.onnx -o m.rq", "--json --threads 2 m.onnx -o m.rq", "-o m.rq m.onnx", "--bits 4 m.onnx -o m.rq --quiet"] {
+            let Command::Compile(compile) = cli(line).unwrap().command else { panic!("{line}") };
+            assert_eq!(compile.model, PathBuf::from("m.onnx"), "{line}");
+        }
+        assert!(matches!(cli("--json inspect m.rq").unwrap().command, Command::Inspect(_)));
+        assert!(cli("--help").unwrap_err().contains("Usage: releqc"));
+    }
+
+    #[test]
+    fn widths_are_2_to_8() {
+        let width = |bits| BitWidth::new(bits).unwrap();
+        assert_eq!(parse_bits("4"), Ok(Bits::All(width(4))));
+        assert_eq!(parse_bits("8,2, 3"), Ok(Bits::Each(vec![width(8), width(2), width(3)])));
+        for bad in ["", "1", "9", "4,", "4.5", "-4", "four"] {
+            assert!(parse_bits(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_action_set("2-4,8,3").unwrap().0, [2, 3, 4, 8].map(width));
+        assert!(parse_action_set("8-2").is_err() && parse_action_set("2-9").is_err());
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        for bad in ["", "m", "10x", "-1s", "0", "nan", "1e300h"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn mean_and_std_belong_together() {
+        assert!(cli("m.onnx -o m.rq --mean 0.5").is_err());
+        assert!(cli("m.onnx -o m.rq --raw-pixels --mean 0.5 --std 1").is_err());
+        let Command::Compile(compile) = cli("m.onnx -o m.rq --mean -0.5,0,0.5 --std 1").unwrap().command else { panic!() };
+        let stated = compile.pixels.stated().unwrap();
+        assert_eq!(stated, Some(Preprocessing::Normalize { mean: vec![-0.5, 0.0, 0.5], std: vec![1.0] }));
+        let Command::Compile(compile) = cli("m.onnx -o m.rq --mean 0 --std 0").unwrap().command else { panic!() };
+        assert!(compile.pixels.stated().is_err());
+    }
+}

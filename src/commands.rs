@@ -1,0 +1,47 @@
+//! One file a command.
+
+mod bench;
+mod check;
+mod compile;
+mod disasm;
+mod eval;
+mod inspect;
+mod run;
+mod sim;
+
+use crate::args::{Cli, Command, Common};
+use crate::console::{self, Console};
+use crate::failure::{Failure, Outcome};
+use std::time::Instant;
+
+/// What every command gets besides its own flags.
+pub(crate) struct Context {
+    pub(crate) console: Console,
+    pub(crate) threads: Option<usize>,
+    pub(crate) start: Instant,
+}
+
+impl Context {
+    /// Seconds since the program began.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+}
+
+/// Runs a command.
+pub(crate) fn execute(cli: Cli) -> Result<Outcome, Failure> {
+    let start = Instant::now();
+    let Common { json, quiet, threads } = cli.common;
+    console::catch_interrupts()?;
+    let context = Context { console: Console::new(json, quiet), threads, start };
+    match cli.command {
+        Command::Compile(args) => compile::execute(&args, &context),
+        Command::Check(args) => check::execute(&args, &context),
+        Command::Inspect(args) => inspect::execute(&args, &context),
+        Command::Run(args) => run::execute(&args, &context),
+        Command::Eval(args) => eval::execute(&args, &context),
+        Command::Bench(args) => bench::execute(&args, &context),
+        Command::Sim(args) => sim::execute(&args, &context),
+        Command::Disasm(args) => disasm::execute(&args, &context),
+    }
+}

@@ -1,0 +1,256 @@
+//! `releqc MODEL.onnx -o MODEL.rq`: the main job.
+
+use super::Context;
+use crate::args::{self, Bits};
+use crate::console::{self, Bar};
+use crate::failure::{Failure, Outcome};
+use crate::input;
+use crate::output::Output;
+use crate::report::{page, summary};
+use releqc_passes::compile::{
+    CompileError, CompileOptions, CompileReport, Compiled, CostKind, Event, Fault, Hooks, Labelled, Retrain,
+    RewardKind, WidthPolicy, compile,
+};
+use releqc_passes::data::{self, Preprocessing};
+use releqc_passes::import;
+use releqc_passes::ir::Shape;
+use releqc_runtime::BitWidth;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Validation samples taken from the training data where there is no validation part: at most this many ..
+const VALIDATION_SAMPLES: f64 = 5000.0;
+/// .. and at most this share.
+const VALIDATION_SHARE: f64 = 1.0 / 6.0;
+
+/// The JSON object of a compilation.
+#[derive(Serialize)]
+struct Report<'a> {
+    artifact: &'a Path,
+    size_bytes: usize,
+    episodes: usize,
+    evaluations: usize,
+    seconds: f64,
+    #[serde(flatten)]
+    compiled: &'a CompileReport,
+}
+
+/// Every file that may be written, checked before any work.
+struct Places {
+    artifact: Output,
+    report: Option<Output>,
+    emit: Option<PathBuf>,
+    store: PathBuf,
+}
+
+pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome, Failure> {
+    let model = input::model(&args.model)?;
+    let places = Places::check(args)?;
+    let options = options(args, &places)?;
+    let data = labelled(args, &model, &options)?;
+    let compiled = run(&model, data.as_ref(), &options, args, context)?;
+    drop(data);
+    places.artifact.write(|file| file.write_all(&compiled.artifact))?;
+    if let Some(folder) = &places.emit {
+        emit(folder, &compiled.stages)?;
+    }
+    let search = compiled.report.search.as_ref();
+    let report = Report {
+        artifact: &args.output,
+        size_bytes: compiled.artifact.len(),
+        episodes: search.map_or(0, |search| search.episodes),
+        evaluations: search.map_or(0, |search| search.evaluations),
+        seconds: context.seconds(),
+        compiled: &compiled.report,
+    };
+    if let Some(place) = &places.report {
+        let page = page::html(&compiled.report, &args.output, report.seconds);
+        place.write(|file| file.write_all(page.as_bytes()))?;
+    }
+    context.console.summary(&report, || summary::text(&compiled.report, &args.output, report.seconds))?;
+    Ok(if compiled.report.goal_missed { Outcome::GoalMissed } else { Outcome::Done })
+}
+
+impl Places {
+    fn check(args: &args::Compile) -> Result<Self, Failure> {
+        if args.annotated.is_some() {
+            return Err(Failure::input("--annotated: this version cannot write annotated networks yet"));
+        }
+        let mut inputs = vec![args.model.as_path()];
+        inputs.extend(args.data.as_deref());
+        let artifact = Output::at(&args.output, &inputs)?;
+        let report = args.report.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
+        if args.report.as_ref() == Some(&args.output) {
+            return Err(Failure::input("--report and --output name the same file"));
+        }
+        if let Some(folder) = &args.emit {
+            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if !folder.is_dir() && (folder.exists() || !parent.is_dir()) {
+                let what = format!("--emit {}: a folder, or a new name in an existing one, is required", folder.display());
+                return Err(Failure::input(what));
+            }
+        }
+        let mut store: OsString = args.output.clone().into();
+        store.push(".evaluations");
+        Ok(Places { artifact, report, emit: args.emit.clone(), store: store.into() })
+    }
+}
+
+fn options(args: &args::Compile, places: &Places) -> Result<CompileOptions, Failure> {
+    let widths = match &args.bits {
+        None => WidthPolicy::Search,
+        Some(Bits::All(bits)) => WidthPolicy::Uniform(*bits),
+        Some(Bits::Each(bits)) => WidthPolicy::PerLayer(bits.clone()),
+    };
+    let searches = widths == WidthPolicy::Search;
+    if !searches {
+        let useless = [("--episodes", args.episodes.is_some()), ("--time-budget", args.time_budget.is_some()), ("--resume", args.resume)];
+        if let Some((flag, _)) = useless.iter().find(|(_, given)| *given) {
+            return Err(Failure::input(format!("{flag} belongs to a search; --bits makes none")));
+        }
+    }
+    if searches && !args.resume {
+        // Only --resume builds on what an earlier search has learned.
+        match fs::remove_file(&places.store) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Failure::input(format!("{}: {error}", places.store.display())));
+            }
+            _ => {}
+        }
+    }
+    let default_retraining = if searches { Retrain::Full } else { Retrain::None };
+    let goal_by_default = searches && args.data.is_some();
+    Ok(CompileOptions {
+        widths,
+        retrain: args.retrain.map_or(default_retraining, |retrain| match retrain {
+            args::Retrain::None => Retrain::None,
+            args::Retrain::Short => Retrain::Short,
+            args::Retrain::Full => Retrain::Full,
+        }),
+        max_loss: args.max_loss.or(goal_by_default.then_some(0.3)),
+        action_set: args.widths.0.clone(),
+        episodes: args.episodes,
+        cost: match args.cost {
+            args::Cost::Paper => CostKind::Paper,
+            args::Cost::Cpu => CostKind::Cpu,
+            args::Cost::Accelerator => CostKind::Accelerator,
+            args::Cost::Energy => CostKind::Energy,
+            args::Cost::Size => CostKind::Size,
+        },
+        reward: match args.reward {
+            args::Reward::Constrained => RewardKind::Constrained,
+            args::Reward::Paper => RewardKind::Paper,
+        },
+        seed: args.seed,
+        preprocessing: args.pixels.stated()?,
+        store: searches.then(|| places.store.clone()),
+        ..CompileOptions::default()
+    })
+}
+
+/// The data to learn from, in the shape that the model takes.
+fn labelled(args: &args::Compile, model: &[u8], options: &CompileOptions) -> Result<Option<Labelled>, Failure> {
+    let Some(path) = &args.data else { return Ok(None) };
+    let graph = import::from_onnx(model).map_err(|error| failure(&args.model, &error.into()))?;
+    let shape: &Shape = graph.input_shape();
+    if options.preprocessing.is_none() {
+        let unit = Preprocessing::unit();
+        tracing::info!("no --mean, --std or --raw-pixels: assumed {unit}");
+    }
+    let splits = data::load(path, options.preprocessing.as_ref(), shape).map_err(Failure::input)?;
+    let what = |what: &str| Failure::input(format!("data {}: {what}", path.display()));
+    let train = splits.train.ok_or_else(|| what("no training part; names with train mark it"))?;
+    let (training, validation) = match splits.validation {
+        Some(validation) => (train, validation),
+        None => {
+            let share = (VALIDATION_SAMPLES / train.len().max(1) as f64).min(VALIDATION_SHARE);
+            let (training, validation) = train.split(options.seed, share);
+            tracing::info!(
+                "{} validation samples taken from the training part, {} left to learn from",
+                validation.len(),
+                training.len()
+            );
+            (training, validation)
+        }
+    };
+    if training.is_empty() || validation.is_empty() {
+        return Err(what("too few samples: at least some to learn from and some to validate on are required"));
+    }
+    let fingerprint = format!("{} {}", training.fingerprint(), validation.fingerprint());
+    Ok(Some(Labelled { training, validation, fingerprint }))
+}
+
+fn run(
+    model: &[u8],
+    data: Option<&Labelled>,
+    options: &CompileOptions,
+    args: &args::Compile,
+    context: &Context,
+) -> Result<Compiled, Failure> {
+    // The pools of training and calibration; results do not depend on their size.
+    if let Some(threads) = context.threads {
+        let pool = releqc_passes::limit_threads(threads);
+        pool.map_err(|error| Failure::defect(format!("thread pool: {error}")))?;
+    }
+    let bar = context.console.bar("compile", 0);
+    bar.breathe();
+    let deadline = args.time_budget.map(|budget| Instant::now() + budget);
+    let mut hooks = Hooks {
+        events: &mut |event| show(&bar, event),
+        interrupted: &console::interrupted,
+        out_of_time: &|| deadline.is_some_and(|deadline| Instant::now() >= deadline),
+    };
+    compile(model, data, options, &mut hooks).map_err(|error| match error.fault() {
+        Fault::Interrupted if options.store.is_some() => {
+            Failure::interrupted("interrupted; --resume continues with the evaluations made so far")
+        }
+        _ => failure(&args.model, &error),
+    })
+}
+
+fn failure(model: &Path, error: &CompileError) -> Failure {
+    let line = match error {
+        // Its text begins with the flag.
+        CompileError::Option(text) => text.clone(),
+        _ => format!("{}: {error}", model.display()),
+    };
+    match error.fault() {
+        Fault::Input => Failure::input(line),
+        Fault::Unsupported => Failure::unsupported(line),
+        Fault::Interrupted => Failure::interrupted("interrupted"),
+        Fault::Defect => Failure::defect(line),
+    }
+}
+
+fn show(bar: &Bar, event: Event) {
+    let joined = |widths: &[BitWidth]| widths.iter().map(BitWidth::to_string).collect::<Vec<_>>().join(",");
+    match event {
+        Event::Stage(name) => bar.set(name, 0, 0, String::new()),
+        Event::Sensitivity { done, total } => bar.set("profile", done as u64, total as u64, String::new()),
+        Event::Evaluated { evaluations, limit, best, best_loss, .. } => {
+            let message = format!("best so far {} loses {best_loss:.2} points", joined(&best));
+            bar.set("search", evaluations as u64, limit as u64, message);
+        }
+        Event::Retraining { step, steps, loss } => {
+            bar.set("retrain", step as u64, steps as u64, format!("loss {loss:.4}"));
+        }
+        Event::Note(text) => tracing::info!("{text}"),
+        _ => {}
+    }
+}
+
+/// One text file a stage, numbered in order.
+fn emit(folder: &Path, stages: &[(String, String)]) -> Result<(), Failure> {
+    if !folder.is_dir() {
+        fs::create_dir(folder).map_err(|error| Failure::input(format!("--emit {}: {error}", folder.display())))?;
+    }
+    for (index, (name, text)) in stages.iter().enumerate() {
+        let file = Output::at(&folder.join(format!("{index:02}-{name}.txt")), &[])?;
+        file.write(|out| out.write_all(text.as_bytes()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! The summary at the end of a compilation.
+
+use super::{Align, Table, grouped};
+use releqc_passes::compile::{Accuracy, CompileReport, Metric, SearchReport};
+use std::fmt::Write;
+use std::path::Path;
+
+/// Everything a user wants to know, on one screen where the network allows.
+pub(crate) fn text(report: &CompileReport, artifact: &Path, seconds: f64) -> String {
+    let mut text = format!("{}\n{}\n", layers(report), accuracy(report));
+    let size = &report.size;
+    let times = |bytes: u64| bytes as f64 / size.artifact.max(1) as f64;
+    let _ = writeln!(
+        text,
+        "size         {} bytes; weights as f32 are {:.1} times as large, as int8 {:.1} times",
+        grouped(size.artifact),
+        times(size.float_weights),
+        times(size.int8_weights)
+    );
+    let _ = writeln!(
+        text,
+        "accelerator  {:.2} times as fast as at 8 bit, {:.2} times less energy (simulated)",
+        report.accelerator_speedup, report.accelerator_energy_ratio
+    );
+    if let Some(search) = &report.search {
+        let _ = write!(text, "{}", spent(search));
+    }
+    for assumption in &report.assumptions {
+        let _ = writeln!(text, "assumed      {assumption}");
+    }
+    let _ = writeln!(text, "seed         {}, {seconds:.1} s", report.seed);
+    let _ = writeln!(text, "wrote        {}", artifact.display());
+    text
+}
+
+pub(super) fn layers(report: &CompileReport) -> Table {
+    let mut table = Table::new(&[
+        ("layer", Align::Left),
+        ("op", Align::Left),
+        ("bits", Align::Right),
+        ("weights", Align::Right),
+        ("MACs", Align::Right),
+        ("bytes", Align::Right),
+        ("sensitivity", Align::Right),
+    ]);
+    for layer in &report.layers {
+        table.row([
+            layer.name.clone(),
+            layer.op.into(),
+            layer.bits.to_string(),
+            grouped(layer.weights),
+            grouped(layer.macs),
+            grouped(layer.bytes),
+            format!("{:.2}", layer.sensitivity),
+        ]);
+    }
+    let sum = |of: fn(&releqc_passes::compile::LayerReport) -> u64| grouped(report.layers.iter().map(of).sum());
+    table.row([
+        "all".into(),
+        String::new(),
+        format!("{:.2}", report.average_bits),
+        sum(|layer| layer.weights),
+        sum(|layer| layer.macs),
+        sum(|layer| layer.bytes),
+    ]);
+    table
+}
+
+fn accuracy(report: &CompileReport) -> String {
+    let Accuracy { metric, float, quantized, split, samples } = &report.accuracy;
+    let samples = format!("{} {split} samples", grouped(*samples as u64));
+    let mut text = match metric {
+        Metric::Top1 => format!(
+            "accuracy     {:.2} % -> {:.2} % top-1, {:.2} points lost on {samples}",
+            100.0 * float,
+            100.0 * quantized,
+            report.accuracy.loss_points()
+        ),
+        Metric::Agreement => format!("agreement    {:.2} % with the float network on {samples}", 100.0 * quantized),
+    };
+    match report.max_loss {
+        Some(limit) if report.goal_missed => {
+            let _ = write!(text, "; GOAL MISSED: at most {limit} may be lost, this is the best artifact found");
+        }
+        Some(limit) => {
+            let _ = write!(text, " (goal: at most {limit})");
+        }
+        None => {}
+    }
+    text
+}
+
+fn spent(search: &SearchReport) -> String {
+    let mut text = format!(
+        "search       {} episodes, {} evaluations ({} computed now), {} more on the surrogate; ended: {}\n",
+        grouped(search.episodes as u64),
+        grouped(search.evaluations as u64),
+        grouped(search.paid as u64),
+        grouped(search.virtual_episodes as u64),
+        search.end
+    );
+    let _ = write!(text, "\n{}\n{}\n", methods(search), pareto(search));
+    text
+}
+
+/// Agent and baselines at the same number of evaluations.
+pub(super) fn methods(search: &SearchReport) -> Table {
+    let mut table = Table::new(&[
+        ("method", Align::Left),
+        ("average bits", Align::Right),
+        ("points lost", Align::Right),
+        ("reward", Align::Right),
+        ("evaluations", Align::Right),
+        ("widths", Align::Left),
+    ]);
+    for method in &search.methods {
+        table.row([
+            method.name.clone(),
+            format!("{:.2}", method.average_bits),
+            format!("{:.2}", method.loss),
+            format!("{:.3}", method.reward),
+            method.evaluations.to_string(),
+            joined(&method.widths),
+        ]);
+    }
+    table
+}
+
+/// What no other evaluated choice beats in cost and accuracy at once.
+pub(super) fn pareto(search: &SearchReport) -> Table {
+    let mut table = Table::new(&[
+        ("Pareto front", Align::Left),
+        ("average bits", Align::Right),
+        ("cost / 8 bit", Align::Right),
+        ("points lost", Align::Right),
+        ("widths", Align::Left),
+    ]);
+    for point in &search.pareto {
+        table.row([
+            if point.chosen { "* chosen" } else { "" }.into(),
+            format!("{:.2}", point.average_bits),
+            format!("{:.3}", point.relative_cost),
+            format!("{:.2}", point.loss),
+            joined(&point.widths),
+        ]);
+    }
+    table
+}
+
+fn joined(widths: &[u8]) -> String {
+    widths.iter().map(u8::to_string).collect::<Vec<_>>().join(",")
+}
