@@ -9,7 +9,9 @@
 
 use releqc_passes::calibrate::{Calibrated, Range};
 use releqc_passes::data::{Dataset, Samples};
-use releqc_passes::ir::{BatchNorm, Clip, Conv, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window};
+use releqc_passes::ir::{
+    BatchNorm, Clip, Conv, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
+};
 use releqc_passes::train::{Augmentation, Inference, Recipe, Trainer, init_random, train_float};
 use releqc_runtime::BitWidth;
 use std::ops::ControlFlow;
@@ -35,8 +37,13 @@ fn zeros(dims: &[usize]) -> Tensor {
 
 impl Builder {
     fn new(c: usize, h: usize, w: usize) -> Self {
-        let node =
-            Node { name: "input".into(), op: Op::Input, inputs: vec![], shape: Shape::image(c, h, w), activation: None };
+        let node = Node {
+            name: "input".into(),
+            op: Op::Input,
+            inputs: vec![],
+            shape: Shape::image(c, h, w),
+            activation: None,
+        };
         Builder { nodes: vec![node] }
     }
 
@@ -51,7 +58,17 @@ impl Builder {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the attributes of a convolution")]
-    fn conv(&mut self, x: NodeId, o: usize, k: usize, s: usize, p: usize, groups: usize, bn: bool, act: Option<Clip>) -> NodeId {
+    fn conv(
+        &mut self,
+        x: NodeId,
+        o: usize,
+        k: usize,
+        s: usize,
+        p: usize,
+        groups: usize,
+        bn: bool,
+        act: Option<Clip>,
+    ) -> NodeId {
         let [c, h, w] = self.image(x);
         let window = window(k, s, p);
         let [oh, ow] = window.output(h, w).expect("the window fits");
@@ -74,8 +91,10 @@ impl Builder {
 
     fn fc(&mut self, x: NodeId, o: usize, activation: Option<Clip>) -> NodeId {
         let i = self.nodes[x.0].shape.len();
-        let x = if self.nodes[x.0].shape.is_vector() { x } else { self.push(Op::Reshape, vec![x], Shape::vector(i), None) };
-        let op = Op::FullyConnected(FullyConnected { weight: zeros(&[o, i]), bias: Some(vec![0.0; o]), batch_norm: None });
+        let x =
+            if self.nodes[x.0].shape.is_vector() { x } else { self.push(Op::Reshape, vec![x], Shape::vector(i), None) };
+        let op =
+            Op::FullyConnected(FullyConnected { weight: zeros(&[o, i]), bias: Some(vec![0.0; o]), batch_norm: None });
         self.push(op, vec![x], Shape::vector(o), activation)
     }
 
@@ -197,9 +216,12 @@ fn main() {
     let threads = option("--threads", 1.0) as usize;
     let seconds = option("--seconds", 6.0);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("the first pool");
-    for (name, make) in
-        [("lenet", lenet as fn() -> (Graph, usize)), ("resnet20", resnet20), ("conv256", conv256), ("depthwise", depthwise)]
-    {
+    for (name, make) in [
+        ("lenet", lenet as fn() -> (Graph, usize)),
+        ("resnet20", resnet20),
+        ("conv256", conv256),
+        ("depthwise", depthwise),
+    ] {
         let chosen = args.iter().any(|a| ["lenet", "resnet20", "conv256", "depthwise"].contains(&a.as_str()));
         if chosen && !args.iter().any(|a| a == name) {
             continue;

@@ -6,9 +6,7 @@
 use releqc_passes::calibrate::Calibrated;
 use releqc_passes::data::{Dataset, Preprocessing, Samples};
 use releqc_passes::ir::{Clip, Conv, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window};
-use releqc_passes::train::{
-    Augmentation, Evaluator, Inference, Recipe, Trainer, init_random, train_float,
-};
+use releqc_passes::train::{Augmentation, Evaluator, Inference, Recipe, Trainer, init_random, train_float};
 use releqc_runtime::BitWidth;
 use std::ops::ControlFlow;
 use std::process::Command;
@@ -80,7 +78,13 @@ fn main() {
     };
     let graph = train_float(&graph, &train, &recipe, 1, |p| {
         if p.step % 250 == 0 {
-            println!("  {} loss {:.4} accuracy {:.3} {:.1} s", p.step, p.loss, p.accuracy, start.elapsed().as_secs_f32());
+            println!(
+                "  {} loss {:.4} accuracy {:.3} {:.1} s",
+                p.step,
+                p.loss,
+                p.accuracy,
+                start.elapsed().as_secs_f32()
+            );
         }
         ControlFlow::Continue(())
     })

@@ -67,8 +67,7 @@ impl Inference {
     ) -> Result<Self, NetworkError> {
         let isa = Isa::detect();
         let network = Network::new(graph)?;
-        let layers =
-            network.layers().map(|(id, layer)| prepare(isa, &network, layer, |w| weights(id.0, w))).collect();
+        let layers = network.layers().map(|(id, layer)| prepare(isa, &network, layer, |w| weights(id.0, w))).collect();
         Ok(Inference { isa, network, layers, activations })
     }
 

@@ -200,20 +200,27 @@ impl Convolution {
     }
 
     /// `output = input * weight + bias`; `input` holds whole images one after the other.
-    pub fn forward(&self, isa: Isa, input: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    pub fn forward_into(&self, isa: Isa, input: &[f32], weight: &[f32], bias: Option<&[f32]>, output: &mut [f32]) {
         let g = &self.geometry;
         let batch = input.len() / g.input_len();
         let packed = self.pack(isa, weight);
-        let mut output = vec![0.0; batch * g.output_len()];
         let size = part_size(batch, PARTS);
         let parts = output.par_chunks_mut(size * g.output_len()).zip(input.par_chunks(size * g.input_len()));
         parts.for_each(|(y, x)| self.forward_part(isa, x, &packed, bias, &mut Vec::new(), y));
-        output
     }
 
-    /// Gradients from `input`, `weight` and the gradient of the output.
-    pub fn backward(&self, isa: Isa, input: &[f32], weight: &[f32], dy: &[f32], want_input: bool) -> ConvolutionGradients {
+    /// Gradients from `input`, `weight` and the gradient of the output; that of the input goes into the buffer of its
+    /// length, where one is given.
+    pub fn backward(
+        &self,
+        isa: Isa,
+        input: &[f32],
+        weight: &[f32],
+        dy: &[f32],
+        mut dx: Option<Vec<f32>>,
+    ) -> ConvolutionGradients {
         let g = &self.geometry;
+        let want_input = dx.is_some();
         let batch = input.len() / g.input_len();
         let packed: Vec<_> = match (want_input, self.scatters) {
             (false, _) => Vec::new(),
@@ -223,12 +230,11 @@ impl Convolution {
                 vec![vec![PackedWeight::new(isa, &rows, weight.len() / g.output[2], weight, g.output[2])]]
             }
         };
-        let mut dx = vec![0.0; if want_input { input.len() } else { 0 }];
         let size = part_size(batch, gradient_parts(weight.len()));
         let parts = ranges(batch, gradient_parts(weight.len()));
-        let mut dx_parts: Vec<&mut [f32]> = match want_input {
-            true => dx.chunks_mut(size * g.input_len()).collect(),
-            false => parts.iter().map(|_| Default::default()).collect(),
+        let mut dx_parts: Vec<&mut [f32]> = match &mut dx {
+            Some(dx) => dx.chunks_mut(size * g.input_len()).collect(),
+            None => parts.iter().map(|_| Default::default()).collect(),
         };
         let sums: Vec<(Vec<f32>, Vec<f32>)> = (parts.into_par_iter(), dx_parts.par_iter_mut())
             .into_par_iter()
@@ -239,7 +245,7 @@ impl Convolution {
             })
             .collect();
         let (dw, db): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
-        ConvolutionGradients { input: want_input.then_some(dx), weight: sum_parts(&dw), bias: sum_parts(&db) }
+        ConvolutionGradients { input: dx, weight: sum_parts(&dw), bias: sum_parts(&db) }
     }
 
     fn backward_part(
@@ -261,7 +267,8 @@ impl Convolution {
         } else {
             prepare(&self.output_frame, &mut framed_dy);
         }
-        for (sample, (image, dy)) in input.chunks_exact(g.input_len()).zip(dy.chunks_exact(g.output_len())).enumerate() {
+        for (sample, (image, dy)) in input.chunks_exact(g.input_len()).zip(dy.chunks_exact(g.output_len())).enumerate()
+        {
             let image = frame_image(&self.input_frame, image, &mut framed_x);
             for group in 0..g.groups {
                 let (x, y, w) = (&image[group * cg..], &dy[group * og..], &mut dw[group * og..]);

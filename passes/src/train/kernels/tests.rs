@@ -123,12 +123,14 @@ fn convolution_equals_plain_loops() {
         for isa in Isa::available() {
             let name = |what: &str| format!("case {case} {isa:?} {g:?} {what}");
             let plan = Convolution::new(g);
-            close(&name("y"), &plan.forward(isa, &x, &w, Some(&bias)), &want.y);
-            let got = plan.backward(isa, &x, &w, &dy, true);
+            let mut y = vec![f32::NAN; want.y.len()];
+            plan.forward_into(isa, &x, &w, Some(&bias), &mut y);
+            close(&name("y"), &y, &want.y);
+            let got = plan.backward(isa, &x, &w, &dy, Some(vec![f32::NAN; x.len()]));
             close(&name("dx"), &got.input.unwrap(), &want.dx);
             close(&name("dw"), &got.weight, &want.dw);
             close(&name("db"), &got.bias, &want.db);
-            assert!(plan.backward(isa, &x, &w, &dy, false).input.is_none());
+            assert!(plan.backward(isa, &x, &w, &dy, None).input.is_none());
         }
     }
 }
@@ -147,8 +149,10 @@ fn depthwise_equals_plain_loops() {
         for isa in Isa::available() {
             let name = |what: &str| format!("case {case} {isa:?} {g:?} {what}");
             let plan = Depthwise::new(g);
-            close(&name("y"), &plan.forward(isa, &x, &w, Some(&bias)), &want.y);
-            let got = plan.backward(isa, &x, &w, &dy, true);
+            let mut y = vec![f32::NAN; want.y.len()];
+            plan.forward_into(isa, &x, &w, Some(&bias), &mut y);
+            close(&name("y"), &y, &want.y);
+            let got = plan.backward(isa, &x, &w, &dy, Some(vec![f32::NAN; x.len()]));
             close(&name("dx"), &got.input.unwrap(), &want.dx);
             close(&name("dw"), &got.weight, &want.dw);
             close(&name("db"), &got.bias, &want.db);
@@ -194,8 +198,10 @@ fn one_and_two_threads_give_the_same_bits() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let plan = Convolution::new(g);
-                let got = plan.backward(Isa::detect(), &x, &w, &dy, true);
-                (plan.forward(Isa::detect(), &x, &w, None), got.input, got.weight, got.bias)
+                let got = plan.backward(Isa::detect(), &x, &w, &dy, Some(vec![0.0; x.len()]));
+                let mut y = vec![0.0; dy.len()];
+                plan.forward_into(Isa::detect(), &x, &w, None, &mut y);
+                (y, got.input, got.weight, got.bias)
             })
         };
         assert_eq!(run(1), run(2));
@@ -250,7 +256,9 @@ fn pools_equal_plain_loops() {
                             y[o] += f64::from(x[cell + channel]) / divisor;
                             dx[cell + channel] += f64::from(dy[o]) / divisor;
                         }
-                    } else if let Some(best) = cells.iter().copied().reduce(|a, b| if x[b + channel] > x[a + channel] { b } else { a }) {
+                    } else if let Some(best) =
+                        cells.iter().copied().reduce(|a, b| if x[b + channel] > x[a + channel] { b } else { a })
+                    {
                         y[o] = f64::from(x[best + channel]);
                         dx[best + channel] += f64::from(dy[o]);
                     }
@@ -277,13 +285,18 @@ fn epilogues_equal_one_value_at_a_time() {
     let codes = Codes { scale: 0.02, low: -30.0, high: 225.0 };
     let relu = (0.0, f32::INFINITY);
     let all = (f32::NEG_INFINITY, f32::INFINITY);
-    for (bounds, codes) in [(all, None), (relu, None), (all, Some(codes)), (relu, Some(codes)), ((0.0, 0.6), Some(codes))] {
+    for (bounds, codes) in
+        [(all, None), (relu, None), (all, Some(codes)), (relu, Some(codes)), ((0.0, 0.6), Some(codes))]
+    {
         let e = Epilogue { min: bounds.0, max: bounds.1, codes };
         for channels in [1, 3, 20, 64, 70] {
             let (x, mul, add) = (r.values(channels * 37), r.values(channels), r.values(channels));
             let dy = r.values(x.len());
-            let want: Vec<f64> =
-                x.iter().enumerate().map(|(i, x)| f64::from(e.value(x * mul[i % channels] + add[i % channels]))).collect();
+            let want: Vec<f64> = x
+                .iter()
+                .enumerate()
+                .map(|(i, x)| f64::from(e.value(x * mul[i % channels] + add[i % channels])))
+                .collect();
             for isa in Isa::available() {
                 let mut y = vec![0.0; x.len()];
                 epilogue::affine(isa, &x, &mul, &add, &e, &mut y);

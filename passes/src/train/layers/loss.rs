@@ -1,5 +1,6 @@
 //! Cross entropy with labels and distillation from a teacher's logits.
 
+use super::super::buffers::Buffers;
 use super::super::tape::{Differentiable, Gradient};
 use std::sync::OnceLock;
 
@@ -49,8 +50,7 @@ impl Loss {
         let t = f64::from(self.temperature);
         let mut loss = 0.0;
         let mut gradient = vec![0.0f32; logits.len()];
-        for (n, (row, dx)) in
-            logits.chunks_exact(self.classes).zip(gradient.chunks_exact_mut(self.classes)).enumerate()
+        for (n, (row, dx)) in logits.chunks_exact(self.classes).zip(gradient.chunks_exact_mut(self.classes)).enumerate()
         {
             if let Some(labels) = &self.targets.labels {
                 let log_p = log_softmax(row, 1.0);
@@ -96,11 +96,11 @@ fn log_softmax(row: &[f32], temperature: f64) -> Vec<f64> {
 }
 
 impl Differentiable for Loss {
-    fn forward(&self, inputs: &[&[f32]]) -> Vec<f32> {
+    fn forward(&self, inputs: &[&[f32]], _: &Buffers) -> Vec<f32> {
         vec![self.result.get_or_init(|| self.evaluate(inputs[0])).loss]
     }
 
-    fn backward(&self, inputs: &[&[f32]], _: &[f32], dy: &[f32], _: &[bool]) -> Vec<Option<Gradient>> {
+    fn backward(&self, inputs: &[&[f32]], _: &[f32], dy: &[f32], _: &[bool], _: &Buffers) -> Vec<Option<Gradient>> {
         let result = self.result.get_or_init(|| self.evaluate(inputs[0]));
         vec![Some(Gradient::Values(result.gradient.iter().map(|g| g * dy[0]).collect()))]
     }

@@ -4,10 +4,14 @@ use super::*;
 use crate::train::kernels::convolution::Geometry;
 use crate::train::kernels::epilogue::Codes;
 use crate::train::kernels::pool::{Pool, PoolKind};
-use crate::train::tape::{apply, constant, values};
+use crate::train::tape::{constant, values};
 use burn::tensor::module::{avg_pool2d, conv2d, linear, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor};
+
+fn apply(layer: Arc<dyn Differentiable>, inputs: &[&Tensor<1>]) -> Tensor<1> {
+    crate::train::tape::apply(layer, inputs, &Arc::new(Buffers::default()))
+}
 
 /// Largest difference between own and built-in f32 results, relative to the largest value.
 const ROUNDING: f32 = 2e-5;
@@ -32,15 +36,21 @@ fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
 }
 
 /// Gradients by the layer and by central differences of `sum(output * random)`, for the inputs named in `wanted`.
-fn differences(make: impl Fn() -> Arc<dyn Differentiable>, inputs: &[Vec<f32>], wanted: &[bool], step: f32, tolerance: f32) {
+fn differences(
+    make: impl Fn() -> Arc<dyn Differentiable>,
+    inputs: &[Vec<f32>],
+    wanted: &[bool],
+    step: f32,
+    tolerance: f32,
+) {
     let slices: Vec<&[f32]> = inputs.iter().map(|i| &i[..]).collect();
     let layer = make();
-    let y = layer.forward(&slices);
+    let y = layer.forward(&slices, &Buffers::default());
     let dy = random(y.len(), 91);
-    let gradients = layer.backward(&slices, &y, &dy, wanted);
+    let gradients = layer.backward(&slices, &y, &dy, wanted, &Buffers::default());
     let score = |inputs: &[Vec<f32>]| -> f64 {
         let slices: Vec<&[f32]> = inputs.iter().map(|i| &i[..]).collect();
-        make().forward(&slices).iter().zip(&dy).map(|(y, d)| f64::from(*y) * f64::from(*d)).sum()
+        make().forward(&slices, &Buffers::default()).iter().zip(&dy).map(|(y, d)| f64::from(*y) * f64::from(*d)).sum()
     };
     let mut found: Vec<Vec<f32>> = Vec::new();
     for (i, gradient) in gradients.into_iter().enumerate() {
@@ -132,7 +142,7 @@ fn batch_statistics_are_mean_and_variance() {
         epilogue: Epilogue::NONE,
         batch: Default::default(),
     };
-    layer.forward(&[&[99.0, 1.0, 101.0, 2.0, 103.0, 6.0], &[1.0, 1.0], &[0.0, 0.0]]);
+    layer.forward(&[&[99.0, 1.0, 101.0, 2.0, 103.0, 6.0], &[1.0, 1.0], &[0.0, 0.0]], &Buffers::default());
     let found = layer.batch.get().unwrap();
     assert_close("mean", &found.mean, &[101.0, 3.0], 1e-6);
     assert_close("variance", &found.variance, &[8.0 / 3.0, 14.0 / 3.0], 1e-5);
@@ -192,10 +202,10 @@ fn rounded_weights_pass_gradients_inside_and_learn_their_step() {
     let layer = RoundWeights { isa: Isa::detect(), max_code: 1.0, rounding: WeightRounding::Steps };
     // t = w / step: 0.4 -> 0, 0.6 -> 1, -3 -> -1 (outside), 1.0 -> 1 (on the edge).
     let (w, step) = ([0.2, 0.3, -1.5, 0.5], [0.5]);
-    let y = layer.forward(&[&w, &step]);
+    let y = layer.forward(&[&w, &step], &Buffers::default());
     assert_eq!(y, [0.0, 0.5, -0.5, 0.5]);
     assert_eq!(layer.codes(&w, &step), [0, 1, -1, 1]);
-    let g = layer.backward(&[&w, &step], &y, &[1.0, 2.0, 3.0, 4.0], &[true; 2]);
+    let g = layer.backward(&[&w, &step], &y, &[1.0, 2.0, 3.0, 4.0], &[true; 2], &Buffers::default());
     let Some(Gradient::Values(dw)) = &g[0] else { panic!("a gradient") };
     assert_eq!(dw[..], [1.0, 2.0, 0.0, 4.0]);
     let Some(Gradient::Values(ds)) = &g[1] else { panic!("a gradient") };
@@ -208,9 +218,9 @@ fn a_step_of_a_tensor_learns_as_lsq_says() {
     let epilogue = Epilogue { min: 0.0, max: f32::INFINITY, codes: Some(Codes { scale: 1.0, low: 0.0, high: 255.0 }) };
     let layer = Affine::identity(Isa::detect(), 4, epilogue);
     let (x, step) = ([0.1, 1.3, 60.0, -4.0], [0.2]);
-    let y = layer.forward(&[&x, &step]);
+    let y = layer.forward(&[&x, &step], &Buffers::default());
     assert_close("y", &y, &[0.0, 1.2, 51.0, 0.0], 1e-6);
-    let g = layer.backward(&[&x, &step], &y, &[1.0, 1.0, 1.0, 1.0], &[true; 2]);
+    let g = layer.backward(&[&x, &step], &y, &[1.0, 1.0, 1.0, 1.0], &[true; 2], &Buffers::default());
     let Some(Gradient::Values(dx)) = &g[0] else { panic!("a gradient") };
     assert_eq!(dx[..], [1.0, 1.0, 0.0, 0.0]);
     let Some(Gradient::Values(ds)) = &g[1] else { panic!("a gradient") };
