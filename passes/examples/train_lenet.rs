@@ -70,10 +70,14 @@ fn main() {
     let (train, test) = (mnist(folder, "train"), mnist(folder, "t10k-first5000"));
     let start = Instant::now();
     let graph = init_random(&lenet(), 1).expect("LeNet can be trained");
-    let recipe =
-        Recipe { batch: 64, augmentation: Augmentation { shift: 2, flip: false }, ..Recipe::float(float_steps) };
+    let recipe = Recipe {
+        batch: 64,
+        learning_rate: 0.01,
+        augmentation: Augmentation { shift: 2, flip: false },
+        ..Recipe::float(float_steps)
+    };
     let graph = train_float(&graph, &train, &recipe, 1, |p| {
-        if p.step % 500 == 0 {
+        if p.step % 250 == 0 {
             println!(
                 "  {} loss {:.4} accuracy {:.3} {:.1} s",
                 p.step,

@@ -16,6 +16,7 @@
 //! ```
 
 mod batches;
+mod buffers;
 mod export;
 mod inference;
 pub mod kernels;
@@ -33,4 +34,4 @@ pub use inference::Inference;
 pub use network::NetworkError;
 pub use recipe::{Augmentation, NormStatistics, Optimizer, Recipe, WeightMethod};
 pub use session::Progress;
-pub use trainer::{Evaluation, Evaluator, Retrained, TrainError, Trainer, activation_quant, init_random, train_float};
+pub use trainer::{Evaluation, Evaluator, Retrained, TrainError, Trainer, init_random, train_float};

@@ -10,6 +10,7 @@ pub(crate) use normalize::{NormMode, Normalize, Statistics};
 pub(crate) use pointwise::{Affine, Concat, Permute, Pooling, Sum};
 pub(crate) use weights::{RoundWeights, WeightRounding};
 
+use super::buffers::Buffers;
 use super::kernels::convolution::Convolution;
 use super::kernels::depthwise::Depthwise;
 use super::kernels::epilogue::Epilogue;
@@ -37,25 +38,40 @@ pub(crate) struct ProductLayer {
 }
 
 impl Differentiable for ProductLayer {
-    fn forward(&self, inputs: &[&[f32]]) -> Vec<f32> {
+    fn forward(&self, inputs: &[&[f32]], buffers: &Buffers) -> Vec<f32> {
         let (x, w, bias) = (inputs[0], inputs[1], inputs.get(2).copied());
         match &*self.product {
-            Product::Convolution(c) => c.forward(self.isa, x, w, bias),
-            Product::Depthwise(d) => d.forward(self.isa, x, w, bias),
+            Product::Convolution(c) => {
+                let mut y = buffers.take(x.len() / c.geometry().input_len() * c.geometry().output_len());
+                c.forward_into(self.isa, x, w, bias, &mut y);
+                y
+            }
+            Product::Depthwise(d) => {
+                let mut y = buffers.take(x.len() / d.geometry().input_len() * d.geometry().output_len());
+                d.forward_into(self.isa, x, w, bias, &mut y);
+                y
+            }
             Product::Linear(l) => l.forward(self.isa, x, w, bias),
         }
     }
 
-    fn backward(&self, inputs: &[&[f32]], _: &[f32], dy: &[f32], wanted: &[bool]) -> Vec<Option<Gradient>> {
+    fn backward(
+        &self,
+        inputs: &[&[f32]],
+        _: &[f32],
+        dy: &[f32],
+        wanted: &[bool],
+        buffers: &Buffers,
+    ) -> Vec<Option<Gradient>> {
         let (x, w) = (inputs[0], inputs[1]);
         let isa = self.isa;
         let (dx, dw, db) = match &*self.product {
             Product::Convolution(c) => {
-                let g = c.backward(isa, x, w, dy, wanted[0]);
+                let g = c.backward(isa, x, w, dy, wanted[0].then(|| buffers.take(x.len())));
                 (g.input, g.weight, g.bias)
             }
             Product::Depthwise(d) => {
-                let g = d.backward(isa, x, w, dy, wanted[0]);
+                let g = d.backward(isa, x, w, dy, wanted[0].then(|| buffers.take(x.len())));
                 (g.input, g.weight, g.bias)
             }
             Product::Linear(l) => {
@@ -83,3 +99,6 @@ fn with_step(epilogue: &Epilogue, step: Option<&[f32]>) -> Epilogue {
 fn step_gradient_scale(values: usize, largest_code: f32) -> f32 {
     1.0 / (values as f32 * largest_code).sqrt()
 }
+
+#[cfg(test)]
+mod tests;

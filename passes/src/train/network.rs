@@ -144,14 +144,14 @@ impl Network {
             logits = graph.node(logits).inputs[0];
         }
         let used = ancestors(graph, logits);
-        let users = graph.users();
+        let float = float_results(graph);
         let mut network =
             Network { steps: Vec::new(), logits: logits.0, parameters: Vec::new(), statistics: Vec::new() };
         let mut layers = 0;
         for (id, node) in graph.iter() {
             let kind = if used[id.0] { network.kind(graph, node, layers)? } else { Kind::Same };
             layers += usize::from(matches!(node.op, Op::Conv(_) | Op::FullyConnected(_)));
-            let moves = matches!(node.op, Op::MaxPool(_) | Op::Reshape) && node.activation.is_none();
+            let moves = matches!(node.op, Op::MaxPool(_) | Op::Reshape);
             network.steps.push(Step {
                 kind,
                 inputs: node.inputs.iter().map(|i| i.0).collect(),
@@ -159,7 +159,7 @@ impl Network {
                 clip: clip(node),
                 used: used[id.0],
                 moves,
-                rounded: used[id.0] && !moves && !users[id.0].is_empty(),
+                rounded: used[id.0] && !moves && !float[id.0],
             });
         }
         Ok(network)
@@ -252,6 +252,23 @@ impl Network {
     pub(crate) fn classes(&self) -> usize {
         self.steps[self.logits].len()
     }
+}
+
+/// The nodes whose results the integer artifact gives as f32: floats can leave them and nothing needs their codes.
+/// The rule of the quantizer, see docs/quantization.md.
+fn float_results(graph: &Graph) -> Vec<bool> {
+    let users = graph.users();
+    let owns_weights = |id: NodeId| matches!(graph.node(id).op, Op::Conv(_) | Op::FullyConnected(_));
+    let mut float = vec![false; graph.nodes.len()];
+    for (id, node) in graph.iter().collect::<Vec<_>>().into_iter().rev() {
+        let capable = match node.op {
+            Op::Conv(_) | Op::FullyConnected(_) | Op::Reshape => node.activation.is_none(),
+            Op::Softmax { .. } => true,
+            _ => false,
+        };
+        float[id.0] = capable && users[id.0].iter().all(|&user| float[user.0] && !owns_weights(user));
+    }
+    float
 }
 
 fn ancestors(graph: &Graph, from: NodeId) -> Vec<bool> {

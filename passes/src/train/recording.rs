@@ -1,12 +1,13 @@
 //! One forward pass of a [`Network`] on the tape.
 
+use super::buffers::Buffers;
 use super::kernels::epilogue::{Codes, Epilogue};
 use super::kernels::simd::Isa;
 use super::layers::{
     Affine, Concat, NormMode, Normalize, Permute, Pooling, ProductLayer, RoundWeights, Statistics, Sum,
 };
 use super::network::{Kind, Layer, Network, Step};
-use super::tape::apply;
+use super::tape::{self, Differentiable};
 use crate::annotate::ActivationQuant;
 use burn::tensor::Tensor;
 use std::sync::Arc;
@@ -41,9 +42,14 @@ pub(crate) struct Recording<'a> {
     pub(crate) statistics: &'a [Statistics],
     pub(crate) rounding: Option<&'a Rounding>,
     pub(crate) norm: NormMode,
+    pub(crate) buffers: &'a Arc<Buffers>,
 }
 
 impl Recording<'_> {
+    fn apply(&self, layer: Arc<dyn Differentiable>, inputs: &[&Tensor<1>]) -> Tensor<1> {
+        tape::apply(layer, inputs, self.buffers)
+    }
+
     /// The logits of a batch, with the normalisations executed, in the order of the statistics.
     pub(crate) fn forward(&self, batch: Tensor<1>) -> (Tensor<1>, Vec<Arc<Normalize>>) {
         let mut norms = Vec::new();
@@ -58,10 +64,10 @@ impl Recording<'_> {
                 Kind::Same => Some(self.finish(node, step, input(0).clone())),
                 Kind::Pool(pool) => {
                     let layer = Pooling { isa: self.isa, pool: Arc::clone(pool) };
-                    Some(self.finish(node, step, apply(Arc::new(layer), &[input(0)])))
+                    Some(self.finish(node, step, self.apply(Arc::new(layer), &[input(0)])))
                 }
                 Kind::Permute(from) => {
-                    let moved = apply(Arc::new(Permute { from: Arc::clone(from) }), &[input(0)]);
+                    let moved = self.apply(Arc::new(Permute { from: Arc::clone(from) }), &[input(0)]);
                     Some(self.finish(node, step, moved))
                 }
                 Kind::Add => Some(self.sum(node, step, (0..step.inputs.len()).map(input).collect())),
@@ -70,7 +76,7 @@ impl Recording<'_> {
                     let mut channels = self.network.steps[step.inputs[0]].image[2];
                     for i in 1..step.inputs.len() {
                         let more = self.network.steps[step.inputs[i]].image[2];
-                        whole = apply(Arc::new(Concat { channels: [channels, more] }), &[&whole, input(i)]);
+                        whole = self.apply(Arc::new(Concat { channels: [channels, more] }), &[&whole, input(i)]);
                         channels += more;
                     }
                     Some(self.finish(node, step, whole))
@@ -92,17 +98,17 @@ impl Recording<'_> {
     ) -> Tensor<1> {
         let mut x = input.clone();
         if let Some(from) = &layer.flatten {
-            x = apply(Arc::new(Permute { from: Arc::clone(from) }), &[&x]);
+            x = self.apply(Arc::new(Permute { from: Arc::clone(from) }), &[&x]);
         }
         let mut weight = self.parameters[layer.weight].clone();
         if let Some(rounding) = self.rounding {
             let round = Arc::clone(&rounding.weights[layer.index]);
-            weight = apply(round, &[&weight, &self.parameters[rounding.weight_steps[layer.index]]]);
+            weight = self.apply(round, &[&weight, &self.parameters[rounding.weight_steps[layer.index]]]);
         }
         let product = Arc::new(ProductLayer { isa: self.isa, product: Arc::clone(&layer.product) });
         let y = match layer.bias {
-            Some(bias) => apply(product, &[&x, &weight, &self.parameters[bias]]),
-            None => apply(product, &[&x, &weight]),
+            Some(bias) => self.apply(product, &[&x, &weight, &self.parameters[bias]]),
+            None => self.apply(product, &[&x, &weight]),
         };
         let Some(norm) = &layer.norm else {
             return self.finish(node, step, y);
@@ -120,8 +126,8 @@ impl Recording<'_> {
         norms.push(Arc::clone(&normalize));
         let (gamma, beta) = (&self.parameters[norm.gamma], &self.parameters[norm.beta]);
         match self.step_of(node) {
-            Some(step) => apply(normalize, &[&y, gamma, beta, step]),
-            None => apply(normalize, &[&y, gamma, beta]),
+            Some(step) => self.apply(normalize, &[&y, gamma, beta, step]),
+            None => self.apply(normalize, &[&y, gamma, beta]),
         }
     }
 
@@ -130,7 +136,7 @@ impl Recording<'_> {
         for (i, input) in inputs.iter().enumerate().skip(1) {
             let last = i + 1 == inputs.len() && self.step_of(node).is_none();
             let epilogue = if last { self.epilogue(node, step) } else { Epilogue::NONE };
-            total = apply(Arc::new(Sum { isa: self.isa, epilogue }), &[&total, input]);
+            total = self.apply(Arc::new(Sum { isa: self.isa, epilogue }), &[&total, input]);
         }
         if self.step_of(node).is_some() { self.finish(node, step, total) } else { total }
     }
@@ -146,8 +152,8 @@ impl Recording<'_> {
     fn affine(&self, node: usize, step: &Step, tensor: &Tensor<1>, mul: Vec<f32>, add: Vec<f32>) -> Tensor<1> {
         let layer = Affine { isa: self.isa, mul, add, sample: step.len(), epilogue: self.epilogue(node, step) };
         match self.step_of(node) {
-            Some(step) => apply(Arc::new(layer), &[tensor, step]),
-            None => apply(Arc::new(layer), &[tensor]),
+            Some(step) => self.apply(Arc::new(layer), &[tensor, step]),
+            None => self.apply(Arc::new(layer), &[tensor]),
         }
     }
 

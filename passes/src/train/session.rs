@@ -1,6 +1,7 @@
 //! One training run of a network, float or rounded.
 
 use super::batches::Batches;
+use super::buffers::Buffers;
 use super::inference::Inference;
 use super::kernels::simd::Isa;
 use super::layers::{Loss, NormMode, Statistics, Targets};
@@ -71,11 +72,12 @@ pub(crate) fn train(
     let start = state.parameters.clone();
     let window = recipe.steps.div_ceil(10).max(1);
     let mut recent = std::collections::VecDeque::with_capacity(window);
+    let buffers = Arc::new(Buffers::default());
     let mut done = 0;
     let mut stopped = false;
     while done < recipe.steps && !stopped {
         let learning_rate = recipe.learning_rate_at(done);
-        let (loss, accuracy) = update(network, state, rounding, lesson, &mut batches, |state, gradients| {
+        let (loss, accuracy) = update(network, state, rounding, lesson, &mut batches, &buffers, |state, gradients| {
             updates.apply(&mut state.parameters, &start, gradients, recipe, learning_rate);
         });
         done += 1;
@@ -104,6 +106,7 @@ fn update(
     rounding: Option<&Rounding>,
     lesson: &Lesson<'_>,
     batches: &mut Batches<'_>,
+    buffers: &Arc<Buffers>,
     apply_gradients: impl FnOnce(&mut State, &[Option<Vec<f32>>]),
 ) -> (f32, f32) {
     let device = Device::flex().autodiff();
@@ -120,8 +123,15 @@ fn update(
         NormStatistics::Batch => NormMode::Batch,
         NormStatistics::Frozen => NormMode::Fixed,
     };
-    let recording =
-        Recording { isa: Isa::detect(), network, parameters: &tensors, statistics: &state.statistics, rounding, norm };
+    let recording = Recording {
+        isa: Isa::detect(),
+        network,
+        parameters: &tensors,
+        statistics: &state.statistics,
+        rounding,
+        norm,
+        buffers,
+    };
     let (logits, norms) = recording.forward(constant(batch.input, &device));
     let loss = Arc::new(Loss {
         classes,
@@ -130,7 +140,7 @@ fn update(
         targets: Targets { labels, teacher },
         result: Default::default(),
     });
-    let total = apply(Arc::clone(&loss) as _, &[&logits]);
+    let total = apply(Arc::clone(&loss) as _, &[&logits], buffers);
     let mut gradients = total.backward();
     let gradients: Vec<Option<Vec<f32>>> = tensors.iter().map(|t| t.grad_remove(&mut gradients).map(values)).collect();
     drop(tensors);
@@ -163,6 +173,7 @@ fn measure_statistics(
     count: usize,
 ) {
     let device = Device::flex();
+    let buffers = Arc::new(Buffers::default());
     let tensors: Vec<Tensor<1>> = state.parameters.iter().map(|p| constant(p.values.clone(), &device)).collect();
     let mut sums: Vec<(Vec<f64>, Vec<f64>)> =
         state.statistics.iter().map(|s| (vec![0.0; s.mean.len()], vec![0.0; s.mean.len()])).collect();
@@ -174,6 +185,7 @@ fn measure_statistics(
             statistics: &state.statistics,
             rounding,
             norm: NormMode::Batch,
+            buffers: &buffers,
         };
         let (_, norms) = recording.forward(constant(batches.next().input, &device));
         for (sum, norm) in sums.iter_mut().zip(&norms) {

@@ -3,6 +3,7 @@
 //! A layer is a [`Differentiable`]: forward and backward over flat f32 slices. One Burn backend extension runs any of
 //! them, so that a new layer needs no further code here. Tensors on the tape are flat; their extents belong to the layers.
 
+use super::buffers::Buffers;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -24,33 +25,42 @@ pub enum Gradient {
 /// A layer over flat slices.
 pub trait Differentiable: Debug + Send + Sync {
     /// The output for these inputs.
-    fn forward(&self, inputs: &[&[f32]]) -> Vec<f32>;
+    fn forward(&self, inputs: &[&[f32]], buffers: &Buffers) -> Vec<f32>;
 
     /// For each wanted input its gradient, from the inputs, the output and the gradient of the output.
-    fn backward(&self, inputs: &[&[f32]], output: &[f32], dy: &[f32], wanted: &[bool]) -> Vec<Option<Gradient>>;
+    fn backward(
+        &self,
+        inputs: &[&[f32]],
+        output: &[f32],
+        dy: &[f32],
+        wanted: &[bool],
+        buffers: &Buffers,
+    ) -> Vec<Option<Gradient>>;
+}
+
+/// A layer with the buffers its tensors come from and return to.
+#[derive(Clone, Debug)]
+pub struct Call {
+    layer: Arc<dyn Differentiable>,
+    buffers: Arc<Buffers>,
 }
 
 /// Backends that can run a [`Differentiable`] on 1 to 4 tensors.
 #[backend_extension(Autodiff, Flex)]
 pub trait LayerBackend: burn::backend::Backend {
     /// A layer of one input.
-    fn layer1(a: FloatTensor<Self>, layer: Arc<dyn Differentiable>) -> FloatTensor<Self>;
+    fn layer1(a: FloatTensor<Self>, call: Call) -> FloatTensor<Self>;
     /// A layer of two inputs.
-    fn layer2(a: FloatTensor<Self>, b: FloatTensor<Self>, layer: Arc<dyn Differentiable>) -> FloatTensor<Self>;
+    fn layer2(a: FloatTensor<Self>, b: FloatTensor<Self>, call: Call) -> FloatTensor<Self>;
     /// A layer of three inputs.
-    fn layer3(
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        c: FloatTensor<Self>,
-        layer: Arc<dyn Differentiable>,
-    ) -> FloatTensor<Self>;
+    fn layer3(a: FloatTensor<Self>, b: FloatTensor<Self>, c: FloatTensor<Self>, call: Call) -> FloatTensor<Self>;
     /// A layer of four inputs.
     fn layer4(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         c: FloatTensor<Self>,
         d: FloatTensor<Self>,
-        layer: Arc<dyn Differentiable>,
+        call: Call,
     ) -> FloatTensor<Self>;
 }
 
@@ -63,68 +73,58 @@ fn tensor(values: Vec<f32>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, [len]))
 }
 
-fn run<const N: usize>(inputs: [&FlexTensor; N], layer: &dyn Differentiable) -> FlexTensor {
-    tensor(layer.forward(&inputs.map(slice)))
+fn run<const N: usize>(inputs: [&FlexTensor; N], call: &Call) -> FlexTensor {
+    tensor(call.layer.forward(&inputs.map(slice), &call.buffers))
 }
 
 impl LayerBackend for Flex {
-    fn layer1(a: FloatTensor<Self>, layer: Arc<dyn Differentiable>) -> FloatTensor<Self> {
-        run([&a], &*layer)
+    fn layer1(a: FloatTensor<Self>, call: Call) -> FloatTensor<Self> {
+        run([&a], &call)
     }
-    fn layer2(a: FloatTensor<Self>, b: FloatTensor<Self>, layer: Arc<dyn Differentiable>) -> FloatTensor<Self> {
-        run([&a, &b], &*layer)
+    fn layer2(a: FloatTensor<Self>, b: FloatTensor<Self>, call: Call) -> FloatTensor<Self> {
+        run([&a, &b], &call)
     }
-    fn layer3(
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        c: FloatTensor<Self>,
-        layer: Arc<dyn Differentiable>,
-    ) -> FloatTensor<Self> {
-        run([&a, &b, &c], &*layer)
+    fn layer3(a: FloatTensor<Self>, b: FloatTensor<Self>, c: FloatTensor<Self>, call: Call) -> FloatTensor<Self> {
+        run([&a, &b, &c], &call)
     }
     fn layer4(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         c: FloatTensor<Self>,
         d: FloatTensor<Self>,
-        layer: Arc<dyn Differentiable>,
+        call: Call,
     ) -> FloatTensor<Self> {
-        run([&a, &b, &c, &d], &*layer)
+        run([&a, &b, &c, &d], &call)
     }
 }
 
 type Recorded<C> = FloatTensor<Autodiff<Flex, C>>;
 
 impl<C: CheckpointStrategy> LayerBackend for Autodiff<Flex, C> {
-    fn layer1(a: FloatTensor<Self>, layer: Arc<dyn Differentiable>) -> FloatTensor<Self> {
-        record::<C, 1>([a], layer)
+    fn layer1(a: FloatTensor<Self>, call: Call) -> FloatTensor<Self> {
+        record::<C, 1>([a], call)
     }
-    fn layer2(a: FloatTensor<Self>, b: FloatTensor<Self>, layer: Arc<dyn Differentiable>) -> FloatTensor<Self> {
-        record::<C, 2>([a, b], layer)
+    fn layer2(a: FloatTensor<Self>, b: FloatTensor<Self>, call: Call) -> FloatTensor<Self> {
+        record::<C, 2>([a, b], call)
     }
-    fn layer3(
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        c: FloatTensor<Self>,
-        layer: Arc<dyn Differentiable>,
-    ) -> FloatTensor<Self> {
-        record::<C, 3>([a, b, c], layer)
+    fn layer3(a: FloatTensor<Self>, b: FloatTensor<Self>, c: FloatTensor<Self>, call: Call) -> FloatTensor<Self> {
+        record::<C, 3>([a, b, c], call)
     }
     fn layer4(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         c: FloatTensor<Self>,
         d: FloatTensor<Self>,
-        layer: Arc<dyn Differentiable>,
+        call: Call,
     ) -> FloatTensor<Self> {
-        record::<C, 4>([a, b, c, d], layer)
+        record::<C, 4>([a, b, c, d], call)
     }
 }
 
 /// What the backward pass of a layer needs.
 #[derive(Clone, Debug)]
 struct Saved<const N: usize> {
-    layer: Arc<dyn Differentiable>,
+    call: Call,
     inputs: [FlexTensor; N],
     output: FlexTensor,
 }
@@ -136,12 +136,13 @@ impl<const N: usize> Backward<Flex, N> for LayerBackward {
     type State = Saved<N>;
 
     fn backward(self, ops: Ops<Saved<N>, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let dy = gradients.consume::<Flex>(&ops.node);
-        let Saved { layer, inputs, output } = ops.state;
+        let dy = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let Saved { call, inputs, output } = ops.state;
+        let Call { layer, buffers } = call;
         let wanted = ops.parents.each_ref().map(Option::is_some);
         let slices = inputs.each_ref().map(slice);
         let mut made: Vec<Option<FlexTensor>> = Vec::with_capacity(N);
-        for gradient in layer.backward(&slices, slice(&output), slice(&dy.to_contiguous()), &wanted) {
+        for gradient in layer.backward(&slices, slice(&output), slice(&dy), &wanted, &buffers) {
             made.push(match gradient {
                 None => None,
                 Some(Gradient::Values(values)) => Some(tensor(values)),
@@ -153,18 +154,23 @@ impl<const N: usize> Backward<Flex, N> for LayerBackward {
                 gradients.register::<Flex>(parent.id, gradient);
             }
         }
+        // Whatever nobody else holds any more serves the next layers.
+        for tensor in inputs.into_iter().chain([output, dy]) {
+            if tensor.is_unique()
+                && let Ok(values) = tensor.into_data().try_into_vec()
+            {
+                buffers.give(values);
+            }
+        }
     }
 }
 
-fn record<C: CheckpointStrategy, const N: usize>(
-    inputs: [Recorded<C>; N],
-    layer: Arc<dyn Differentiable>,
-) -> Recorded<C> {
+fn record<C: CheckpointStrategy, const N: usize>(inputs: [Recorded<C>; N], call: Call) -> Recorded<C> {
     let nodes = inputs.each_ref().map(|input| input.node());
     let inputs = inputs.map(|input| input.into_primitive());
-    let output = run(inputs.each_ref(), &*layer);
+    let output = run(inputs.each_ref(), &call);
     match LayerBackward.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => prep.finish(Saved { layer, inputs, output: output.clone() }, output),
+        OpsKind::Tracked(prep) => prep.finish(Saved { call, inputs, output: output.clone() }, output),
         OpsKind::UnTracked(prep) => prep.finish(output),
     }
 }
@@ -177,20 +183,21 @@ pub(crate) fn constant(values: Vec<f32>, device: &Device) -> Tensor<1> {
 
 /// The values of a tensor.
 pub(crate) fn values(tensor: Tensor<1>) -> Vec<f32> {
-    tensor.into_data().into_vec().expect("tensors on the tape are f32")
+    tensor.into_data().try_into_vec().expect("tensors on the tape are f32")
 }
 
 /// Runs a layer on 1 to 4 tensors.
 ///
 /// # Panics
 /// On another number of inputs, which no layer here has.
-pub(crate) fn apply(layer: Arc<dyn Differentiable>, inputs: &[&Tensor<1>]) -> Tensor<1> {
+pub(crate) fn apply(layer: Arc<dyn Differentiable>, inputs: &[&Tensor<1>], buffers: &Arc<Buffers>) -> Tensor<1> {
+    let call = Call { layer, buffers: Arc::clone(buffers) };
     let d = |i: usize| inputs[i].clone().into_dispatch();
     Tensor::from_dispatch(match inputs.len() {
-        1 => <Dispatch as LayerBackend>::layer1(d(0), layer),
-        2 => <Dispatch as LayerBackend>::layer2(d(0), d(1), layer),
-        3 => <Dispatch as LayerBackend>::layer3(d(0), d(1), d(2), layer),
-        4 => <Dispatch as LayerBackend>::layer4(d(0), d(1), d(2), d(3), layer),
+        1 => <Dispatch as LayerBackend>::layer1(d(0), call),
+        2 => <Dispatch as LayerBackend>::layer2(d(0), d(1), call),
+        3 => <Dispatch as LayerBackend>::layer3(d(0), d(1), d(2), call),
+        4 => <Dispatch as LayerBackend>::layer4(d(0), d(1), d(2), d(3), call),
         n => unreachable!("a layer reads 1 to 4 tensors, not {n}"),
     })
 }

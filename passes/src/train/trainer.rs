@@ -10,7 +10,7 @@ use super::recording::Rounding;
 use super::session::{Lesson, Progress, State, train};
 use super::steps::initial_steps;
 use crate::annotate::{ActivationQuant, Annotated};
-use crate::calibrate::{Calibrated, Range};
+use crate::calibrate::Calibrated;
 use crate::data::Dataset;
 use crate::ir::{Graph, Op};
 use rand_chacha::ChaCha8Rng;
@@ -144,7 +144,7 @@ impl<'a> Trainer<'a> {
         let mut rounding = Rounding {
             weights: Vec::new(),
             weight_steps: Vec::new(),
-            activations: self.calibrated.ranges.iter().map(activation_quant).collect(),
+            activations: self.calibrated.ranges.iter().map(|&range| ActivationQuant::of(range)).collect(),
             activation_steps: vec![None; self.network.steps.len()],
         };
         for ((id, layer), width) in self.network.layers().zip(bits) {
@@ -171,17 +171,6 @@ impl<'a> Trainer<'a> {
         }
         Ok((State { parameters, statistics: self.network.statistics.clone() }, rounding))
     }
-}
-
-/// The 8-bit codes of a range: `scale = (max - min) / 255`, `zero_point = round(-min / scale)`.
-pub fn activation_quant(range: &Range) -> ActivationQuant {
-    let width = range.max - range.min;
-    if !(width.is_finite() && width > f32::MIN_POSITIVE * 255.0) {
-        return ActivationQuant { scale: 1.0, zero_point: 0 };
-    }
-    let scale = width / 255.0;
-    let zero_point = (-range.min / scale).round_ties_even().clamp(0.0, 255.0) as u8;
-    ActivationQuant { scale, zero_point }
 }
 
 fn check_data(graph: &Graph, network: &Network, data: &Dataset) -> Result<(), TrainError> {

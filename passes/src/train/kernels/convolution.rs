@@ -2,11 +2,15 @@
 //!
 //! Every group count, stride, dilation and asymmetric padding goes through the same two tiled products of
 //! [`super::tiles`]; only the lists of positions and runs differ. The image is copied once per sample into a frame of
-//! zeros, so that no inner loop knows the border. The input gradient is a convolution of the output gradient: for stride
-//! above 1 the input pixels fall into stride x stride phases, each with its own subset of taps.
+//! zeros, so that no inner loop knows the border.
+//!
+//! The input gradient has two forms, of which the plan takes the cheaper one. *Gather*: a convolution of the framed output
+//! gradient; for stride above 1 the input pixels fall into stride x stride phases, each with its own subset of taps.
+//! *Scatter*: per output pixel all products with the weight, added to the pixels they belong to; it does not multiply the
+//! frame's zeros and fills registers where inputs have few channels.
 
 use super::partition::{PARTS, gradient_parts, part_size, ranges, sum_parts};
-use super::simd::Isa;
+use super::simd::{Isa, vectorized};
 use super::tiles::{PackedWeight, Position, Run, correlate, multiply};
 use rayon::prelude::*;
 
@@ -87,6 +91,14 @@ impl Frame {
         (row * self.extent[1] + column) * self.image[2]
     }
 
+    /// Copies the image out of a framed buffer.
+    fn read_back(&self, framed: &[f32], image: &mut [f32]) {
+        let row = self.image[1] * self.image[2];
+        for (y, line) in image.chunks_exact_mut(row).enumerate() {
+            line.copy_from_slice(&framed[self.at(y as isize, 0)..][..row]);
+        }
+    }
+
     /// Copies the image into a buffer whose frame cells are already zero.
     pub(crate) fn fill(&self, image: &[f32], framed: &mut [f32]) {
         let row = self.image[1] * self.image[2];
@@ -114,6 +126,7 @@ pub struct Convolution {
     forward: Pass,
     output_frame: Frame,
     backward: Vec<Pass>,
+    scatters: bool,
 }
 
 /// Gradients of a convolution.
@@ -139,13 +152,9 @@ impl Convolution {
         let low = [0, 1].map(|d| (g.before[d] as isize - reach(d)).div_euclid(g.stride[d] as isize));
         let high = [0, 1].map(|d| ((g.input[d] - 1 + g.before[d]) / g.stride[d]) as isize);
         let output_frame = Frame::covering(g.output, low, high);
-        Convolution {
-            geometry,
-            forward: forward_pass(&g, &input_frame),
-            backward: backward_passes(&g, &output_frame),
-            input_frame,
-            output_frame,
-        }
+        let backward = backward_passes(&g, &output_frame);
+        let scatters = scatter_cost(&g).is_some_and(|cost| cost < gather_cost(&g, &backward));
+        Convolution { geometry, forward: forward_pass(&g, &input_frame), backward, scatters, input_frame, output_frame }
     }
 
     /// The extents it was planned for.
@@ -191,38 +200,41 @@ impl Convolution {
     }
 
     /// `output = input * weight + bias`; `input` holds whole images one after the other.
-    pub fn forward(&self, isa: Isa, input: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    pub fn forward_into(&self, isa: Isa, input: &[f32], weight: &[f32], bias: Option<&[f32]>, output: &mut [f32]) {
         let g = &self.geometry;
         let batch = input.len() / g.input_len();
         let packed = self.pack(isa, weight);
-        let mut output = vec![0.0; batch * g.output_len()];
         let size = part_size(batch, PARTS);
         let parts = output.par_chunks_mut(size * g.output_len()).zip(input.par_chunks(size * g.input_len()));
         parts.for_each(|(y, x)| self.forward_part(isa, x, &packed, bias, &mut Vec::new(), y));
-        output
     }
 
-    /// Gradients from `input`, `weight` and the gradient of the output.
+    /// Gradients from `input`, `weight` and the gradient of the output; that of the input goes into the buffer of its
+    /// length, where one is given.
     pub fn backward(
         &self,
         isa: Isa,
         input: &[f32],
         weight: &[f32],
         dy: &[f32],
-        want_input: bool,
+        mut dx: Option<Vec<f32>>,
     ) -> ConvolutionGradients {
         let g = &self.geometry;
+        let want_input = dx.is_some();
         let batch = input.len() / g.input_len();
-        let packed: Vec<_> = match want_input {
-            true => self.backward.iter().map(|pass| self.pack_transposed(isa, pass, weight)).collect(),
-            false => Vec::new(),
+        let packed: Vec<_> = match (want_input, self.scatters) {
+            (false, _) => Vec::new(),
+            (true, false) => self.backward.iter().map(|pass| self.pack_transposed(isa, pass, weight)).collect(),
+            (true, true) => {
+                let rows: Vec<usize> = (0..g.output[2]).collect();
+                vec![vec![PackedWeight::new(isa, &rows, weight.len() / g.output[2], weight, g.output[2])]]
+            }
         };
-        let mut dx = vec![0.0; if want_input { input.len() } else { 0 }];
         let size = part_size(batch, gradient_parts(weight.len()));
         let parts = ranges(batch, gradient_parts(weight.len()));
-        let mut dx_parts: Vec<&mut [f32]> = match want_input {
-            true => dx.chunks_mut(size * g.input_len()).collect(),
-            false => parts.iter().map(|_| Default::default()).collect(),
+        let mut dx_parts: Vec<&mut [f32]> = match &mut dx {
+            Some(dx) => dx.chunks_mut(size * g.input_len()).collect(),
+            None => parts.iter().map(|_| Default::default()).collect(),
         };
         let sums: Vec<(Vec<f32>, Vec<f32>)> = (parts.into_par_iter(), dx_parts.par_iter_mut())
             .into_par_iter()
@@ -233,7 +245,7 @@ impl Convolution {
             })
             .collect();
         let (dw, db): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
-        ConvolutionGradients { input: want_input.then_some(dx), weight: sum_parts(&dw), bias: sum_parts(&db) }
+        ConvolutionGradients { input: dx, weight: sum_parts(&dw), bias: sum_parts(&db) }
     }
 
     fn backward_part(
@@ -250,7 +262,11 @@ impl Convolution {
         let mut db = vec![0.0; g.output[2]];
         let (mut framed_x, mut framed_dy) = (Vec::new(), Vec::new());
         prepare(&self.input_frame, &mut framed_x);
-        prepare(&self.output_frame, &mut framed_dy);
+        if self.scatters {
+            framed_dy.resize(self.input_frame.len(), 0.0);
+        } else {
+            prepare(&self.output_frame, &mut framed_dy);
+        }
         for (sample, (image, dy)) in input.chunks_exact(g.input_len()).zip(dy.chunks_exact(g.output_len())).enumerate()
         {
             let image = frame_image(&self.input_frame, image, &mut framed_x);
@@ -267,6 +283,12 @@ impl Convolution {
                 continue;
             }
             let dx = &mut dx[sample * g.input_len()..][..g.input_len()];
+            if self.scatters {
+                framed_dy.fill(0.0);
+                self.scatter(isa, dy, &packed[0][0], &mut framed_dy);
+                self.input_frame.read_back(&framed_dy, dx);
+                continue;
+            }
             let framed = frame_image(&self.output_frame, dy, &mut framed_dy);
             for (pass, packed) in self.backward.iter().zip(packed) {
                 for (group, weight) in packed.iter().enumerate() {
@@ -277,6 +299,52 @@ impl Convolution {
         }
         (dw, db)
     }
+}
+
+/// Output pixels whose products are held at once by the scatter form.
+const PIXELS_A_SCATTER: usize = 24;
+
+impl Convolution {
+    /// Adds the input gradient of one sample to a framed image.
+    fn scatter(&self, isa: Isa, dy: &[f32], weight: &PackedWeight, framed: &mut [f32]) {
+        let outputs = self.geometry.output[2];
+        let width = self.geometry.weight_len() / outputs;
+        let runs = [Run { offset: 0, row: 0, len: outputs }];
+        let mut products = vec![0.0; PIXELS_A_SCATTER * width];
+        let pixels = self.forward.positions.chunks(PIXELS_A_SCATTER).zip(dy.chunks(PIXELS_A_SCATTER * outputs));
+        for (pixels, dy) in pixels {
+            let positions: Vec<_> =
+                (0..pixels.len()).map(|p| Position { input: p * outputs, output: p * width }).collect();
+            multiply(isa, dy, &positions, &runs, weight, None, &mut products);
+            add_products(isa, &products, width, pixels, &self.forward.runs, framed);
+        }
+    }
+}
+
+vectorized! {
+    fn add_products(products: &[f32], width: usize, pixels: &[Position], runs: &[Run], framed: &mut [f32]) {
+        for (pixel, products) in pixels.iter().zip(products.chunks_exact(width)) {
+            for run in runs {
+                let to = &mut framed[pixel.input + run.offset..][..run.len];
+                for (to, product) in to.iter_mut().zip(&products[run.row..run.row + run.len]) {
+                    *to += product;
+                }
+            }
+        }
+    }
+}
+
+/// Lane-wise products of the gather form of one sample, registers taken as 16 lanes.
+fn gather_cost(g: &Geometry, passes: &[Pass]) -> usize {
+    let lanes = (g.input[2] / g.groups).next_multiple_of(16);
+    g.groups * passes.iter().map(|pass| pass.positions.len() * pass.rows.len() * lanes).sum::<usize>()
+}
+
+/// Of the scatter form; an added value counts as four products, for it is loaded and stored. Only for one group.
+fn scatter_cost(g: &Geometry) -> Option<usize> {
+    let columns = g.weight_len() / g.output[2];
+    let pixel = g.output[2] * columns.next_multiple_of(16) + 4 * columns;
+    (g.groups == 1).then_some(g.output[0] * g.output[1] * pixel)
 }
 
 fn prepare(frame: &Frame, framed: &mut Vec<f32>) {

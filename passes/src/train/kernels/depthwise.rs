@@ -65,27 +65,32 @@ impl Depthwise {
     }
 
     /// `y = x * weight + bias`.
-    pub fn forward(&self, isa: Isa, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    pub fn forward_into(&self, isa: Isa, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
         let g = &self.geometry;
         let batch = x.len() / g.input_len();
-        let mut y = vec![0.0; batch * g.output_len()];
         let size = part_size(batch, PARTS);
         let parts = y.par_chunks_mut(size * g.output_len()).zip(x.par_chunks(size * g.input_len()));
         parts.for_each(|(y, x)| self.forward_part(isa, x, weight, bias, y));
-        y
     }
 
-    /// Gradients from `x`, `weight` and the gradient of the output.
-    pub fn backward(&self, isa: Isa, x: &[f32], weight: &[f32], dy: &[f32], want_input: bool) -> ConvolutionGradients {
+    /// Gradients from `x`, `weight` and the gradient of the output; that of the input goes into the buffer of its length,
+    /// where one is given.
+    pub fn backward(
+        &self,
+        isa: Isa,
+        x: &[f32],
+        weight: &[f32],
+        dy: &[f32],
+        mut dx: Option<Vec<f32>>,
+    ) -> ConvolutionGradients {
         let g = &self.geometry;
         let batch = x.len() / g.input_len();
         let taps = self.taps();
-        let mut dx = vec![0.0; if want_input { x.len() } else { 0 }];
         let size = part_size(batch, PARTS);
         let parts = ranges(batch, PARTS);
-        let mut dx_parts: Vec<&mut [f32]> = match want_input {
-            true => dx.chunks_mut(size * g.input_len()).collect(),
-            false => parts.iter().map(|_| Default::default()).collect(),
+        let mut dx_parts: Vec<&mut [f32]> = match &mut dx {
+            Some(dx) => dx.chunks_mut(size * g.input_len()).collect(),
+            None => parts.iter().map(|_| Default::default()).collect(),
         };
         let sums: Vec<(Vec<f32>, Vec<f32>)> = (parts.into_par_iter(), dx_parts.par_iter_mut())
             .into_par_iter()
@@ -98,6 +103,7 @@ impl Depthwise {
                     weight_gradient(isa, g, &taps, x, dy, &mut dw, &mut db);
                     if !dx.is_empty() {
                         let dx = &mut dx[i * g.input_len()..][..g.input_len()];
+                        dx.fill(0.0);
                         input_gradient(isa, g, &taps, dy, weight, dx);
                     }
                 }
@@ -105,7 +111,7 @@ impl Depthwise {
             })
             .collect();
         let (dw, db): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
-        ConvolutionGradients { input: want_input.then_some(dx), weight: sum_parts(&dw), bias: sum_parts(&db) }
+        ConvolutionGradients { input: dx, weight: sum_parts(&dw), bias: sum_parts(&db) }
     }
 }
 

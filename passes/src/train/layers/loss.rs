@@ -1,5 +1,6 @@
 //! Cross entropy with labels and distillation from a teacher's logits.
 
+use super::super::buffers::Buffers;
 use super::super::tape::{Differentiable, Gradient};
 use std::sync::OnceLock;
 
@@ -95,11 +96,11 @@ fn log_softmax(row: &[f32], temperature: f64) -> Vec<f64> {
 }
 
 impl Differentiable for Loss {
-    fn forward(&self, inputs: &[&[f32]]) -> Vec<f32> {
+    fn forward(&self, inputs: &[&[f32]], _: &Buffers) -> Vec<f32> {
         vec![self.result.get_or_init(|| self.evaluate(inputs[0])).loss]
     }
 
-    fn backward(&self, inputs: &[&[f32]], _: &[f32], dy: &[f32], _: &[bool]) -> Vec<Option<Gradient>> {
+    fn backward(&self, inputs: &[&[f32]], _: &[f32], dy: &[f32], _: &[bool], _: &Buffers) -> Vec<Option<Gradient>> {
         let result = self.result.get_or_init(|| self.evaluate(inputs[0]));
         vec![Some(Gradient::Values(result.gradient.iter().map(|g| g * dy[0]).collect()))]
     }

@@ -1,5 +1,6 @@
 //! Batch normalisation with the epilogue of its node.
 
+use super::super::buffers::Buffers;
 use super::super::kernels::epilogue::{self, Epilogue, EpilogueSums};
 use super::super::kernels::partition::PARTS;
 use super::super::kernels::simd::Isa;
@@ -85,14 +86,14 @@ impl Normalize {
 }
 
 impl Differentiable for Normalize {
-    fn forward(&self, inputs: &[&[f32]]) -> Vec<f32> {
+    fn forward(&self, inputs: &[&[f32]], buffers: &Buffers) -> Vec<f32> {
         let x = inputs[0];
         if self.mode == NormMode::Batch {
             self.batch.get_or_init(|| self.measure(x));
         }
         let (mul, add) = self.affine(inputs[1], inputs[2]);
         let epilogue = with_step(&self.epilogue, inputs.get(3).copied());
-        let mut y = vec![0.0; x.len()];
+        let mut y = buffers.take(x.len());
         let part = self.part(x.len());
         y.par_chunks_mut(part).zip(x.par_chunks(part)).for_each(|(y, x)| {
             epilogue::affine(self.isa, x, &mul, &add, &epilogue, y);
@@ -100,7 +101,14 @@ impl Differentiable for Normalize {
         y
     }
 
-    fn backward(&self, inputs: &[&[f32]], _: &[f32], dy: &[f32], wanted: &[bool]) -> Vec<Option<Gradient>> {
+    fn backward(
+        &self,
+        inputs: &[&[f32]],
+        _: &[f32],
+        dy: &[f32],
+        wanted: &[bool],
+        buffers: &Buffers,
+    ) -> Vec<Option<Gradient>> {
         let (x, gamma) = (inputs[0], inputs[1]);
         let (mul, add) = self.affine(gamma, inputs[2]);
         let epilogue = with_step(&self.epilogue, inputs.get(3).copied());
@@ -131,7 +139,7 @@ impl Differentiable for Normalize {
         }
         let mut gradients = vec![None, Some(Gradient::Values(dgamma)), Some(Gradient::Values(dbeta))];
         if wanted[0] {
-            let mut dx = vec![0.0; x.len()];
+            let mut dx = buffers.take(x.len());
             dx.par_chunks_mut(part).zip(x.par_chunks(part)).zip(dy.par_chunks(part)).for_each(|((dx, x), dy)| {
                 epilogue::backward(self.isa, x, dy, (&mul, &add), &epilogue, &mul, &along, &plus, dx);
             });

@@ -1,5 +1,6 @@
 //! Layers without weights: affine and epilogue, sum, concatenation, permutation, pooling.
 
+use super::super::buffers::Buffers;
 use super::super::kernels::epilogue::{self, Epilogue};
 use super::super::kernels::partition::{PARTS, part_size};
 use super::super::kernels::pool::Pool;
@@ -22,6 +23,7 @@ pub(crate) struct Affine {
 
 impl Affine {
     /// The epilogue alone.
+    #[cfg(test)]
     pub(crate) fn identity(isa: Isa, sample: usize, epilogue: Epilogue) -> Self {
         Affine { isa, mul: vec![1.0], add: vec![0.0], sample, epilogue }
     }
@@ -32,10 +34,10 @@ impl Affine {
 }
 
 impl Differentiable for Affine {
-    fn forward(&self, inputs: &[&[f32]]) -> Vec<f32> {
+    fn forward(&self, inputs: &[&[f32]], buffers: &Buffers) -> Vec<f32> {
         let x = inputs[0];
         let epilogue = with_step(&self.epilogue, inputs.get(1).copied());
-        let mut y = vec![0.0; x.len()];
+        let mut y = buffers.take(x.len());
         let part = self.part(x.len());
         y.par_chunks_mut(part).zip(x.par_chunks(part)).for_each(|(y, x)| {
             epilogue::affine(self.isa, x, &self.mul, &self.add, &epilogue, y);
@@ -43,7 +45,14 @@ impl Differentiable for Affine {
         y
     }
 
-    fn backward(&self, inputs: &[&[f32]], _: &[f32], dy: &[f32], wanted: &[bool]) -> Vec<Option<Gradient>> {
+    fn backward(
+        &self,
+        inputs: &[&[f32]],
+        _: &[f32],
+        dy: &[f32],
+        wanted: &[bool],
+        buffers: &Buffers,
+    ) -> Vec<Option<Gradient>> {
         let x = inputs[0];
         let epilogue = with_step(&self.epilogue, inputs.get(1).copied());
         let part = self.part(x.len());
@@ -51,7 +60,7 @@ impl Differentiable for Affine {
         let affine = (&self.mul[..], &self.add[..]);
         let mut gradients = vec![None];
         if wanted[0] {
-            let mut dx = vec![0.0; x.len()];
+            let mut dx = buffers.take(x.len());
             dx.par_chunks_mut(part).zip(x.par_chunks(part)).zip(dy.par_chunks(part)).for_each(|((dx, x), dy)| {
                 epilogue::backward(self.isa, x, dy, affine, &epilogue, &self.mul, &zeros, &zeros, dx);
             });
@@ -77,8 +86,8 @@ pub(crate) struct Sum {
 }
 
 impl Differentiable for Sum {
-    fn forward(&self, inputs: &[&[f32]]) -> Vec<f32> {
-        let mut y = vec![0.0; inputs[0].len()];
+    fn forward(&self, inputs: &[&[f32]], buffers: &Buffers) -> Vec<f32> {
+        let mut y = buffers.take(inputs[0].len());
         let part = y.len().div_ceil(PARTS).max(1);
         y.par_chunks_mut(part).zip(inputs[0].par_chunks(part)).zip(inputs[1].par_chunks(part)).for_each(
             |((y, a), b)| {
@@ -88,8 +97,15 @@ impl Differentiable for Sum {
         y
     }
 
-    fn backward(&self, inputs: &[&[f32]], _: &[f32], dy: &[f32], wanted: &[bool]) -> Vec<Option<Gradient>> {
-        let mut dx = vec![0.0; dy.len()];
+    fn backward(
+        &self,
+        inputs: &[&[f32]],
+        _: &[f32],
+        dy: &[f32],
+        wanted: &[bool],
+        buffers: &Buffers,
+    ) -> Vec<Option<Gradient>> {
+        let mut dx = buffers.take(dy.len());
         let part = dy.len().div_ceil(PARTS).max(1);
         let inputs = inputs[0].par_chunks(part).zip(inputs[1].par_chunks(part));
         dx.par_chunks_mut(part).zip(inputs).zip(dy.par_chunks(part)).for_each(|((dx, (a, b)), dy)| {
@@ -110,8 +126,9 @@ pub(crate) struct Concat {
 }
 
 impl Differentiable for Concat {
-    fn forward(&self, inputs: &[&[f32]]) -> Vec<f32> {
-        let mut y = Vec::with_capacity(inputs[0].len() + inputs[1].len());
+    fn forward(&self, inputs: &[&[f32]], buffers: &Buffers) -> Vec<f32> {
+        let mut y = buffers.take(inputs[0].len() + inputs[1].len());
+        y.clear();
         let pixels = inputs[0].chunks_exact(self.channels[0]).zip(inputs[1].chunks_exact(self.channels[1]));
         for (a, b) in pixels {
             y.extend_from_slice(a);
@@ -120,7 +137,7 @@ impl Differentiable for Concat {
         y
     }
 
-    fn backward(&self, _: &[&[f32]], _: &[f32], dy: &[f32], _: &[bool]) -> Vec<Option<Gradient>> {
+    fn backward(&self, _: &[&[f32]], _: &[f32], dy: &[f32], _: &[bool], _: &Buffers) -> Vec<Option<Gradient>> {
         let [a, b] = self.channels;
         let pixels = dy.chunks_exact(a + b);
         let first = pixels.clone().flat_map(|p| p[..a].iter().copied()).collect();
@@ -147,14 +164,14 @@ impl Permute {
 }
 
 impl Differentiable for Permute {
-    fn forward(&self, inputs: &[&[f32]]) -> Vec<f32> {
-        let mut y = vec![0.0; inputs[0].len()];
+    fn forward(&self, inputs: &[&[f32]], buffers: &Buffers) -> Vec<f32> {
+        let mut y = buffers.take(inputs[0].len());
         Permute::gather(&self.from, inputs[0], &mut y);
         y
     }
 
-    fn backward(&self, _: &[&[f32]], _: &[f32], dy: &[f32], _: &[bool]) -> Vec<Option<Gradient>> {
-        let mut dx = vec![0.0; dy.len()];
+    fn backward(&self, _: &[&[f32]], _: &[f32], dy: &[f32], _: &[bool], buffers: &Buffers) -> Vec<Option<Gradient>> {
+        let mut dx = buffers.take(dy.len());
         let len = self.from.len();
         for (dx, dy) in dx.chunks_exact_mut(len).zip(dy.chunks_exact(len)) {
             for (dy, &i) in dy.iter().zip(&*self.from) {
@@ -173,20 +190,27 @@ pub(crate) struct Pooling {
 }
 
 impl Differentiable for Pooling {
-    fn forward(&self, inputs: &[&[f32]]) -> Vec<f32> {
+    fn forward(&self, inputs: &[&[f32]], buffers: &Buffers) -> Vec<f32> {
         let p = &self.pool;
         let batch = inputs[0].len() / p.input_len();
-        let mut y = vec![0.0; batch * p.output_len()];
+        let mut y = buffers.take(batch * p.output_len());
         let size = part_size(batch, PARTS);
         let parts = y.par_chunks_mut(size * p.output_len()).zip(inputs[0].par_chunks(size * p.input_len()));
         parts.for_each(|(y, x)| p.forward_part(self.isa, x, y));
         y
     }
 
-    fn backward(&self, inputs: &[&[f32]], output: &[f32], dy: &[f32], _: &[bool]) -> Vec<Option<Gradient>> {
+    fn backward(
+        &self,
+        inputs: &[&[f32]],
+        output: &[f32],
+        dy: &[f32],
+        _: &[bool],
+        buffers: &Buffers,
+    ) -> Vec<Option<Gradient>> {
         let p = &self.pool;
         let batch = inputs[0].len() / p.input_len();
-        let mut dx = vec![0.0; inputs[0].len()];
+        let mut dx = buffers.zeros(inputs[0].len());
         let size = part_size(batch, PARTS);
         let (from, to) = (size * p.input_len(), size * p.output_len());
         let outputs = output.par_chunks(to).zip(dy.par_chunks(to));

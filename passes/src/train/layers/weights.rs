@@ -1,5 +1,6 @@
 //! Rounding of weights to few codes during training.
 
+use super::super::buffers::Buffers;
 use super::super::kernels::simd::{Isa, vectorized};
 use super::super::tape::{Differentiable, Gradient};
 use super::step_gradient_scale;
@@ -50,7 +51,7 @@ impl RoundWeights {
 }
 
 impl Differentiable for RoundWeights {
-    fn forward(&self, inputs: &[&[f32]]) -> Vec<f32> {
+    fn forward(&self, inputs: &[&[f32]], _: &Buffers) -> Vec<f32> {
         let (w, steps) = (inputs[0], inputs[1]);
         match self.rounding {
             WeightRounding::Steps => {
@@ -65,7 +66,7 @@ impl Differentiable for RoundWeights {
         }
     }
 
-    fn backward(&self, inputs: &[&[f32]], _: &[f32], dy: &[f32], _: &[bool]) -> Vec<Option<Gradient>> {
+    fn backward(&self, inputs: &[&[f32]], _: &[f32], dy: &[f32], _: &[bool], _: &Buffers) -> Vec<Option<Gradient>> {
         let (w, steps) = (inputs[0], inputs[1]);
         let mut dw = vec![0.0; w.len()];
         let mut dsteps = vec![0.0; steps.len()];
