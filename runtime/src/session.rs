@@ -5,6 +5,7 @@
 
 mod bind;
 mod layout;
+mod pool;
 mod weights;
 
 use crate::RunError;
@@ -12,15 +13,19 @@ use crate::format::Artifact;
 use crate::isa::Isa;
 use crate::kernels::{AlignedBytes, Memory};
 use bind::Step;
+use pool::Pool;
 use std::ops::Range;
 use std::time::{Duration, Instant};
+
+/// Most threads of a session.
+pub const MAX_THREADS: usize = 256;
 
 /// How a session runs.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionOptions {
     /// Instruction set; the best of the machine where `None`.
     pub isa: Option<Isa>,
-    /// Number of threads, at least 1. Results do not depend on it.
+    /// Number of threads, `1..=MAX_THREADS`. Results do not depend on it; layers too small to gain run on one.
     pub threads: usize,
 }
 
@@ -35,6 +40,8 @@ pub struct Session {
     artifact: Artifact,
     isa: Isa,
     threads: usize,
+    /// Where there is more than one thread.
+    pool: Option<Pool>,
     steps: Vec<Step>,
     codes: AlignedBytes,
     floats: Vec<f32>,
@@ -58,10 +65,13 @@ impl Session {
             codes[range.clone()].fill(*value);
         }
         let outputs: Vec<_> = program.outputs.iter().map(|(_, slot)| places.floats[slot.0 as usize].clone()).collect();
+        let threads = options.threads.clamp(1, MAX_THREADS);
+        let helps = threads > 1 && steps.iter().any(|step| step.shared);
         Ok(Session {
             artifact: artifact.clone(),
             isa: available.isa(),
-            threads: options.threads.max(1),
+            threads,
+            pool: helps.then(|| Pool::new(threads)),
             steps,
             codes,
             floats: vec![0.0; places.float_count],
@@ -137,11 +147,13 @@ impl Session {
         let mut times: Vec<Vec<Duration>> = vec![vec![Duration::ZERO; rounds.max(1)]; self.artifact.program().ops.len()];
         for round in 0..rounds.max(1) {
             let memory = Memory::new(&mut self.codes, &mut self.floats, input);
-            for Step { op, kernel } in &self.steps {
+            self.pool.iter().for_each(Pool::begin);
+            for step in &self.steps {
                 let start = Instant::now();
-                kernel.run(&memory, 0..kernel.parts());
-                times[*op][round] += start.elapsed();
+                step.run(&memory, self.pool.as_ref());
+                times[step.op][round] += start.elapsed();
             }
+            self.pool.iter().for_each(Pool::end);
         }
         let median = |times: &mut Vec<Duration>| {
             times.sort_unstable();
@@ -168,9 +180,11 @@ impl Session {
 
     fn sample(&mut self, input: &[f32], output: &mut [f32]) {
         let memory = Memory::new(&mut self.codes, &mut self.floats, input);
-        for Step { kernel, .. } in &self.steps {
-            kernel.run(&memory, 0..kernel.parts());
+        self.pool.iter().for_each(Pool::begin);
+        for step in &self.steps {
+            step.run(&memory, self.pool.as_ref());
         }
+        self.pool.iter().for_each(Pool::end);
         let mut start = 0;
         for range in &self.outputs {
             output[start..start + range.len()].copy_from_slice(&self.floats[range.clone()]);

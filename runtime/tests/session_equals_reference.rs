@@ -209,6 +209,33 @@ fn a_batch_is_its_samples() {
 }
 
 #[test]
+fn threads_do_not_change_a_byte() {
+    let (mut net, x) = Net::new(5, [24, 40, 33], 7);
+    let bits = |k| BitWidth::new(k).unwrap();
+    let x = net.conv(x, 72, net::square(3, 1, 1), 1, bits(4), [0, 0, 255]).unwrap();
+    let x = net.conv(x, 72, net::square(3, 1, 1), 72, bits(6), [9, 0, 255]).unwrap();
+    let y = net.conv(x, 72, net::square(3, 1, 1), 1, bits(3), [9, 0, 255]).unwrap();
+    let x = net.add(x, y, [0, 0, 255]);
+    let x = net.max_pool(x, net::square(2, 2, 0)).unwrap();
+    let x = net.conv(x, 300, net::square(1, 2, 0), 1, bits(5), [0, 0, 255]).unwrap();
+    let y = net.logits(x, 130, bits(2));
+    net.output(y);
+    let artifact = net.artifact();
+    let x = input(&mut Random(2), artifact.program().input.len());
+    let expected = words(&Reference::new(&artifact).run(&x).unwrap().concat());
+    for threads in [1, 2, 3, 7] {
+        for isa in Isa::available() {
+            let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads }).unwrap();
+            for _ in 0..20 {
+                let mut y = vec![0.0; session.output_len()];
+                session.run(&x, &mut y).unwrap();
+                assert_eq!(words(&y), expected, "{threads} threads, {isa}");
+            }
+        }
+    }
+}
+
+#[test]
 fn wrong_lengths_are_refused() {
     let artifact = random_net(3);
     let mut session = Session::new(&artifact, SessionOptions::default()).unwrap();

@@ -1,6 +1,7 @@
 //! Binds every operator to its kernel, its places and its constants.
 
 use super::layout::{self, Places};
+use super::pool::Pool;
 use super::weights;
 use crate::format::Artifact;
 use crate::isa::Available;
@@ -10,7 +11,7 @@ use crate::kernels::elementwise::{
     self, Add, Affine, Concat, ConcatInput, Dequantize, Quantize, Reshape, Softmax, Term,
 };
 use crate::kernels::pool::{self, AveragePool, MaxPool, Pooling};
-use crate::kernels::{Clamp, Kernel, View};
+use crate::kernels::{Clamp, Kernel, Memory, View};
 use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::{Conv, Destination, FloatId, Op, Program, Tensor, TensorId};
 
@@ -19,7 +20,25 @@ pub(super) struct Step {
     /// Index of the operator.
     pub(super) op: usize,
     pub(super) kernel: Box<dyn Kernel>,
+    /// Whether it is worth sharing between threads.
+    pub(super) shared: bool,
 }
+
+impl Step {
+    /// Computes it, on all threads where that is worth it.
+    pub(super) fn run(&self, memory: &Memory, pool: Option<&Pool>) {
+        match pool {
+            Some(pool) if self.shared => pool.run(&*self.kernel, memory),
+            _ => self.kernel.run(memory, 0..self.kernel.parts()),
+        }
+    }
+}
+
+/// Least work worth sharing between threads: handing it over and back takes about a microsecond.
+const SHARED_MACS: u64 = 1 << 20;
+
+/// The same for values of operators without weights.
+const SHARED_VALUES: usize = 1 << 15;
 
 /// One or more steps an operator, in program order.
 pub(super) fn steps(artifact: &Artifact, available: Available, places: &Places) -> Vec<Step> {
@@ -30,7 +49,11 @@ pub(super) fn steps(artifact: &Artifact, available: Available, places: &Places) 
             Op::Conv(conv) => binder.strip(conv).map(|strip| Box::new(strip) as Box<dyn Kernel>),
             _ => None,
         };
-        gather.into_iter().chain([binder.kernel(source)]).map(move |kernel| Step { op, kernel })
+        let shared = match source {
+            Op::Conv(conv) => binder.program.macs(conv) >= SHARED_MACS,
+            _ => source.writes().is_some_and(|y| binder.program.tensor(y).len() >= SHARED_VALUES),
+        };
+        gather.into_iter().chain([binder.kernel(source)]).map(move |kernel| Step { op, shared: shared && kernel.parts() > 1, kernel })
     })
     .collect()
 }
