@@ -4,6 +4,7 @@
 //! [`reference`], the CPU session, and the accelerator simulator. docs/quantization.md is their specification.
 
 mod bit_width;
+pub mod c_api;
 mod error;
 pub mod float_head;
 pub mod format;
