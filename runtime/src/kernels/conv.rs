@@ -14,7 +14,6 @@ pub(crate) mod scalar;
 pub(crate) mod x86;
 
 use super::{AlignedBytes, Clamp, Kernel, Memory, View};
-use crate::BitWidth;
 use crate::format::Artifact;
 use crate::isa::Available;
 use std::ops::Range;
@@ -112,16 +111,25 @@ pub(crate) struct Span {
     pub(crate) tiles: Range<usize>,
 }
 
+/// How codes are stored, and what is known of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CodeForm {
+    /// Bits a code takes: its width, or 8.
+    pub(crate) stored: u8,
+    /// Groups of 4 depths of a run whose products an i16 holds the sum of, two products a group; 0 where not even one.
+    pub(crate) i16_steps: usize,
+}
+
 /// Computes a span of a layer.
 pub(crate) type Rows = Box<dyn Fn(&Layer, &Memory, &Span) + Send + Sync>;
 
-/// The kernel of an instruction set for codes of `bits` bits that are stored in `stored` bits: the same, or 8.
-pub(crate) fn rows(available: Available, bits: BitWidth, stored: u8) -> Rows {
+/// The kernel of an instruction set for codes of a form.
+pub(crate) fn rows(available: Available, form: CodeForm) -> Rows {
     #[cfg(target_arch = "x86_64")]
-    if let Some(rows) = x86::rows_for(available, bits.bits(), stored) {
+    if let Some(rows) = x86::rows_for(available, form) {
         return rows;
     }
-    Box::new(move |layer, memory, span| scalar::rows(layer, memory, span, stored))
+    Box::new(move |layer, memory, span| scalar::rows(layer, memory, span, form.stored))
 }
 
 /// How a layer's work is cut into parts.

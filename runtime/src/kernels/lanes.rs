@@ -87,11 +87,3 @@ pub(crate) unsafe trait Lanes: Copy {
         count: usize,
     );
 }
-
-/// Products of weights of `bits` bits that an i16 holds the sum of, two in each [`Lanes::accumulate`], in steps.
-pub(crate) const fn i16_steps(bits: u8) -> usize {
-    let product = 255 * (1 << (bits - 1));
-    i16::MAX as usize / (2 * product)
-}
-
-const _: () = assert!(i16_steps(7) == 1 && i16_steps(6) == 2 && i16_steps(5) == 4 && i16_steps(4) == 8 && i16_steps(2) == 32);

@@ -159,7 +159,7 @@ impl Binder<'_> {
             group_inputs: x.channels as usize / groups,
             group_outputs,
             group_tiles: group_outputs.div_ceil(TILE_OUTPUTS),
-            vectors: block_vectors(height * width, tiles.stored),
+            vectors: block_vectors(height * width, tiles.form.stored),
             weights: tiles.codes,
             biases: tiles.biases,
             multipliers: tiles.multipliers,
@@ -168,7 +168,7 @@ impl Binder<'_> {
                 Destination::Logits { y } => Target::Logits { first: self.floats(y), positions: height * width },
             },
         };
-        let rows = conv::rows(self.available, conv.bits, tiles.stored);
+        let rows = conv::rows(self.available, tiles.form);
         match windows.gather {
             Some(gather) => Box::new(conv::Gathered { layer, gather, rows }),
             None => {

@@ -1,10 +1,10 @@
 //! One loop nest for every x86 instruction set: a block of `PIXELS` windows x `VECTORS` vectors of outputs stays in registers.
 #![allow(unsafe_code, reason = "vector intrinsics and raw loads")]
 
-use super::{Layer, Rows, Span, Target};
+use super::{CodeForm, Layer, Rows, Span, Target};
 use crate::isa::{Available, Avx2, Avx2Vnni, Avx512, Avx512Vnni, Isa};
 use crate::kernels::Memory;
-use crate::kernels::lanes::{Lanes, avx2, avx2vnni, avx512, avx512vnni, i16_steps};
+use crate::kernels::lanes::{Lanes, avx2, avx2vnni, avx512, avx512vnni};
 use crate::pack::{TILE_DEPTH, TILE_OUTPUTS};
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
@@ -27,35 +27,34 @@ macro_rules! entries {
     }};
 }
 
-/// The kernel of an instruction set for codes of `bits` bits that are stored in `stored` bits, bound to the proof that the machine has it.
-pub(crate) fn rows_for(available: Available, bits: u8, stored: u8) -> Option<Rows> {
-    let steps = i16_steps(bits);
-    Some(match available.isa() {
-        Isa::Scalar => return None,
-        Isa::Avx2 => {
-            let proof = Avx2::probe()?;
-            match bits {
-                8 => entries!("avx2", avx2::Full(proof), avx2::Full, [], stored),
-                7 => entries!("avx2", avx2::Narrow(proof), avx2::Narrow, [7], stored),
-                _ => entries!("avx2", avx2::Deep { proof, steps }, avx2::Deep, [2 3 4 5 6], stored),
-            }
+/// The kernel of an instruction set for codes of a form, bound to the proof that the machine has it.
+pub(crate) fn rows_for(available: Available, form: CodeForm) -> Option<Rows> {
+    let CodeForm { stored, i16_steps: steps } = form;
+    Some(match (available.isa(), steps) {
+        (Isa::Scalar, _) => return None,
+        (Isa::Avx2, 0) => entries!("avx2", avx2::Full(Avx2::probe()?), avx2::Full, [], stored),
+        (Isa::Avx2, 1) => entries!("avx2", avx2::Narrow(Avx2::probe()?), avx2::Narrow, [7], stored),
+        (Isa::Avx2, _) => {
+            let lanes = avx2::Deep { proof: Avx2::probe()?, steps };
+            entries!("avx2", lanes, avx2::Deep, [2 3 4 5 6], stored)
         }
-        Isa::Avx2Vnni => {
+        (Isa::Avx2Vnni, _) => {
             let lanes = avx2vnni::Vnni(Avx2Vnni::probe()?);
             entries!("avx2,avxvnni", lanes, avx2vnni::Vnni, [2 3 4 5 6 7], stored)
         }
-        Isa::Avx512 => {
-            let proof = Avx512::probe()?;
-            match bits {
-                8 => entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", avx512::Full(proof), avx512::Full, [], stored),
-                7 => entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", avx512::Narrow(proof), avx512::Narrow, [7], stored),
-                _ => {
-                    let lanes = avx512::Deep { proof, steps };
-                    entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Deep, [2 3 4 5 6], stored)
-                }
-            }
+        (Isa::Avx512, 0) => {
+            let lanes = avx512::Full(Avx512::probe()?);
+            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Full, [], stored)
         }
-        Isa::Avx512Vnni | Isa::Amx => {
+        (Isa::Avx512, 1) => {
+            let lanes = avx512::Narrow(Avx512::probe()?);
+            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Narrow, [7], stored)
+        }
+        (Isa::Avx512, _) => {
+            let lanes = avx512::Deep { proof: Avx512::probe()?, steps };
+            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Deep, [2 3 4 5 6], stored)
+        }
+        (Isa::Avx512Vnni | Isa::Amx, _) => {
             let lanes = avx512vnni::Vnni(Avx512Vnni::probe()?);
             entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", lanes, avx512vnni::Vnni, [2 3 4 5 6 7], stored)
         }

@@ -102,7 +102,7 @@ macro_rules! vectors {
 pub(super) use vectors;
 
 
-/// Weights of at most 7 bits: `255 * 64 * 2 = 32640` fits i16, so `vpmaddubsw` never saturates.
+/// Weights of which one step of `vpmaddubsw` fits i16, as all of at most 7 bits: `255 * 64 * 2 = 32640`.
 #[derive(Clone, Copy)]
 pub(crate) struct Narrow(pub(crate) Avx2);
 
@@ -160,12 +160,12 @@ unsafe impl Lanes for Narrow {
     vectors!();
 }
 
-/// Weights of at most 6 bits: several steps of `vpmaddubsw` add up in i16.
+/// Weights of which several steps of `vpmaddubsw` add up in i16.
 #[derive(Clone, Copy)]
 pub(crate) struct Deep {
     /// Proof.
     pub(crate) proof: Avx2,
-    /// Steps, [`super::i16_steps`].
+    /// Steps.
     pub(crate) steps: usize,
 }
 
@@ -229,7 +229,7 @@ unsafe impl Lanes for Deep {
     vectors!();
 }
 
-/// Weights of 8 bits: `vpmaddwd` on the even and on the odd depths.
+/// Any weights: `vpmaddwd` on the even and on the odd depths.
 #[derive(Clone, Copy)]
 pub(crate) struct Full(pub(crate) Avx2);
 
