@@ -124,9 +124,7 @@ fn build(name: &str, widths: Vec<u8>) -> Option<Artifact> {
             n.fc(84);
             n.finish(10)
         }
-        "svhn10" => {
-            vgg(chain([3, 32, 32]), &[32, 32, 0, 64, 64, 0, 128, 128, 128, 0, 256, 256, 0], &[])
-        }
+        "svhn10" => vgg(chain([3, 32, 32]), &[32, 32, 0, 64, 64, 0, 128, 128, 128, 0, 256, 256, 0], &[]),
         "resnet20" => {
             let mut n = chain([3, 32, 32]);
             n.conv(16, 3, 1);

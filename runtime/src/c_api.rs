@@ -82,7 +82,11 @@ fn model(artifact: Artifact) -> Result<releq_model, String> {
 /// # Safety
 /// `path` ends in a zero; `error` is valid for `error_size` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn releq_model_open(path: *const c_char, error: *mut c_char, error_size: usize) -> *mut releq_model {
+pub unsafe extern "C" fn releq_model_open(
+    path: *const c_char,
+    error: *mut c_char,
+    error_size: usize,
+) -> *mut releq_model {
     // SAFETY: by the contract.
     boxed(unsafe {
         guarded(error, error_size, || {
@@ -178,7 +182,11 @@ unsafe fn shape(port: Option<&Port>, extents: *mut usize, capacity: usize) -> us
 /// # Safety
 /// `model` is NULL or a live model, `extents` is valid for `capacity` values.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn releq_model_input_shape(model: *const releq_model, extents: *mut usize, capacity: usize) -> usize {
+pub unsafe extern "C" fn releq_model_input_shape(
+    model: *const releq_model,
+    extents: *mut usize,
+    capacity: usize,
+) -> usize {
     // SAFETY: by the contract.
     unsafe { shape(model.as_ref().map(|model| &model.artifact.program().input), extents, capacity) }
 }
@@ -222,7 +230,8 @@ pub unsafe extern "C" fn releq_session_new(
             } else {
                 Some(text(isa, "isa")?.parse().map_err(|error: crate::isa::UnknownIsa| error.to_string())?)
             };
-            let session = Session::new(&model.artifact, SessionOptions { isa, threads }).map_err(|error| error.to_string())?;
+            let session =
+                Session::new(&model.artifact, SessionOptions { isa, threads }).map_err(|error| error.to_string())?;
             Ok(releq_session {
                 isa: CString::new(session.isa().name()).unwrap_or_default(),
                 input_size: session.input_len(),

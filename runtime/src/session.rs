@@ -144,20 +144,24 @@ impl Session {
     /// When `input` does not hold exactly one sample.
     pub fn profile(&mut self, input: &[f32], rounds: usize) -> Result<Vec<Duration>, RunError> {
         self.check(input.len(), self.input_len(), self.output_len, self.output_len)?;
-        let mut times: Vec<Vec<Duration>> = vec![vec![Duration::ZERO; rounds.max(1)]; self.artifact.program().ops.len()];
-        for round in 0..rounds.max(1) {
+        let mut times = vec![Vec::with_capacity(rounds + 1); self.artifact.program().ops.len()];
+        for _ in 0..=rounds {
             let memory = Memory::new(&mut self.codes, &mut self.floats, input);
-            self.pool.iter().for_each(Pool::begin);
+            times.iter_mut().for_each(|times| times.push(Duration::ZERO));
+            let run = self.pool.as_ref().map(Pool::begin);
             for step in &self.steps {
                 let start = Instant::now();
-                step.run(&memory, self.pool.as_ref());
-                times[step.op][round] += start.elapsed();
+                step.run(&memory, run.as_ref());
+                if let Some(time) = times[step.op].last_mut() {
+                    *time += start.elapsed();
+                }
             }
-            self.pool.iter().for_each(Pool::end);
         }
         let median = |times: &mut Vec<Duration>| {
-            times.sort_unstable();
-            times[times.len() / 2]
+            // The first run warms the caches.
+            let counted = if rounds == 0 { &mut times[..] } else { &mut times[1..] };
+            counted.sort_unstable();
+            counted[counted.len() / 2]
         };
         Ok(times.iter_mut().map(median).collect())
     }
@@ -180,11 +184,11 @@ impl Session {
 
     fn sample(&mut self, input: &[f32], output: &mut [f32]) {
         let memory = Memory::new(&mut self.codes, &mut self.floats, input);
-        self.pool.iter().for_each(Pool::begin);
+        let run = self.pool.as_ref().map(Pool::begin);
         for step in &self.steps {
-            step.run(&memory, self.pool.as_ref());
+            step.run(&memory, run.as_ref());
         }
-        self.pool.iter().for_each(Pool::end);
+        drop(run);
         let mut start = 0;
         for range in &self.outputs {
             output[start..start + range.len()].copy_from_slice(&self.floats[range.clone()]);

@@ -15,7 +15,10 @@ use std::process::Command;
 
 fn static_library() -> Option<PathBuf> {
     let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
-    [deps.clone(), deps.parent().unwrap().to_owned()].into_iter().map(|d| d.join("libreleqc_runtime.a")).find(|p| p.exists())
+    [deps.clone(), deps.parent().unwrap().to_owned()]
+        .into_iter()
+        .map(|d| d.join("libreleqc_runtime.a"))
+        .find(|p| p.exists())
 }
 
 #[test]

@@ -162,7 +162,9 @@ fn words(values: &[f32]) -> Vec<u32> {
 /// An operator in one line.
 fn summary(op: &Op) -> String {
     match op {
-        Op::Conv(c) => format!("{:?} {} bits, {} outputs, {} groups, {:?}", c.kind, c.bits, c.outputs, c.groups, c.window),
+        Op::Conv(c) => {
+            format!("{:?} {} bits, {} outputs, {} groups, {:?}", c.kind, c.bits, c.outputs, c.groups, c.window)
+        }
         other => format!("{other:?}"),
     }
 }

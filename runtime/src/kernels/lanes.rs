@@ -49,8 +49,6 @@ pub(crate) unsafe trait Lanes: Copy {
     unsafe fn sum(self, words: *const i32) -> Self::Sum;
     /// `4 * LANES` bytes.
     unsafe fn bytes(self, bytes: *const u8) -> Self::Bytes;
-    /// `count <= 4 * LANES` bytes, zeros beyond.
-    unsafe fn some_bytes(self, bytes: *const u8, count: usize) -> Self::Bytes;
     /// Zeros.
     unsafe fn zero_bytes(self) -> Self::Bytes;
     /// Stores the first `count <= 4 * LANES` bytes.

@@ -1,7 +1,7 @@
 //! Binds every operator to its kernel, its places and its constants.
 
 use super::layout::{self, Places};
-use super::pool::Pool;
+use super::pool::Awake;
 use super::weights;
 use crate::format::Artifact;
 use crate::isa::Available;
@@ -26,9 +26,9 @@ pub(super) struct Step {
 
 impl Step {
     /// Computes it, on all threads where that is worth it.
-    pub(super) fn run(&self, memory: &Memory, pool: Option<&Pool>) {
-        match pool {
-            Some(pool) if self.shared => pool.run(&*self.kernel, memory),
+    pub(super) fn run(&self, memory: &Memory, run: Option<&Awake>) {
+        match run {
+            Some(run) if self.shared => run.step(&*self.kernel, memory),
             _ => self.kernel.run(memory, 0..self.kernel.parts()),
         }
     }
@@ -53,7 +53,11 @@ pub(super) fn steps(artifact: &Artifact, available: Available, places: &Places) 
             Op::Conv(conv) => binder.program.macs(conv) >= SHARED_MACS,
             _ => source.writes().is_some_and(|y| binder.program.tensor(y).len() >= SHARED_VALUES),
         };
-        gather.into_iter().chain([binder.kernel(source)]).map(move |kernel| Step { op, shared: shared && kernel.parts() > 1, kernel })
+        gather.into_iter().chain([binder.kernel(source)]).map(move |kernel| Step {
+            op,
+            shared: shared && kernel.parts() > 1,
+            kernel,
+        })
     })
     .collect()
 }
@@ -92,7 +96,9 @@ impl Binder<'_> {
                 Box::new(Quantize::new(self.available, self.view(y), inv_scale, self.zero_point(y)))
             }
             Op::Conv(ref conv) => self.conv(conv),
-            Op::MaxPool { x, y, ref window } => Box::new(MaxPool::new(self.available, Pooling::new(self.view(x), self.view(y), window))),
+            Op::MaxPool { x, y, ref window } => {
+                Box::new(MaxPool::new(self.available, Pooling::new(self.view(x), self.view(y), window)))
+            }
             Op::AveragePool { x, y, ref window, count_include_pad, multiplier, lo, hi } => Box::new(AveragePool {
                 pooling: Pooling::new(self.view(x), self.view(y), window),
                 z: self.zero_point(x),

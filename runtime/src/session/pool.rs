@@ -85,24 +85,21 @@ impl Pool {
     }
 
     /// Wakes the workers for a run.
-    pub(super) fn begin(&self) {
+    pub(super) fn begin(&self) -> Awake<'_> {
         self.shared.running.store(true, Ordering::Release);
         self.workers.iter().for_each(|worker| worker.thread().unpark());
-    }
-
-    /// Lets the workers sleep.
-    pub(super) fn end(&self) {
-        self.shared.running.store(false, Ordering::Release);
+        Awake(self)
     }
 
     /// Computes all parts of a kernel on all threads.
     ///
     /// # Panics
     /// When a worker panicked: a planning bug.
-    pub(super) fn run(&self, kernel: &dyn Kernel, memory: &Memory) {
+    fn run(&self, kernel: &dyn Kernel, memory: &Memory) {
         let shared = &*self.shared;
         // SAFETY: the lifetime is erased only until this function returns, which is after the last worker finished.
-        let kernel_ptr: *const dyn Kernel = unsafe { std::mem::transmute::<*const (dyn Kernel + '_), *const (dyn Kernel + 'static)>(kernel) };
+        let kernel_ptr: *const dyn Kernel =
+            unsafe { std::mem::transmute::<*const (dyn Kernel + '_), *const (dyn Kernel + 'static)>(kernel) };
         shared.pending.store(self.workers.len(), Ordering::Relaxed);
         // SAFETY: no worker reads the job now: each finished the step before, and waits for `step` to change.
         unsafe { *shared.job.get() = Some(Job { kernel: kernel_ptr, memory: *memory }) };
@@ -117,6 +114,22 @@ impl Pool {
             std::panic::resume_unwind(panic);
         }
         assert!(!shared.failed.load(Ordering::Acquire), "a worker thread panicked");
+    }
+}
+
+/// A run under way: the workers wait for its steps actively, and sleep once it is dropped.
+pub(super) struct Awake<'a>(&'a Pool);
+
+impl Awake<'_> {
+    /// [`Pool::run`].
+    pub(super) fn step(&self, kernel: &dyn Kernel, memory: &Memory) {
+        self.0.run(kernel, memory);
+    }
+}
+
+impl Drop for Awake<'_> {
+    fn drop(&mut self) {
+        self.0.shared.running.store(false, Ordering::Release);
     }
 }
 

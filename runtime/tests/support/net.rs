@@ -74,7 +74,13 @@ pub struct Net {
 impl Net {
     /// A net with an input of `[channels, height, width]`, quantized at once.
     pub fn new(seed: u64, [channels, height, width]: [u32; 3], zero_point: u8) -> (Self, TensorId) {
-        let mut net = Net { program: Program::default(), constants: vec![], weights: vec![], random: Random(seed), normal: false };
+        let mut net = Net {
+            program: Program::default(),
+            constants: vec![],
+            weights: vec![],
+            random: Random(seed),
+            normal: false,
+        };
         net.program.input = Port { name: "input".into(), dims: vec![channels, height, width] };
         let scale = 1.0 / 40.0;
         let y = net.tensor([height, width, channels], scale, zero_point);

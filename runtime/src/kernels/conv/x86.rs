@@ -35,7 +35,7 @@ pub(crate) fn rows_for(available: Available, form: CodeForm) -> Option<Rows> {
         (Isa::Avx2, 0) => entries!("avx2", avx2::Full(Avx2::probe()?), avx2::Full, [], stored),
         (Isa::Avx2, 1) => entries!("avx2", avx2::Narrow(Avx2::probe()?), avx2::Narrow, [7], stored),
         (Isa::Avx2, _) => {
-            let lanes = avx2::Deep { proof: Avx2::probe()?, steps };
+            let lanes = avx2::Deep { narrow: avx2::Narrow(Avx2::probe()?), steps };
             entries!("avx2", lanes, avx2::Deep, [2 3 4 5 6], stored)
         }
         (Isa::Avx2Vnni, _) => {
@@ -51,7 +51,7 @@ pub(crate) fn rows_for(available: Available, form: CodeForm) -> Option<Rows> {
             entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Narrow, [7], stored)
         }
         (Isa::Avx512, _) => {
-            let lanes = avx512::Deep { proof: Avx512::probe()?, steps };
+            let lanes = avx512::Deep { narrow: avx512::Narrow(Avx512::probe()?), steps };
             entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Deep, [2 3 4 5 6], stored)
         }
         (Isa::Avx512Vnni | Isa::Amx, _) => {
@@ -93,7 +93,8 @@ unsafe fn blocks<D: Lanes, const K: u8>(lanes: D, layer: &Layer, memory: &Memory
             let longest = most::<D, K>(size);
             for s in 0..strips {
                 let mut strip = Strip { layer, memory, group, vector, row: span.rows.start + s, column: 0 };
-                let origin = grid.origin + (span.rows.start - span.origin_row + s) * grid.row + group * layer.group_inputs;
+                let origin =
+                    grid.origin + (span.rows.start - span.origin_row + s) * grid.row + group * layer.group_inputs;
                 let mut x = memory.codes_ptr(origin, 0).cast_const();
                 // As few blocks as fit, and those of nearly equal size.
                 let count = windows.div_ceil(longest);

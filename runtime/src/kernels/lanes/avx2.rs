@@ -28,19 +28,6 @@ macro_rules! vectors {
         }
 
         #[inline(always)]
-        unsafe fn some_bytes(self, bytes: *const u8, count: usize) -> __m256i {
-            // SAFETY: by the contract of the trait.
-            unsafe {
-                if count == 32 {
-                    return self.bytes(bytes);
-                }
-                let mut whole = [0u8; 32];
-                std::ptr::copy_nonoverlapping(bytes, whole.as_mut_ptr(), count);
-                self.bytes(whole.as_ptr())
-            }
-        }
-
-        #[inline(always)]
         unsafe fn zero_bytes(self) -> __m256i {
             // SAFETY: by the contract of the trait.
             unsafe { _mm256_setzero_si256() }
@@ -100,7 +87,6 @@ macro_rules! vectors {
 }
 
 pub(super) use vectors;
-
 
 /// Weights of which one step of `vpmaddubsw` fits i16, as all of at most 7 bits: `255 * 64 * 2 = 32640`.
 #[derive(Clone, Copy)]
@@ -163,8 +149,8 @@ unsafe impl Lanes for Narrow {
 /// Weights of which several steps of `vpmaddubsw` add up in i16.
 #[derive(Clone, Copy)]
 pub(crate) struct Deep {
-    /// Proof.
-    pub(crate) proof: Avx2,
+    /// One step.
+    pub(crate) narrow: Narrow,
     /// Steps.
     pub(crate) steps: usize,
 }
@@ -223,7 +209,7 @@ unsafe impl Lanes for Deep {
     #[inline(always)]
     unsafe fn dot(self, sum: __m256i, q: __m256i, w: __m256i) -> __m256i {
         // SAFETY: by the contract of the trait.
-        unsafe { _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(q, w), _mm256_set1_epi16(1))) }
+        unsafe { self.narrow.dot(sum, q, w) }
     }
 
     vectors!();

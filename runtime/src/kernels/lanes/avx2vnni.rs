@@ -7,7 +7,6 @@ use crate::isa::Avx2Vnni;
 use crate::kernels::Clamp;
 use std::arch::x86_64::*;
 
-
 /// Weights of any width.
 #[derive(Clone, Copy)]
 pub(crate) struct Vnni(pub(crate) Avx2Vnni);

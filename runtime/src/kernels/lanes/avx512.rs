@@ -28,12 +28,6 @@ macro_rules! vectors {
         }
 
         #[inline(always)]
-        unsafe fn some_bytes(self, bytes: *const u8, count: usize) -> __m512i {
-            // SAFETY: by the contract of the trait.
-            unsafe { _mm512_maskz_loadu_epi8(mask64(count), bytes.cast()) }
-        }
-
-        #[inline(always)]
         unsafe fn zero_bytes(self) -> __m512i {
             // SAFETY: by the contract of the trait.
             unsafe { _mm512_setzero_si512() }
@@ -85,7 +79,6 @@ macro_rules! vectors {
 }
 
 pub(super) use vectors;
-
 
 /// Weights of which one step of `vpmaddubsw` fits i16, as all of at most 7 bits: `255 * 64 * 2 = 32640`.
 #[derive(Clone, Copy)]
@@ -148,8 +141,8 @@ unsafe impl Lanes for Narrow {
 /// Weights of which several steps of `vpmaddubsw` add up in i16.
 #[derive(Clone, Copy)]
 pub(crate) struct Deep {
-    /// Proof.
-    pub(crate) proof: Avx512,
+    /// One step.
+    pub(crate) narrow: Narrow,
     /// Steps.
     pub(crate) steps: usize,
 }
@@ -208,7 +201,7 @@ unsafe impl Lanes for Deep {
     #[inline(always)]
     unsafe fn dot(self, sum: __m512i, q: __m512i, w: __m512i) -> __m512i {
         // SAFETY: by the contract of the trait.
-        unsafe { _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(q, w), _mm512_set1_epi16(1))) }
+        unsafe { self.narrow.dot(sum, q, w) }
     }
 
     vectors!();
@@ -332,7 +325,10 @@ pub(super) unsafe fn requantize<const VECTORS: usize>(
         }
         for (v, &sum) in sums.iter().enumerate() {
             let q = rounded(sum, multipliers.add(16 * v));
-            let q = _mm512_max_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(clamp.z.into())), _mm512_set1_epi32(clamp.lo.into()));
+            let q = _mm512_max_epi32(
+                _mm512_add_epi32(q, _mm512_set1_epi32(clamp.z.into())),
+                _mm512_set1_epi32(clamp.lo.into()),
+            );
             let q = _mm512_cvtepi32_epi8(_mm512_min_epi32(q, _mm512_set1_epi32(clamp.hi.into())));
             let left = count.saturating_sub(16 * v).min(16);
             if left == 16 {
