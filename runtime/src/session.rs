@@ -58,7 +58,7 @@ impl Session {
     pub fn new(artifact: &Artifact, options: SessionOptions) -> Result<Self, RunError> {
         let available = options.isa.unwrap_or_else(Isa::detect).require()?;
         let program = artifact.program();
-        let places = layout::plan(program);
+        let places = layout::plan(program, bind::needs_words(available.isa()));
         let steps = bind::steps(artifact, available, &places);
         let mut codes = AlignedBytes::zeroed(places.arena_bytes);
         for (range, value) in &places.halos {

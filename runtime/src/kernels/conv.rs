@@ -6,10 +6,14 @@
 //! weights:             tile t: 16 outputs | group 0: 64 codes | group 1: 64 codes | ...   64 codes: output 0 d0 d1 d2 d3, output 1 ..
 //! ```
 //!
+//! weights as i16:      tile t | group 0: 16 outputs d0 d1 | 16 outputs d2 d3 | group 1: ..   128 bytes a group, activations as u16
+//!
 //! The depth of a run is padded to groups of 4; what an input group holds beyond its run meets weight 0. A dot product of four
 //! unsigned activations, broadcast to all lanes, with the four weights of each output adds one group of depth to 16 outputs.
+#![allow(unsafe_code, reason = "calls a loop compiled for an instruction set")]
 
 pub(crate) mod scalar;
+pub(crate) mod widen;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
@@ -78,7 +82,7 @@ pub(crate) struct Layer {
 
 /// The codes of a layer.
 pub(crate) enum Weights {
-    /// Widened to bytes, in the order of the runs.
+    /// Widened to 8 or 16 bits, in the order of the runs.
     Bytes(AlignedBytes),
     /// Packed, where the artifact has them.
     InPlace(Artifact, Range<usize>),
@@ -114,7 +118,7 @@ pub(crate) struct Span {
 /// How codes are stored, and what is known of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CodeForm {
-    /// Bits a code takes: its width, or 8.
+    /// Bits a code takes: its width, 8, or 16 with activations as u16.
     pub(crate) stored: u8,
     /// Groups of 4 depths of a run whose products an i16 holds the sum of, two products a group; 0 where not even one.
     pub(crate) i16_steps: usize,
@@ -221,6 +225,33 @@ impl Kernel for GatherRuns {
                 }
             }
         }
+    }
+}
+
+/// Copies bytes to u16: products of 8-bit weights then need no separation of odd and even depths.
+pub(crate) struct ToWords {
+    /// Bytes of the code arena.
+    pub(crate) from: Range<usize>,
+    /// First byte of the copy.
+    pub(crate) to: usize,
+    pub(crate) copy: widen::Widen,
+}
+
+/// Bytes of a part of [`ToWords`].
+const PART_BYTES: usize = 8 << 10;
+
+impl Kernel for ToWords {
+    fn parts(&self) -> usize {
+        self.from.len().div_ceil(PART_BYTES)
+    }
+
+    fn run(&self, memory: &Memory, parts: Range<usize>) {
+        let end = (parts.end * PART_BYTES).min(self.from.len());
+        let range = parts.start * PART_BYTES..end;
+        let from = memory.codes(self.from.start + range.start..self.from.start + range.end);
+        let to = memory.codes_mut(self.to + 2 * range.start..self.to + 2 * range.end);
+        // SAFETY: bound for an instruction set that was proved available.
+        unsafe { (self.copy)(from, to) };
     }
 }
 

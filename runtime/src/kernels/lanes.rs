@@ -57,8 +57,14 @@ pub(crate) unsafe trait Lanes: Copy {
     unsafe fn weights(self, codes: Self::Bytes) -> Self::Weights;
     /// Activations from codes.
     unsafe fn codes(self, codes: Self::Bytes) -> Self::Codes;
-    /// The same 4 activations for all accumulators.
-    unsafe fn broadcast(self, codes: *const u8) -> Self::Codes;
+    /// The same 4 activations for all accumulators; as u16 in 8 bytes where `K` is 16.
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> Self::Codes;
+    /// Weights of vector `part` of a tile of `K` bits; of 16 as [`crate::kernels::conv`] draws them.
+    #[inline(always)]
+    unsafe fn tile_weights<const K: u8>(self, tile: *const u8, part: usize) -> Self::Weights {
+        // SAFETY: by the contract of the trait.
+        unsafe { self.weights(self.unpack::<K>(tile, part)) }
+    }
     /// An empty partial sum.
     unsafe fn start(self) -> Self::Partial;
     /// `partial + q . w`.

@@ -30,7 +30,16 @@ fn most_windows_in_place(isa: Isa) -> usize {
 }
 
 /// Arranges the codes of a layer for windows of runs of `run_depth` depths.
-pub(super) fn arrange(artifact: &Artifact, isa: Isa, conv: &Conv, run_depth: usize, runs: &[Run]) -> Tiles {
+///
+/// `words` allows codes as i16 where no product of two fits i16.
+pub(super) fn arrange(
+    artifact: &Artifact,
+    isa: Isa,
+    conv: &Conv,
+    run_depth: usize,
+    runs: &[Run],
+    words: bool,
+) -> Tiles {
     let depth = conv.depth(artifact.program().tensor(conv.x));
     let order = Order::new(conv, depth, run_depth, runs);
     let (mut biases, mut multipliers) = (vec![0; order.lanes()], vec![1.0; order.lanes()]);
@@ -52,7 +61,11 @@ pub(super) fn arrange(artifact: &Artifact, isa: Isa, conv: &Conv, run_depth: usi
             Isa::Avx2 | Isa::Avx512 => order.i16_steps(&bytes, i16_steps(bits)),
             _ => i16_steps(bits),
         };
-        (Weights::Bytes(bytes), CodeForm { stored: 8, i16_steps })
+        if i16_steps == 0 && words {
+            (Weights::Bytes(to_words(&bytes)), CodeForm { stored: 16, i16_steps })
+        } else {
+            (Weights::Bytes(bytes), CodeForm { stored: 8, i16_steps })
+        }
     };
     Tiles { codes, form, biases, multipliers }
 }
@@ -157,4 +170,17 @@ fn fits_i16(groups: &[u8]) -> bool {
         }
     }
     positive.iter().chain(&negative).all(|&sum| sum <= MOST_MAGNITUDE)
+}
+
+/// Tiles of bytes as tiles of i16: depths 0 and 1 of all outputs, then depths 2 and 3.
+fn to_words(bytes: &[u8]) -> AlignedBytes {
+    let mut words = AlignedBytes::zeroed(2 * bytes.len());
+    for (to, from) in words.chunks_exact_mut(2 * TILE_CODES).zip(bytes.chunks_exact(TILE_CODES)) {
+        for (i, &code) in from.iter().enumerate() {
+            let (output, depth) = (i / TILE_DEPTH, i % TILE_DEPTH);
+            let at = depth / 2 * TILE_CODES + 4 * output + 2 * (depth % 2);
+            to[at..at + 2].copy_from_slice(&i16::from(code.cast_signed()).to_le_bytes());
+        }
+    }
+    words
 }

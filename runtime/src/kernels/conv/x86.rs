@@ -32,7 +32,7 @@ pub(crate) fn rows_for(available: Available, form: CodeForm) -> Option<Rows> {
     let CodeForm { stored, i16_steps: steps } = form;
     Some(match (available.isa(), steps) {
         (Isa::Scalar, _) => return None,
-        (Isa::Avx2, 0) => entries!("avx2", avx2::Full(Avx2::probe()?), avx2::Full, [], stored),
+        (Isa::Avx2, 0) => entries!("avx2", avx2::Full(Avx2::probe()?), avx2::Full, [16], stored),
         (Isa::Avx2, 1) => entries!("avx2", avx2::Narrow(Avx2::probe()?), avx2::Narrow, [7], stored),
         (Isa::Avx2, _) => {
             let lanes = avx2::Deep { narrow: avx2::Narrow(Avx2::probe()?), steps };
@@ -44,7 +44,7 @@ pub(crate) fn rows_for(available: Available, form: CodeForm) -> Option<Rows> {
         }
         (Isa::Avx512, 0) => {
             let lanes = avx512::Full(Avx512::probe()?);
-            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Full, [], stored)
+            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Full, [16], stored)
         }
         (Isa::Avx512, 1) => {
             let lanes = avx512::Narrow(Avx512::probe()?);
@@ -118,7 +118,7 @@ unsafe fn blocks<D: Lanes, const K: u8>(lanes: D, layer: &Layer, memory: &Memory
 
 /// Most windows in a block of `vectors` vectors of codes of `K` bits; 0 where there is no such block.
 const fn most<D: Lanes, const K: u8>(vectors: usize) -> usize {
-    let blocks = if K == 8 { D::BLOCKS } else { D::PACKED_BLOCKS };
+    let blocks = if K >= 8 { D::BLOCKS } else { D::PACKED_BLOCKS };
     blocks[vectors.trailing_zeros() as usize]
 }
 
@@ -159,6 +159,8 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
     let layer = strip.layer;
     let per_tile = TILE_OUTPUTS / D::LANES;
     let tile_bytes = 8 * usize::from(K);
+    // Activations as u16 go with weights as i16.
+    let depth_bytes = if K == 16 { 2 * TILE_DEPTH } else { TILE_DEPTH };
     let row_bytes = layer.depth_groups * tile_bytes;
     let first_tile = strip.group * layer.group_tiles;
     let lane = first_tile * TILE_OUTPUTS + strip.vector * D::LANES;
@@ -182,12 +184,12 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
                     for _ in 0..steps {
                         let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
                         for (p, partial) in partial.iter_mut().enumerate() {
-                            let q = lanes.broadcast(from.add(p * pixel));
+                            let q = lanes.broadcast::<K>(from.add(p * pixel));
                             for (partial, &w) in partial.iter_mut().zip(&w) {
                                 *partial = lanes.accumulate(*partial, q, w);
                             }
                         }
-                        (tile, from) = (tile.add(tile_bytes), from.add(TILE_DEPTH));
+                        (tile, from) = (tile.add(tile_bytes), from.add(depth_bytes));
                     }
                     for (sums, partial) in sums.iter_mut().zip(&partial) {
                         for (sum, &partial) in sums.iter_mut().zip(partial) {
@@ -206,12 +208,12 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
                         prefetch::<D, VECTORS>(tile, row_bytes);
                     }
                     for (p, sums) in sums.iter_mut().enumerate() {
-                        let q = lanes.broadcast(from.add(p * pixel));
+                        let q = lanes.broadcast::<K>(from.add(p * pixel));
                         for (sum, &w) in sums.iter_mut().zip(&w) {
                             *sum = lanes.dot(*sum, q, w);
                         }
                     }
-                    (tile, from) = (tile.add(tile_bytes), from.add(TILE_DEPTH));
+                    (tile, from) = (tile.add(tile_bytes), from.add(depth_bytes));
                 }
             }
         }
@@ -230,11 +232,11 @@ unsafe fn weights<D: Lanes, const K: u8, const VECTORS: usize>(
     let per_tile = TILE_OUTPUTS / D::LANES;
     // SAFETY: by the contract of the caller; rows of tiles follow each other.
     unsafe {
-        let first = lanes.weights(lanes.unpack::<K>(tile, part));
+        let first = lanes.tile_weights::<K>(tile, part);
         let mut w = [first; VECTORS];
         let mut v = 1;
         while v < VECTORS {
-            w[v] = lanes.weights(lanes.unpack::<K>(tile.add(v / per_tile * row_bytes), v % per_tile));
+            w[v] = lanes.tile_weights::<K>(tile.add(v / per_tile * row_bytes), v % per_tile);
             v += 1;
         }
         w

@@ -114,7 +114,7 @@ unsafe impl Lanes for Narrow {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, codes: *const u8) -> __m256i {
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> __m256i {
         // SAFETY: by the contract of the trait.
         unsafe { self.codes(_mm256_set1_epi32(codes.cast::<i32>().read_unaligned())) }
     }
@@ -183,7 +183,7 @@ unsafe impl Lanes for Deep {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, codes: *const u8) -> __m256i {
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> __m256i {
         // SAFETY: by the contract of the trait.
         unsafe { self.codes(_mm256_set1_epi32(codes.cast::<i32>().read_unaligned())) }
     }
@@ -245,9 +245,26 @@ unsafe impl Lanes for Full {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, codes: *const u8) -> [__m256i; 2] {
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> [__m256i; 2] {
         // SAFETY: by the contract of the trait.
-        unsafe { self.codes(_mm256_set1_epi32(codes.cast::<i32>().read_unaligned())) }
+        unsafe {
+            let pair = |at: usize| codes.add(at).cast::<i32>().read_unaligned();
+            if K == 16 {
+                return [_mm256_set1_epi32(pair(0)), _mm256_set1_epi32(pair(4))];
+            }
+            self.codes(_mm256_set1_epi32(pair(0)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile_weights<const K: u8>(self, tile: *const u8, part: usize) -> Self::Weights {
+        // SAFETY: by the contract of the trait; a tile of 16 bits has 128 bytes.
+        unsafe {
+            if K == 16 {
+                return [self.bytes(tile.add(32 * part)), self.bytes(tile.add(64 + 32 * part))];
+            }
+            self.weights(self.unpack::<K>(tile, part))
+        }
     }
 
     #[inline(always)]
