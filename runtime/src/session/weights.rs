@@ -23,7 +23,7 @@ pub(super) struct Tiles {
 fn most_windows_in_place(isa: Isa) -> usize {
     match isa {
         Isa::Scalar => 0,
-        Isa::Avx2 | Isa::Avx512 => 4,
+        Isa::Avx2 | Isa::Avx512 => 1,
         Isa::Avx2Vnni => 8,
         Isa::Avx512Vnni | Isa::Amx => 16,
     }
