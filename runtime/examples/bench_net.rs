@@ -52,7 +52,8 @@ struct Chain {
 
 impl Chain {
     fn new(shape: [u32; 3], widths: Widths) -> Self {
-        let (net, x) = Net::new(1, shape, 128);
+        let (mut net, x) = Net::new(1, shape, 128);
+        net.normal = true;
         Chain { net, x, widths }
     }
 

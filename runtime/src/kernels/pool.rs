@@ -3,6 +3,8 @@
 
 mod loops;
 
+use loops::Cells;
+
 use super::{Clamp, Kernel, Memory, View};
 use crate::isa::Available;
 use crate::program::Window;
@@ -51,37 +53,17 @@ impl Pooling {
         Pooling { x, y, rows, columns, dilation }
     }
 
-    /// The inside part of each window of a row of the result.
-    fn windows(&self, row: usize) -> impl Iterator<Item = Cells> + '_ {
+    /// The inside part of each window of a row of the result, and its bytes.
+    fn windows<'a>(&'a self, memory: &'a Memory, row: usize) -> impl Iterator<Item = (Cells, &'a [u8])> + 'a {
         let rows = self.rows[row];
-        self.columns.iter().map(move |columns| Cells {
-            first: self.x.at(rows.first, columns.first),
-            counts: [rows.count, columns.count],
-            steps: [self.dilation[0] * self.x.row, self.dilation[1] * self.x.pixel],
+        self.columns.iter().map(move |columns| {
+            let counts = [rows.count, columns.count];
+            let steps = [self.dilation[0] * self.x.row, self.dilation[1] * self.x.pixel];
+            let first = self.x.at(rows.first, columns.first);
+            let last = |axis: usize| counts[axis].saturating_sub(1) * steps[axis];
+            let bytes = if counts.contains(&0) { 0 } else { last(0) + last(1) + self.x.pixel };
+            (Cells { counts, steps }, memory.codes(first..first + bytes))
         })
-    }
-}
-
-/// Pixels under a window.
-#[derive(Clone, Copy)]
-pub(crate) struct Cells {
-    /// Byte of the first.
-    first: usize,
-    /// Rows and columns.
-    counts: [usize; 2],
-    /// Bytes between rows and between columns.
-    steps: [usize; 2],
-}
-
-impl Cells {
-    fn count(&self) -> usize {
-        self.counts[0] * self.counts[1]
-    }
-
-    /// Bytes from the first cell to the end of the last.
-    fn span(&self, channels: usize) -> usize {
-        let [rows, columns] = self.counts;
-        if self.count() == 0 { 0 } else { (rows - 1) * self.steps[0] + (columns - 1) * self.steps[1] + channels }
     }
 }
 
@@ -107,10 +89,9 @@ impl Kernel for MaxPool {
         let channels = pooling.x.pixel;
         for row in parts {
             let y = memory.codes_mut(pooling.y.row_range(row));
-            for (y, cells) in y.chunks_exact_mut(channels).zip(pooling.windows(row)) {
-                let x = memory.codes(cells.first..cells.first + cells.span(channels));
+            for (y, (cells, x)) in y.chunks_exact_mut(channels).zip(pooling.windows(memory, row)) {
                 // SAFETY: bound for an instruction set that was proved available.
-                unsafe { (self.pixel)(x, cells.counts, cells.steps, y) };
+                unsafe { (self.pixel)(x, cells, y) };
             }
         }
     }
@@ -140,13 +121,12 @@ impl Kernel for AveragePool {
         let channels = pooling.x.pixel;
         for row in parts {
             let y = memory.codes_mut(pooling.y.row_range(row));
-            for (y, cells) in y.chunks_exact_mut(channels).zip(pooling.windows(row)) {
-                let count = cells.count() as u32;
+            for (y, (cells, x)) in y.chunks_exact_mut(channels).zip(pooling.windows(memory, row)) {
+                let count = (cells.counts[0] * cells.counts[1]) as u32;
                 let multiplier = self.multiplier / self.count.unwrap_or(count.max(1)) as f32;
                 let zeros = (count as i32).wrapping_mul(i32::from(self.z));
-                let x = memory.codes(cells.first..cells.first + cells.span(channels));
                 // SAFETY: bound for an instruction set that was proved available.
-                unsafe { (self.pixel)(x, cells.counts, cells.steps, zeros, multiplier, self.clamp, y) };
+                unsafe { (self.pixel)(x, cells, zeros, multiplier, self.clamp, y) };
             }
         }
     }

@@ -7,8 +7,9 @@
 //!                       z z z z z z
 //! ```
 
+use crate::BitWidth;
 use crate::kernels::View;
-use crate::program::{Conv, Program, Tensor, TensorId};
+use crate::program::{Conv, LayerKind, Program, Tensor, TensorId};
 use std::ops::Range;
 
 /// Bytes a kernel may read beyond a tensor.
@@ -25,6 +26,8 @@ pub(super) struct Places {
     pub(super) halos: Vec<(Range<usize>, u8)>,
     /// First byte of the scratch memory for gathered windows.
     pub(super) scratch: usize,
+    /// First byte of the scratch memory for activations as u16.
+    pub(super) words: usize,
     /// Bytes of the arena.
     pub(super) arena_bytes: usize,
     /// Of each float slot.
@@ -92,6 +95,11 @@ fn gathered_row(program: &Program, conv: &Conv) -> usize {
     depth * program.conv_output(conv)[1] as usize
 }
 
+/// Whether a layer may want its activations as u16: the others have products that fit i16, or use each weight too few times.
+pub(super) fn uses_words(conv: &Conv) -> bool {
+    conv.bits == BitWidth::MAX && conv.kind == LayerKind::Conv
+}
+
 /// Bytes of scratch memory a layer needs.
 fn scratch(program: &Program, conv: &Conv) -> usize {
     if gathers_strip(program, conv) {
@@ -104,7 +112,9 @@ fn scratch(program: &Program, conv: &Conv) -> usize {
 }
 
 /// Gives every tensor a place; places are reused once their last reader is done.
-pub(super) fn plan(program: &Program) -> Places {
+///
+/// `words` makes room for activations as u16.
+pub(super) fn plan(program: &Program, words: bool) -> Places {
     let halos = halos(program);
     let last_use = last_uses(program);
     let mut places: Vec<Place> = Vec::new();
@@ -136,6 +146,17 @@ pub(super) fn plan(program: &Program) -> Places {
     };
     let filled = places.iter().filter(|place| place.shape.halo != [0; 4]);
     let scratch_bytes = program.convs().map(|conv| scratch(program, conv)).max().unwrap_or(0);
+    let scratch_bytes = (scratch_bytes + SLACK).next_multiple_of(64);
+    let as_words = |conv: &Conv| {
+        let tensor = program.tensor(conv.x);
+        let bytes = if gathers_strip(program, conv) {
+            scratch(program, conv)
+        } else {
+            shape(tensor, halos[conv.x.0 as usize]).bytes()
+        };
+        if uses_words(conv) { 2 * (bytes + SLACK) } else { 0 }
+    };
+    let word_bytes = if words { program.convs().map(as_words).max().unwrap_or(0) } else { 0 };
     let mut float_count = 0;
     let floats = program.floats.iter().map(|slot| {
         let first = float_count;
@@ -146,7 +167,8 @@ pub(super) fn plan(program: &Program) -> Places {
         views: program.tensors.iter().enumerate().map(view).collect(),
         halos: filled.map(|p| (p.offset..p.offset + p.shape.bytes(), p.shape.fill)).collect(),
         scratch: end,
-        arena_bytes: end + scratch_bytes + SLACK,
+        words: end + scratch_bytes,
+        arena_bytes: end + scratch_bytes + word_bytes + SLACK,
         floats: floats.collect(),
         float_count,
     }

@@ -33,7 +33,7 @@ unsafe impl Lanes for Vnni {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, codes: *const u8) -> __m256i {
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> __m256i {
         // SAFETY: by the contract of the trait.
         unsafe { self.codes(_mm256_set1_epi32(codes.cast::<i32>().read_unaligned())) }
     }
