@@ -101,6 +101,7 @@ pub fn compile(
 
     hooks.stage("quantize");
     let Decision { annotated, search } = decision;
+    stages.push(("annotated".to_owned(), annotated.to_string()));
     let annotated_model = options.annotated.then(|| annotation::write(&annotated, preprocessing.as_ref()));
     let widths: Vec<BitWidth> = annotated.weights.values().map(|w| w.bits).collect();
     let quantized = quantize(annotated)?;
