@@ -12,7 +12,7 @@ mod sensitivity;
 
 pub use error::{CompileError, Fault};
 pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, Retrain, RewardKind, WidthPolicy};
-pub use report::{Accuracy, CompileReport, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport, SizeReport};
+pub use report::{Accuracy, CompileReport, LayerExplanation, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport, SizeReport, WidthCost};
 
 use crate::annotate::{Annotated, annotate};
 use crate::annotation;
@@ -182,6 +182,7 @@ pub(crate) fn retrain(
 }
 
 /// What the stages learn from and are measured on.
+#[allow(clippy::large_enum_variant, reason = "one value a compilation")]
 pub(crate) enum Material<'d> {
     /// The caller's data.
     Labelled(&'d Labelled),

@@ -178,7 +178,7 @@ fn quantize_layer(
                 break (codes, biased);
             }
             scale *= 2.0;
-            if !(f64::from(scale) * to_multiplier <= f64::from(*MULTIPLIER_RANGE.end())) {
+            if f64::from(scale) * to_multiplier > f64::from(*MULTIPLIER_RANGE.end()) {
                 let layer = node.name.clone();
                 return Err(QuantizeError::Accumulator { layer, channel, depth, bias });
             }

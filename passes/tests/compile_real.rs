@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that says when it is skipped")]
 //! The whole pipeline on real networks and real data, where they are present.
 
 use releqc_passes::compile::{CompileOptions, Event, Hooks, Labelled, Retrain, WidthPolicy, compile};

@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 //! The integer network stays near the float one, at 8 bits nearer than at 4, for every operator of the zoo's test nets.
 
 use releqc_models::TEST_NETS;

@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, reason = "a test")]
 //! Every stage of a compilation as text, for the zoo's test nets: what a change of the compiler changes shows here.
 
 use insta::assert_snapshot;

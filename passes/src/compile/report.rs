@@ -103,6 +103,26 @@ pub struct ParetoPoint {
     pub chosen: bool,
 }
 
+/// Points lost more (below 0: less) with one layer at another width than the chosen one.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WidthCost {
+    /// The width.
+    pub bits: u8,
+    /// Points.
+    pub loss: f64,
+    /// Whether exactly this change was evaluated; otherwise the surrogate's estimate.
+    pub measured: bool,
+}
+
+/// What a layer costs in accuracy at every width.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerExplanation {
+    /// ONNX node name.
+    pub name: String,
+    /// Every width of the action set.
+    pub widths: Vec<WidthCost>,
+}
+
 /// What the search did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SearchReport {
@@ -120,8 +140,8 @@ pub struct SearchReport {
     pub methods: Vec<MethodReport>,
     /// The front, cheapest first.
     pub pareto: Vec<ParetoPoint>,
-    /// For every layer, points lost at every width that was tried, all else as chosen: (layer, [(bits, points, measured)]).
-    pub explanation: Vec<(String, Vec<(u8, f64, bool)>)>,
+    /// What each layer costs at each width.
+    pub explanation: Vec<LayerExplanation>,
 }
 
 /// Everything about a compilation but the bytes.
