@@ -12,7 +12,10 @@ mod sensitivity;
 
 pub use error::{CompileError, Fault};
 pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, Retrain, RewardKind, WidthPolicy};
-pub use report::{Accuracy, CompileReport, LayerExplanation, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport, SizeReport, WidthCost};
+pub use report::{
+    Accuracy, CompileReport, LayerExplanation, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport,
+    SizeReport, WidthCost,
+};
 
 use crate::annotate::{Annotated, annotate};
 use crate::annotation;

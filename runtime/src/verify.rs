@@ -217,7 +217,7 @@ impl<'a> Checker<'a> {
     fn conv(&mut self, at: usize, conv: &Conv) -> Check {
         let x = self.read(at, conv.x)?;
         let groups = conv.groups;
-        let divides = |n: u32| groups != 0 && n % groups == 0;
+        let divides = |n: u32| groups != 0 && n.is_multiple_of(groups);
         require(divides(x.channels) && divides(conv.outputs), || {
             format!("{groups} groups must divide {} inputs and {} outputs", x.channels, conv.outputs)
         })?;
@@ -248,7 +248,7 @@ impl<'a> Checker<'a> {
         let depth = taps.checked_mul(u64::from(x.channels / groups)).and_then(|d| usize::try_from(d).ok());
         let len = depth.and_then(|d| packed_len(conv.outputs as usize, d, conv.bits)).ok_or("too many weights")?;
         let end = usize::try_from(conv.weights_offset).ok().and_then(|offset| offset.checked_add(len));
-        let fits = conv.weights_offset % 64 == 0 && end.is_some_and(|end| end <= self.weights_len);
+        let fits = conv.weights_offset.is_multiple_of(64) && end.is_some_and(|end| end <= self.weights_len);
         require(fits, || {
             format!("{len} bytes of weights at {} leave the section or are not aligned", conv.weights_offset)
         })
@@ -258,7 +258,7 @@ impl<'a> Checker<'a> {
     fn constants(&self, offset: u64, count: u32) -> Check<Vec<u32>> {
         let start = usize::try_from(offset).map_err(|_| "constants out of range")?;
         let bytes = start.checked_add(count as usize * 8).and_then(|end| self.constants.get(start..end));
-        let bytes = bytes.filter(|_| offset % 64 == 0);
+        let bytes = bytes.filter(|_| offset.is_multiple_of(64));
         let bytes =
             bytes.ok_or_else(|| format!("{count} constants at {offset} leave the section or are not aligned"))?;
         Ok(bytes.chunks_exact(4).map(|w| w.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))).collect())
@@ -318,7 +318,7 @@ fn same_quantization(a: &Tensor, b: &Tensor) -> bool {
 
 fn windowed(x: &Tensor, window: &Window) -> Check<[u32; 2]> {
     let fields = [window.kernel, window.stride, window.dilation].concat();
-    require(fields.iter().all(|&v| v >= 1 && v <= MAX_EXTENT), || format!("window {fields:?}; each must be >= 1"))?;
+    require(fields.iter().all(|&v| (1..=MAX_EXTENT).contains(&v)), || format!("window {fields:?}; each must be >= 1"))?;
     require(window.padding.iter().all(|&p| p <= MAX_EXTENT), || {
         format!("padding {:?} is out of range", window.padding)
     })?;

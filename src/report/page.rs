@@ -1,7 +1,7 @@
 //! The report as one self-contained page.
 
 use super::{Table, summary};
-use releqc_passes::compile::CompileReport;
+use releqc_passes::compile::{CompileReport, WidthCost};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -24,12 +24,13 @@ pub(crate) fn html(report: &CompileReport, artifact: &Path, seconds: f64) -> Str
             page.push_str(
                 "<h2>What each layer costs at each width</h2>\n<table><tr><th>layer<th>points lost at (bits)\n",
             );
-            for (layer, widths) in &search.explanation {
-                let cell = |(bits, loss, measured): &(u8, f64, bool)| {
-                    format!("{bits}: {loss:.2}{}", if *measured { "" } else { " (estimated)" })
+            for layer in &search.explanation {
+                let cell = |cost: &WidthCost| {
+                    let estimated = if cost.measured { "" } else { " (estimated)" };
+                    format!("{}: {:.2}{estimated}", cost.bits, cost.loss)
                 };
-                let cells: Vec<String> = widths.iter().map(cell).collect();
-                let _ = writeln!(page, "<tr><td>{}<td>{}", escape(layer), cells.join(", "));
+                let cells: Vec<String> = layer.widths.iter().map(cell).collect();
+                let _ = writeln!(page, "<tr><td>{}<td>{}", escape(&layer.name), cells.join(", "));
             }
             page.push_str("</table>\n");
         }

@@ -3,8 +3,8 @@
 use super::environment::{RetrainingEnvironment, facts};
 use super::sensitivity::Profiler;
 use super::{
-    CompileError, CompileOptions, CostKind, Decision, Event, Hooks, Judge, LayerExplanation, Material, MethodReport, ParetoPoint,
-    Retrain, RewardKind, SearchReport, WidthCost, budget, build, retrain,
+    CompileError, CompileOptions, CostKind, Decision, Event, Hooks, Judge, LayerExplanation, Material, MethodReport,
+    ParetoPoint, Retrain, RewardKind, SearchReport, WidthCost, budget, build, retrain,
 };
 use crate::annotate::{Annotated, annotate};
 use crate::calibrate::Calibrated;

@@ -43,7 +43,7 @@ pub(super) fn cross(shape: &Shape, mother: &[f32], father: &[f32], rng: &mut Cha
         0 => {
             let mut drawn = vec![0.0; child.len()];
             strokes(&mut drawn, channels, height, width, rng);
-            let erase = rng.next_u32() % 2 == 0;
+            let erase = rng.next_u32().is_multiple_of(2);
             child.iter_mut().zip(drawn).for_each(|(c, d)| *c += (if erase { 0.0 } else { 1.0 } - *c) * d);
         }
         1 => child = shifted(&child, channels, height, width, rng),
@@ -104,7 +104,7 @@ fn strokes(pattern: &mut [f32], channels: usize, height: usize, width: usize, rn
     let mut from = point(rng);
     for _ in 0..1 + rng.next_u32() % 6 {
         let to = point(rng);
-        if rng.next_u32() % 5 == 0 {
+        if rng.next_u32().is_multiple_of(5) {
             from = point(rng);
         }
         let (dy, dx) = (to.0 - from.0, to.1 - from.1);
@@ -128,7 +128,7 @@ fn strokes(pattern: &mut [f32], channels: usize, height: usize, width: usize, rn
 
 /// A little noise on some patterns.
 fn grain(pattern: &mut [f32], rng: &mut ChaCha8Rng) {
-    if rng.next_u32() % 2 == 0 {
+    if rng.next_u32().is_multiple_of(2) {
         let amplitude = 0.2 * uniform(rng);
         pattern.iter_mut().for_each(|v| *v = (*v + (uniform(rng) - 0.5) * amplitude).clamp(0.0, 1.0));
     }
