@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that says when it is skipped")]
 //! The whole pipeline on real networks and real data, where they are present.
 
 use releqc_passes::compile::{CompileOptions, Event, Hooks, Labelled, Retrain, WidthPolicy, compile};
@@ -59,3 +58,4 @@ fn resnet20_at_eight_and_four_bits() {
         assert!(accuracy.loss_points() < most, "{bits} bits lose {} points", accuracy.loss_points());
     }
 }
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that says when it is skipped")]

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "a test")]
 //! Every stage of a compilation as text, for the zoo's test nets: what a change of the compiler changes shows here.
 
 use insta::assert_snapshot;
@@ -62,3 +61,4 @@ fn the_zoo_holds_what_its_generators_make() {
         );
     }
 }
+#![allow(clippy::unwrap_used, reason = "a test")]
