@@ -1,4 +1,5 @@
 //! The whole pipeline on real networks and real data, where they are present.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that says when it is skipped")]
 
 use releqc_passes::compile::{CompileOptions, Event, Hooks, Labelled, Retrain, WidthPolicy, compile};
 use releqc_passes::data::{Dataset, Preprocessing, load};
@@ -58,4 +59,3 @@ fn resnet20_at_eight_and_four_bits() {
         assert!(accuracy.loss_points() < most, "{bits} bits lose {} points", accuracy.loss_points());
     }
 }
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that says when it is skipped")]

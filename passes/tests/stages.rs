@@ -1,4 +1,5 @@
 //! Every stage of a compilation as text, for the zoo's test nets: what a change of the compiler changes shows here.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use insta::assert_snapshot;
 use releqc_models::TEST_NETS;
@@ -61,4 +62,3 @@ fn the_zoo_holds_what_its_generators_make() {
         );
     }
 }
-#![allow(clippy::unwrap_used, reason = "a test")]
