@@ -35,3 +35,6 @@ pub use network::NetworkError;
 pub use recipe::{Augmentation, NormStatistics, Optimizer, Recipe, WeightMethod};
 pub use session::Progress;
 pub use trainer::{Evaluation, Evaluator, Retrained, TrainError, Trainer, init_random, train_float};
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use super::layers::{RoundWeights, WeightRounding, largest};
 use super::network::{Network, NetworkError, Parameter, Role};
 use super::recipe::{Augmentation, Recipe, WeightMethod};
 use super::recording::Rounding;
-use super::session::{Lesson, Progress, State, train};
+use super::session::{Lesson, Outcome, Progress, State, train};
 use super::steps::initial_steps;
 use crate::annotate::{ActivationQuant, Annotated};
 use crate::calibrate::Calibrated;
@@ -113,6 +113,21 @@ impl<'a> Trainer<'a> {
         bits: &[BitWidth],
         mut progress: impl FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<Retrained, TrainError> {
+        let (state, rounding, outcome) = self.run(bits, &mut progress)?;
+        Ok(Retrained {
+            annotated: annotated_graph(&self.calibrated.folded, &self.network, &state, &rounding, bits),
+            steps: outcome.steps,
+            loss: outcome.loss,
+            train_accuracy: outcome.accuracy,
+            stopped: outcome.stopped,
+        })
+    }
+
+    fn run(
+        &self,
+        bits: &[BitWidth],
+        progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<(State, Rounding, Outcome), TrainError> {
         let (mut state, rounding) = self.start(bits)?;
         let distils = self.recipe.distillation > 0.0 || self.data.labels().is_none();
         let fixed = self.recipe.augmentation == Augmentation::NONE;
@@ -124,14 +139,16 @@ impl<'a> Trainer<'a> {
             recipe: &self.recipe,
             seed: self.seed,
         };
-        let outcome = train(&self.network, &mut state, Some(&rounding), &lesson, &mut progress);
-        Ok(Retrained {
-            annotated: annotated_graph(&self.calibrated.folded, &self.network, &state, &rounding, bits),
-            steps: outcome.steps,
-            loss: outcome.loss,
-            train_accuracy: outcome.accuracy,
-            stopped: outcome.stopped,
-        })
+        let outcome = train(&self.network, &mut state, Some(&rounding), &lesson, progress);
+        Ok((state, rounding, outcome))
+    }
+
+    /// A whole run with what only tests look at.
+    #[cfg(test)]
+    pub(crate) fn retrained_state(&self, bits: &[BitWidth]) -> Result<(State, Rounding, Annotated), TrainError> {
+        let (state, rounding, _) = self.run(bits, &mut |_| ControlFlow::Continue(()))?;
+        let annotated = annotated_graph(&self.calibrated.folded, &self.network, &state, &rounding, bits);
+        Ok((state, rounding, annotated))
     }
 
     /// The state before the first update: float weights, steps by the recipe's method.

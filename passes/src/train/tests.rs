@@ -1,0 +1,249 @@
+//! Whole training runs on a small network: what is exported equals what was trained, and runs repeat to the bit.
+
+use super::inference::Inference;
+use super::kernels::simd::Isa;
+use super::layers::{NormMode, largest};
+use super::network::Network;
+use super::recording::Recording;
+use super::*;
+use crate::annotate::annotate;
+use crate::calibrate::{Calibrated, calibrate};
+use crate::data::{Dataset, Samples};
+use crate::ir::{BatchNorm, Clip, Conv, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window};
+use crate::rewrite::fold_batch_norm;
+use burn::tensor::Device;
+use releqc_runtime::BitWidth;
+use std::ops::ControlFlow;
+
+fn noise(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(747_796_405) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as f32 / u32::MAX as f32 * 2.0 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Three classes of 3x6x6 images: noise around one of three patterns.
+fn dataset(samples: usize, seed: u32) -> Dataset {
+    let patterns = noise(3 * 108, 5);
+    let mut values = noise(samples * 108, seed);
+    let labels: Vec<u32> = (0..samples as u32).map(|i| i % 3).collect();
+    for (image, &label) in values.chunks_exact_mut(108).zip(&labels) {
+        let pattern = &patterns[label as usize * 108..][..108];
+        image.iter_mut().zip(pattern).for_each(|(v, p)| *v = 0.7 * *v + p);
+    }
+    Dataset::new(Shape::image(3, 6, 6), Samples::Values(values), Some(labels)).unwrap()
+}
+
+/// Conv with normalisation, a depthwise branch that is added, max pooling, flatten, fully connected.
+fn graph() -> Graph {
+    let window = |kernel: usize, pad: usize, stride: usize| Window {
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        dilation: [1; 2],
+        padding: Padding { top: pad, left: pad, bottom: pad, right: pad },
+    };
+    let conv = |o: usize, i: usize, groups: usize| {
+        let bn = BatchNorm {
+            gamma: vec![1.0; o],
+            beta: vec![0.0; o],
+            mean: vec![0.0; o],
+            variance: vec![1.0; o],
+            epsilon: 1e-5,
+        };
+        let weight = Tensor::new(vec![o, i, 3, 3], vec![0.0; o * i * 9]).unwrap();
+        Op::Conv(Conv { weight, bias: None, window: window(3, 1, 1), groups, batch_norm: Some(bn) })
+    };
+    let fc = FullyConnected {
+        weight: Tensor::new(vec![3, 90], vec![0.0; 270]).unwrap(),
+        bias: Some(vec![0.0; 3]),
+        batch_norm: None,
+    };
+    let node = |name: &str, op: Op, inputs: &[usize], shape: Shape, activation: Option<Clip>| Node {
+        name: name.into(),
+        op,
+        inputs: inputs.iter().map(|&i| NodeId(i)).collect(),
+        shape,
+        activation,
+    };
+    let relu = Some(Clip::RELU);
+    let nodes = vec![
+        node("input", Op::Input, &[], Shape::image(3, 6, 6), None),
+        node("first", conv(10, 3, 1), &[0], Shape::image(10, 6, 6), relu),
+        node("branch", conv(10, 1, 10), &[1], Shape::image(10, 6, 6), None),
+        node("sum", Op::Add, &[1, 2], Shape::image(10, 6, 6), relu),
+        node("pool", Op::MaxPool(window(2, 0, 2)), &[3], Shape::image(10, 3, 3), None),
+        node("flatten", Op::Reshape, &[4], Shape::vector(90), None),
+        node("last", Op::FullyConnected(fc), &[5], Shape::vector(3), None),
+    ];
+    Graph { name: "small".into(), nodes, outputs: vec![("logits".into(), NodeId(6))] }
+}
+
+fn recipe(steps: usize) -> Recipe {
+    Recipe { batch: 32, learning_rate: 0.02, augmentation: Augmentation { shift: 1, flip: true }, ..Recipe::full(steps) }
+}
+
+/// The small network trained in float, calibrated.
+fn calibrated(train: &Dataset) -> Calibrated {
+    let start = init_random(&graph(), 3).unwrap();
+    let float = train_float(&start, train, &recipe(60), 3, |_| ControlFlow::Continue(())).unwrap();
+    let folded = fold_batch_norm(&float);
+    let samples: Vec<Vec<f32>> = (0..64)
+        .map(|i| {
+            let mut sample = vec![0.0; 108];
+            train.read(i, &mut sample);
+            sample
+        })
+        .collect();
+    calibrate(float, folded, &samples)
+}
+
+fn widths(bits: &[u8]) -> Vec<BitWidth> {
+    bits.iter().map(|&b| BitWidth::new(b).unwrap()).collect()
+}
+
+#[test]
+fn float_training_learns_and_retraining_keeps_it() {
+    let (train, test) = (dataset(600, 1), dataset(300, 2));
+    let calibrated = calibrated(&train);
+    let evaluator = Evaluator::new(&calibrated.folded, &test).unwrap();
+    assert!(evaluator.float().accuracy.unwrap() > 0.95, "{:?}", evaluator.float());
+    let trainer = Trainer::new(&calibrated, &train, recipe(60), 9).unwrap();
+    for bits in [[2, 2, 2], [3, 2, 4]] {
+        let before = evaluator.evaluate(&annotate(&calibrated, &widths(&bits))).unwrap().accuracy.unwrap();
+        let result = trainer.retrain(&widths(&bits), |_| ControlFlow::Continue(())).unwrap();
+        let after = evaluator.evaluate(&result.annotated).unwrap().accuracy.unwrap();
+        assert!(after > 0.93 && after >= before - 0.02, "{bits:?}: {before} before, {after} after");
+    }
+}
+
+#[test]
+fn every_weight_lies_on_its_code() {
+    let train = dataset(96, 1);
+    let calibrated = calibrated(&train);
+    for method in [WeightMethod::LearnedSteps, WeightMethod::Wrpn, WeightMethod::DoReFa] {
+        let trainer = Trainer::new(&calibrated, &train, Recipe { method, ..recipe(8) }, 9).unwrap();
+        let result = trainer.retrain(&widths(&[2, 3, 8]), |_| ControlFlow::Continue(())).unwrap();
+        for (id, quant) in &result.annotated.weights {
+            let weight = match &result.annotated.graph.node(*id).op {
+                Op::Conv(conv) => &conv.weight,
+                Op::FullyConnected(fc) => &fc.weight,
+                other => panic!("{} owns no weights", other.label()),
+            };
+            let row = weight.data().len() / quant.scales.len();
+            let limit = f32::from(quant.bits.max_code());
+            let mut used = false;
+            for (row, scale) in weight.data().chunks_exact(row).zip(&quant.scales) {
+                for w in row {
+                    let code = (w / scale).round_ties_even();
+                    assert!(code.abs() <= limit);
+                    assert_eq!(code * scale, *w);
+                    used |= code != 0.0;
+                }
+            }
+            assert!(used, "{method:?} {id:?}: every weight became 0");
+        }
+    }
+}
+
+/// The logits of the last training forward pass equal those of the exported graph: what is compiled is what was trained.
+#[test]
+fn exported_graph_computes_what_was_trained() {
+    let train = dataset(96, 1);
+    let calibrated = calibrated(&train);
+    for learn_activation_steps in [false, true] {
+        let recipe = Recipe { learn_activation_steps, ..recipe(12) };
+        let trainer = Trainer::new(&calibrated, &train, recipe, 9).unwrap();
+        let (state, rounding, annotated) = trainer.retrained_state(&widths(&[3, 2, 4])).unwrap();
+        let network = Network::new(&calibrated.graph).unwrap();
+        let device = Device::flex();
+        let parameters: Vec<_> =
+            state.parameters.iter().map(|p| tape::constant(p.values.clone(), &device)).collect();
+        let recording = Recording {
+            isa: Isa::detect(),
+            network: &network,
+            parameters: &parameters,
+            statistics: &state.statistics,
+            rounding: Some(&rounding),
+            norm: NormMode::Fixed,
+            buffers: &Default::default(),
+        };
+        let mut batch = Vec::new();
+        let (mut plain, mut image) = (vec![0.0; 108], vec![0.0; 108]);
+        for i in 0..96 {
+            train.read(i, &mut plain);
+            inference::interleave(&plain, [6, 6, 3], &mut image);
+            batch.extend_from_slice(&image);
+        }
+        let trained = tape::values(recording.forward(tape::constant(batch, &device)).0);
+        let exported = Inference::annotated(&annotated).unwrap().logits(&train);
+        // A sum at the border of two codes may round either way: single logits differ by a few steps, classes do not.
+        let largest_value = trained.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let off = trained.iter().zip(&exported).filter(|(a, b)| (*a - *b).abs() > 1e-4 * largest_value).count();
+        assert!(off * 20 < trained.len(), "{off} of {} logits differ", trained.len());
+        let same = trained.chunks_exact(3).zip(exported.chunks_exact(3)).filter(|(a, b)| largest(a) == largest(b)).count();
+        assert!(same >= 95, "{same} of 96 classes agree");
+    }
+}
+
+#[test]
+fn a_run_is_a_function_of_its_inputs() {
+    let train = dataset(96, 1);
+    let calibrated = calibrated(&train);
+    let run = |threads: usize, earlier: &[&[u8]]| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let trainer = Trainer::new(&calibrated, &train, recipe(10), 4).unwrap();
+            for bits in earlier {
+                trainer.retrain(&widths(bits), |_| ControlFlow::Continue(())).unwrap();
+            }
+            let result = trainer.retrain(&widths(&[2, 3, 4]), |_| ControlFlow::Continue(())).unwrap();
+            (result.annotated.graph, result.annotated.weights, result.loss)
+        })
+    };
+    let first = run(1, &[]);
+    assert!(first == run(2, &[&[8, 8, 8], &[2, 2, 2]]), "threads or earlier runs changed the result");
+}
+
+#[test]
+fn a_run_without_labels_follows_the_float_network() {
+    let labelled = dataset(300, 1);
+    let calibrated = calibrated(&labelled);
+    let mut values = vec![0.0; 300 * 108];
+    values.chunks_exact_mut(108).enumerate().for_each(|(i, v)| labelled.read(i, v));
+    let train = Dataset::new(Shape::image(3, 6, 6), Samples::Values(values), None).unwrap();
+    let trainer = Trainer::new(&calibrated, &train, recipe(60), 9).unwrap();
+    let result = trainer.retrain(&widths(&[2, 2, 2]), |_| ControlFlow::Continue(())).unwrap();
+    let evaluator = Evaluator::new(&calibrated.folded, &train).unwrap();
+    let agreement = evaluator.evaluate(&result.annotated).unwrap().agreement;
+    assert!(agreement > 0.93, "{agreement}");
+}
+
+#[test]
+fn a_run_stops_when_told_to() {
+    let train = dataset(96, 1);
+    let calibrated = calibrated(&train);
+    let trainer = Trainer::new(&calibrated, &train, recipe(50), 9).unwrap();
+    let result = trainer
+        .retrain(&widths(&[2, 2, 2]), |p| if p.step == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        .unwrap();
+    assert!(result.stopped && result.steps == 3);
+}
+
+#[test]
+fn wrong_inputs_are_refused_with_what_was_seen() {
+    let train = dataset(96, 1);
+    let calibrated = calibrated(&train);
+    let trainer = Trainer::new(&calibrated, &train, recipe(5), 9).unwrap();
+    let error = trainer.retrain(&widths(&[2, 2]), |_| ControlFlow::Continue(())).unwrap_err();
+    assert_eq!(error.to_string(), "2 widths for 3 weight layers; one each is needed");
+    let other = Dataset::new(Shape::vector(4), Samples::Values(vec![0.0; 8]), None).unwrap();
+    let error = Trainer::new(&calibrated, &other, recipe(5), 9).unwrap_err();
+    assert_eq!(error.to_string(), "samples of shape 4; the network reads 3x6x6");
+    let far = Dataset::new(Shape::image(3, 6, 6), Samples::Values(vec![0.0; 108]), Some(vec![7])).unwrap();
+    let error = Trainer::new(&calibrated, &far, recipe(5), 9).unwrap_err();
+    assert_eq!(error.to_string(), "label 7 of sample 0; the network has 3 classes");
+}
