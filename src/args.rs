@@ -191,7 +191,7 @@ pub(crate) struct Disasm {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Pixels {
     /// Pixels are scaled to 0..1, then the mean is subtracted: one value, or one a channel
-    #[arg(long, value_name = "M[,M,M]", value_delimiter = ',', allow_negative_numbers = true, requires = "std")]
+    #[arg(long, value_name = "M[,M,M]", value_delimiter = ',', allow_hyphen_values = true, requires = "std")]
     mean: Option<Vec<f32>>,
     /// .. and the result divided by the standard deviation: one value, or one a channel
     #[arg(long, value_name = "S[,S,S]", value_delimiter = ',', requires = "mean")]
@@ -348,7 +348,12 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Parsed, Failure> {
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Parsed::Text(error.to_string()))
         }
-        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand
+            ) =>
+        {
             Err(Failure::input("a model or a command is required; see releqc --help"))
         }
         Err(error) => {
@@ -403,7 +408,9 @@ mod tests {
 
     #[test]
     fn a_model_alone_means_compile() {
-        for line in ["m.onnx -o m.rq", "--json --threads 2 m.onnx -o m.rq", "-o m.rq m.onnx", "--bits 4 m.onnx -o m.rq --quiet"] {
+        for line in
+            ["m.onnx -o m.rq", "--json --threads 2 m.onnx -o m.rq", "-o m.rq m.onnx", "--bits 4 m.onnx -o m.rq --quiet"]
+        {
             let Command::Compile(compile) = cli(line).unwrap().command else { panic!("{line}") };
             assert_eq!(compile.model, PathBuf::from("m.onnx"), "{line}");
         }
@@ -437,7 +444,9 @@ mod tests {
     fn mean_and_std_belong_together() {
         assert!(cli("m.onnx -o m.rq --mean 0.5").is_err());
         assert!(cli("m.onnx -o m.rq --raw-pixels --mean 0.5 --std 1").is_err());
-        let Command::Compile(compile) = cli("m.onnx -o m.rq --mean -0.5,0,0.5 --std 1").unwrap().command else { panic!() };
+        let Command::Compile(compile) = cli("m.onnx -o m.rq --mean -0.5,0,0.5 --std 1").unwrap().command else {
+            panic!()
+        };
         let stated = compile.pixels.stated().unwrap();
         assert_eq!(stated, Some(Preprocessing::Normalize { mean: vec![-0.5, 0.0, 0.5], std: vec![1.0] }));
         let Command::Compile(compile) = cli("m.onnx -o m.rq --mean 0 --std 0").unwrap().command else { panic!() };

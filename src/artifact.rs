@@ -23,6 +23,9 @@ pub(crate) fn sample_shape(port: &Port) -> Result<Shape, Failure> {
         [features] => Ok(Shape::vector(features as usize)),
         [height, width] => Ok(Shape::image(1, height as usize, width as usize)),
         [channels, height, width] => Ok(Shape::image(channels as usize, height as usize, width as usize)),
-        _ => Err(Failure::input(format!("input {:?} is {:?}; data sets hold samples of at most 3 extents", port.name, port.dims))),
+        _ => Err(Failure::input(format!(
+            "input {:?} is {:?}; data sets hold samples of at most 3 extents",
+            port.name, port.dims
+        ))),
     }
 }

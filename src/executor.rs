@@ -101,9 +101,9 @@ pub(crate) fn map_samples<R: Send>(
         let work = &work;
         let spawned: Vec<_> = (1..workers).map(|worker| scope.spawn(move || work(worker * share))).collect();
         let first = work(0);
-        let rest = spawned.into_iter().map(|worker| {
-            worker.join().unwrap_or_else(|_| Err(Failure::defect("a worker thread ended unexpectedly")))
-        });
+        let rest = spawned
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|_| Err(Failure::defect("a worker thread ended unexpectedly"))));
         std::iter::once(first).chain(rest).collect()
     });
     let parts: Vec<Vec<R>> = parts.into_iter().collect::<Result<_, _>>()?;

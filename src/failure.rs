@@ -4,6 +4,8 @@ use crate::console;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, PoisonError};
 
 /// How a command ended that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,19 @@ enum Cause {
     Unsupported,
     /// The user stopped it.
     Interrupted,
+}
+
+/// Turns a panic, which is a defect by definition, into a failure with its place.
+pub(crate) fn catch_defects(work: impl FnOnce() -> Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+    static FIRST: Mutex<Option<String>> = Mutex::new(None);
+    let first = || FIRST.lock().unwrap_or_else(PoisonError::into_inner);
+    std::panic::set_hook(Box::new(move |panic| {
+        first().get_or_insert_with(|| panic.to_string());
+    }));
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let place = first().take().unwrap_or_default();
+        Err(Failure::defect(format!("a defect of releqc, please report it: {place}")))
+    })
 }
 
 /// A cause and the line that is printed.

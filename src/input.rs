@@ -64,7 +64,11 @@ impl Rows {
             array.dims[0]
         } else {
             let wanted: Vec<String> = dims.iter().map(usize::to_string).collect();
-            return refuse(format!("extents {:?}; [N, {}] is required by the network's input", array.dims, wanted.join(", ")));
+            return refuse(format!(
+                "extents {:?}; [N, {}] is required by the network's input",
+                array.dims,
+                wanted.join(", ")
+            ));
         };
         Ok(Rows { count, values, len: port.len() })
     }

@@ -10,12 +10,16 @@ mod input;
 mod output;
 mod report;
 
+use mimalloc::MiMalloc;
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     let json = words.iter().any(|word| word == "--json");
-    let result = args::parse(words).and_then(|parsed| match parsed {
+    let result = failure::catch_defects(|| match args::parse(words)? {
         args::Parsed::Text(text) => console::print(&text).map(|()| failure::Outcome::Done),
         args::Parsed::Cli(cli) => commands::execute(cli),
     });

@@ -71,7 +71,13 @@ fn main() {
         let start = Instant::now();
         let result = trainer.retrain(&widths, |p| {
             if p.step % 25 == 0 {
-                println!("  {} loss {:.4} batch {:.3} {:.0} s", p.step, p.loss, p.accuracy, start.elapsed().as_secs_f32());
+                println!(
+                    "  {} loss {:.4} batch {:.3} {:.0} s",
+                    p.step,
+                    p.loss,
+                    p.accuracy,
+                    start.elapsed().as_secs_f32()
+                );
             }
             ControlFlow::Continue(())
         });

@@ -1,7 +1,7 @@
 //! The agent and its baselines on a table of bit vector -> accuracy instead of training.
 //!
 //! `search_table TABLE.csv LAYERS.csv [--seeds 20] [--objective paper|constrained] [--max-loss 0.3] [--cost paper|mean]
-//! [--evaluations 200] [--without policy|surrogate|refinement|prior|replay]... [--json]`
+//! [--evaluations 200] [--without policy|surrogate|refinement|prior|replay]... [--trace] [--json]`
 //!
 //! TABLE has the columns `bits,accuracy` (bits separated by spaces, accuracy in %), LAYERS `name,n,c,k,weights,macs,std`.
 //! The widths in the table are the action set; all layers at the widest are the reference, which no method pays for. A row that is
@@ -16,8 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use rayon::prelude::*;
 use releqc_passes::search::baselines::{self, Baseline};
 use releqc_passes::search::ledger::{Evaluated, Origin, Terms};
 use releqc_passes::search::reward::Outcome;
@@ -318,6 +319,31 @@ fn summary(goal: &Goal<'_>, runs: &[Run]) -> Value {
     })
 }
 
+/// Runs `job` for every seed on the machine's threads; results in the order of the seeds. The agent brings a thread pool of its
+/// own, so the seeds do not run on one.
+fn for_seeds<T: Send>(seeds: u64, job: impl Fn(u64) -> Result<T, SearchError> + Sync) -> Result<Vec<T>, SearchError> {
+    let next = AtomicU64::new(0);
+    let done = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        break;
+                    }
+                    let result = job(seed);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((seed, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(seed, _)| *seed);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
 fn bench(arguments: &Arguments) -> Result<Value, AnyError> {
     let table = Table::read(Path::new(&arguments.table), Path::new(&arguments.layers))?;
     let cost =
@@ -327,45 +353,39 @@ fn bench(arguments: &Arguments) -> Result<Value, AnyError> {
         Objective::Constrained => Reward::constrained(arguments.max_loss)?,
     };
     let goal = Goal::of(&table, arguments.objective, &reward, &cost)?;
-    let never = || false;
-    let terms = |evaluations: usize| Terms { reward, cost: &cost, reference: None, evaluations, stop: &never };
+    let terms = |evaluations: usize| Terms { reward, cost: &cost, reference: None, evaluations, stop: &|| false };
     let began = std::time::Instant::now();
-    let agent: Result<Vec<Run>, SearchError> = (0..arguments.seeds)
-        .into_par_iter()
-        .map(|seed| {
-            let options = SearchOptions {
-                terms: terms(arguments.evaluations),
-                seed,
-                profile: None,
-                least_improvement: 0.0,
-                ingredients: arguments.ingredients,
-            };
-            let result = search(&mut table.clone(), &options, &mut |news| {
-                if arguments.trace && seed == 0 {
-                    let e = news.latest;
-                    let _ = writeln!(
-                        std::io::stderr(),
-                        "{:4} {:?} {} loss {:.2} reward {:.4} best {:.4}",
-                        news.evaluations,
-                        bits_of(&e.widths),
-                        format!("{:?}", e.origin),
-                        e.loss,
-                        e.reward,
-                        news.best.reward
-                    );
-                }
-            })?;
-            Ok(goal.follow(&result.evaluations))
-        })
-        .collect();
-    let agent = agent?;
+    let agent = for_seeds(arguments.seeds, |seed| {
+        let options = SearchOptions {
+            terms: terms(arguments.evaluations),
+            seed,
+            profile: None,
+            least_improvement: 0.0,
+            ingredients: arguments.ingredients,
+        };
+        let result = search(&mut table.clone(), &options, &mut |news| {
+            if arguments.trace && seed == 0 {
+                let e = news.latest;
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "{:4} {:?} {:?} loss {:.2} reward {:.4} best {:.4}",
+                    news.evaluations,
+                    bits_of(&e.widths),
+                    e.origin,
+                    e.loss,
+                    e.reward,
+                    news.best.reward
+                );
+            }
+        })?;
+        Ok(goal.follow(&result.evaluations))
+    })?;
     let seconds = began.elapsed().as_secs_f64();
     let choices = (table.widths.len() as u64).saturating_pow(table.layers.len() as u32).min(MOST_RANDOM) as usize;
     let run = |baseline: Baseline, evaluations: usize| -> Result<Run, SearchError> {
         Ok(goal.follow(&baselines::run(&mut table.clone(), &terms(evaluations), &baseline)?.evaluations))
     };
-    let random: Result<Vec<Run>, SearchError> =
-        (0..arguments.seeds).into_par_iter().map(|seed| run(Baseline::Random { seed }, choices)).collect();
+    let random = for_seeds(arguments.seeds, |seed| run(Baseline::Random { seed }, choices))?;
     let greedy = run(Baseline::CoordinateGreedy, usize::MAX)?;
     let sensitivity = run(Baseline::SensitivityGreedy { profile: None }, usize::MAX)?;
     let agent_at = |n: usize| median(agent.iter().map(|r| r.gain_after(n).map(|g| -g))).map(|g| goal.value(-g));
@@ -387,7 +407,7 @@ fn bench(arguments: &Arguments) -> Result<Value, AnyError> {
             "agent": summary(&goal, &agent),
             "greedy": summary(&goal, &[greedy]),
             "sensitivity": summary(&goal, &[sensitivity]),
-            "random": summary(&goal, &random?),
+            "random": summary(&goal, &random),
             "uniform": summary(&goal, &[run(Baseline::Uniform, usize::MAX)?]),
         },
     }))
@@ -399,7 +419,12 @@ fn text(report: &Value) -> String {
     let mut lines = vec![
         format!(
             "{} objective {} cost {} seeds {}: best {} ({})",
-            report["table"], report["objective"], report["cost"], report["seeds"], show(&report["best"]), report["value"]
+            report["table"],
+            report["objective"],
+            report["cost"],
+            report["seeds"],
+            show(&report["best"]),
+            report["value"]
         ),
         format!(
             "{:<12} {:>9} {:>6} {:>12} {}",

@@ -8,6 +8,7 @@ use crate::ir::{Graph, NodeId, Op};
 use rayon::prelude::*;
 use releqc_runtime::BitWidth;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Quantization of one layer's weights: `code = clamp(rne(w / scale[c]), -max_code, max_code)`.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,4 +102,20 @@ pub fn least_error_scale(weights: &[f32], bits: BitWidth) -> f32 {
         }
     }
     best.1
+}
+
+impl fmt::Display for Annotated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "annotated {:?}", self.graph.name)?;
+        for (id, node) in self.graph.iter() {
+            let ActivationQuant { scale, zero_point } = self.activations[id.0];
+            write!(f, "  %{} = {} u8 scale {scale:e} zero_point {zero_point}", id.0, node.op.label())?;
+            if let Some(WeightQuant { bits, scales }) = self.weights.get(&id) {
+                let (lo, hi) = scales.iter().fold((f32::INFINITY, 0.0f32), |(lo, hi), &s| (lo.min(s), hi.max(s)));
+                write!(f, " weights {bits} bits, {} scales {lo:e}..{hi:e}", scales.len())?;
+            }
+            writeln!(f, "  {:?}", node.name)?;
+        }
+        Ok(())
+    }
 }

@@ -12,13 +12,18 @@ mod sensitivity;
 
 pub use error::{CompileError, Fault};
 pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, Retrain, RewardKind, WidthPolicy};
-pub use report::{Accuracy, CompileReport, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport, SizeReport};
+pub use report::{
+    Accuracy, CompileReport, LayerExplanation, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport,
+    SizeReport, WidthCost,
+};
 
 use crate::annotate::{Annotated, annotate};
+use crate::annotation;
 use crate::calibrate::{self, Calibrated, calibrate};
-use crate::data::{Dataset, Samples};
+use crate::data::{Dataset, Preprocessing, Samples};
 use crate::emit::emit;
 use crate::evaluate::{agreement, predictions};
+use crate::float_exec::FloatExecutor;
 use crate::import;
 use crate::lower::{Lowered, lower};
 use crate::quantize::{Quantized, quantize};
@@ -38,6 +43,8 @@ pub struct Compiled {
     pub artifact: Vec<u8>,
     /// What was done and measured.
     pub report: CompileReport,
+    /// The annotated network as ONNX, where it was asked for.
+    pub annotated: Option<Vec<u8>>,
     /// Name and text of every stage, in order.
     pub stages: Vec<(String, String)>,
 }
@@ -69,28 +76,42 @@ pub fn compile(
     stages.push(("fold_batch_norm".to_owned(), folded.to_string()));
     let layers = options.check(&folded, data)?;
 
+    let annotation = match options.widths {
+        WidthPolicy::Search => annotation::read(model, &folded)?,
+        WidthPolicy::Uniform(_) | WidthPolicy::PerLayer(_) => None,
+    };
+    let recorded = annotation.as_ref().and_then(|(_, preprocessing)| preprocessing.clone());
+    let preprocessing = options.preprocessing.clone().or(recorded);
+
     hooks.stage("calibrate");
-    let input_range = InputRange::of(options.preprocessing.as_ref(), folded.input_shape());
+    let input_range = InputRange::of(preprocessing.as_ref(), folded.input_shape());
     let material = Material::gather(&folded, data, &input_range, options);
     let samples = material.calibration(&folded);
     let calibrated = calibrate(graph, folded, &samples);
     hooks.check_interrupt()?;
 
     let judge = Judge::new(&calibrated, material.validation())?;
-    let decision = match &options.widths {
-        WidthPolicy::Uniform(bits) => Decision::fixed(vec![*bits; layers], &calibrated, &material, options, hooks)?,
-        WidthPolicy::PerLayer(widths) => Decision::fixed(widths.clone(), &calibrated, &material, options, hooks)?,
-        WidthPolicy::Search => search::bitwidths(&calibrated, &material, &judge, options, hooks)?,
+    let decision = match (annotation, &options.widths) {
+        (Some((annotated, _)), _) => Decision { annotated, search: None },
+        (None, WidthPolicy::Uniform(bits)) => {
+            Decision::fixed(vec![*bits; layers], &calibrated, &material, options, hooks)?
+        }
+        (None, WidthPolicy::PerLayer(widths)) => {
+            Decision::fixed(widths.clone(), &calibrated, &material, options, hooks)?
+        }
+        (None, WidthPolicy::Search) => search::bitwidths(&calibrated, &material, &judge, options, hooks)?,
     };
 
     hooks.stage("quantize");
     let Decision { annotated, search } = decision;
+    stages.push(("annotated".to_owned(), annotated.to_string()));
+    let annotated_model = options.annotated.then(|| annotation::write(&annotated, preprocessing.as_ref()));
     let widths: Vec<BitWidth> = annotated.weights.values().map(|w| w.bits).collect();
     let quantized = quantize(annotated)?;
     stages.push(("quantized".to_owned(), quantized.to_string()));
     hooks.stage("lower");
     let lowered = lower(&quantized)?;
-    let metadata = metadata(&calibrated, options);
+    let metadata = metadata(&calibrated, preprocessing.as_ref());
     let artifact = emit(lowered, metadata)?;
 
     hooks.stage("verify");
@@ -98,7 +119,10 @@ pub fn compile(
     prove(&loaded, &samples)?;
     stages.push(("plan".to_owned(), releqc_runtime::text::plan(loaded.program())));
     let accelerator = releqc_runtime::accel::AccelProgram::decode(loaded.accelerator())?;
-    stages.push(("accelerator".to_owned(), releqc_runtime::accel::text::disassemble(&accelerator, Some(loaded.program()))));
+    stages.push((
+        "accelerator".to_owned(),
+        releqc_runtime::accel::text::disassemble(&accelerator, Some(loaded.program())),
+    ));
     let cost = releqc_runtime::accel::cost::estimate(&loaded)?;
     stages.push(("cost".to_owned(), cost.to_string()));
 
@@ -106,7 +130,7 @@ pub fn compile(
     let sensitivity = sensitivity::alone(&calibrated, &widths, &material)?;
     let accuracy = judge.accuracy(&loaded, &material)?;
     let report = CompileReport::new(&loaded, &quantized, cost, accuracy, search, &sensitivity, &input_range, options);
-    Ok(Compiled { artifact, report, stages })
+    Ok(Compiled { artifact, report, annotated: annotated_model, stages })
 }
 
 /// The bytes of the artifact of an annotated graph, loaded.
@@ -161,6 +185,7 @@ pub(crate) fn retrain(
 }
 
 /// What the stages learn from and are measured on.
+#[allow(clippy::large_enum_variant, reason = "one value a compilation")]
 pub(crate) enum Material<'d> {
     /// The caller's data.
     Labelled(&'d Labelled),
@@ -271,9 +296,19 @@ impl Judge {
     }
 }
 
-/// Classes of the float network; runs on the fast path of training, as only a report depends on it.
+/// Classes of the float network by its first output; runs on the fast path of training, as only a report depends on it. A network
+/// that retraining does not take (several outputs, say) is run by the plain executor.
 fn float_classes(calibrated: &Calibrated, data: &Dataset) -> Result<Vec<u32>, CompileError> {
-    let inference = crate::train::Inference::float(&calibrated.folded)?;
+    let Ok(inference) = crate::train::Inference::float(&calibrated.folded) else {
+        let executor = FloatExecutor::new(&calibrated.folded);
+        let sample = |i: usize| {
+            let mut values = vec![0.0; data.shape().len()];
+            data.read(i, &mut values);
+            values
+        };
+        let samples: Vec<Vec<f32>> = (0..data.len()).map(sample).collect();
+        return Ok(executor.outputs(&samples).iter().map(|first| crate::evaluate::largest(first)).collect());
+    };
     let classes = inference.classes();
     Ok(inference.logits(data).chunks_exact(classes).map(crate::evaluate::largest).collect())
 }
@@ -294,9 +329,9 @@ fn prove(artifact: &Artifact, samples: &[Vec<f32>]) -> Result<(), CompileError> 
     Ok(())
 }
 
-fn metadata(calibrated: &Calibrated, options: &CompileOptions) -> Metadata {
+fn metadata(calibrated: &Calibrated, preprocessing: Option<&Preprocessing>) -> Metadata {
     let mut metadata = Metadata::new();
-    if let Some(preprocessing) = &options.preprocessing {
+    if let Some(preprocessing) = preprocessing {
         preprocessing.record(&mut metadata);
     }
     metadata.insert("model.name".into(), calibrated.graph.name.clone());

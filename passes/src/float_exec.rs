@@ -201,7 +201,8 @@ fn convolve(conv: &Conv, weights: &[f32], x: &[f32], input: &Shape, output: &Sha
                     let cells = &x[cell * channels + group * inputs..][..inputs];
                     let rows = &group_weights[tap * inputs * padded..][..inputs * padded];
                     for (&v, row) in cells.iter().zip(rows.chunks_exact(padded)) {
-                        let row: &[f32; LANES] = row[first..first + LANES].try_into().expect("rows are padded to lanes");
+                        let row: &[f32; LANES] =
+                            row[first..first + LANES].try_into().expect("rows are padded to lanes");
                         for lane in 0..LANES {
                             acc[lane] += v * row[lane];
                         }
@@ -226,12 +227,7 @@ fn for_each_tap(window: &Window, input: &Shape, output: &Shape, mut visit: impl 
 }
 
 /// Calls `visit(output position, input cell, tap)` for every tap that lies inside the image.
-fn for_each_tap_of_kernel(
-    window: &Window,
-    input: &Shape,
-    output: &Shape,
-    mut visit: impl FnMut(usize, usize, usize),
-) {
+fn for_each_tap_of_kernel(window: &Window, input: &Shape, output: &Shape, mut visit: impl FnMut(usize, usize, usize)) {
     let ([_, height, width], [_, rows, columns]) = (input.chw(), output.chw());
     let inside = |at: usize, tap: usize, axis: usize, before: usize, size: usize| {
         (at * window.stride[axis] + tap * window.dilation[axis]).checked_sub(before).filter(|&i| i < size)

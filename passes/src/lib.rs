@@ -1,6 +1,7 @@
 //! The compiler passes of releqc.
 
 pub mod annotate;
+pub mod annotation;
 pub mod calibrate;
 pub mod compile;
 pub mod data;

@@ -128,7 +128,9 @@ fn domains(graph: &Graph) -> Vec<Domain> {
             Op::Softmax { .. } => true,
             _ => false,
         };
-        if capable && users[id.0].iter().all(|user| domains[user.0] == Domain::Float && !owns_weights(graph.node(*user))) {
+        if capable
+            && users[id.0].iter().all(|user| domains[user.0] == Domain::Float && !owns_weights(graph.node(*user)))
+        {
             domains[id.0] = Domain::Float;
         }
     }
@@ -176,7 +178,7 @@ fn quantize_layer(
                 break (codes, biased);
             }
             scale *= 2.0;
-            if !(f64::from(scale) * to_multiplier <= f64::from(*MULTIPLIER_RANGE.end())) {
+            if f64::from(scale) * to_multiplier > f64::from(*MULTIPLIER_RANGE.end()) {
                 let layer = node.name.clone();
                 return Err(QuantizeError::Accumulator { layer, channel, depth, bias });
             }
@@ -203,7 +205,10 @@ fn rows<'q>(quantized: &'q Quantized, node: &'q Node, source: NodeId) -> (Vec<f3
     };
     let taps = kh * kw;
     let row = |row: &[f32]| {
-        (0..taps).flat_map(|tap| (0..inputs).map(move |i| (tap, i))).map(|(tap, i)| row[i * taps + tap]).collect::<Vec<_>>()
+        (0..taps)
+            .flat_map(|tap| (0..inputs).map(move |i| (tap, i)))
+            .map(|(tap, i)| row[i * taps + tap])
+            .collect::<Vec<_>>()
     };
     (weight.data().chunks_exact(inputs * taps).flat_map(row).collect(), bias)
 }

@@ -17,6 +17,8 @@ pub mod reward;
 pub mod state;
 pub mod store;
 pub mod surrogate;
+#[cfg(test)]
+mod tests;
 
 pub use agent::{Ingredients, Progress, SearchOptions, SearchResult, search};
 pub use baselines::Baseline;

@@ -1,4 +1,5 @@
 //! The whole pipeline on real networks and real data, where they are present.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that says when it is skipped")]
 
 use releqc_passes::compile::{CompileOptions, Event, Hooks, Labelled, Retrain, WidthPolicy, compile};
 use releqc_passes::data::{Dataset, Preprocessing, load};
@@ -21,8 +22,7 @@ fn shared() -> Option<PathBuf> {
 fn resnet20_at_eight_and_four_bits() {
     let Some(shared) = shared() else { return };
     let model = std::fs::read(shared.join("models/cifar10_resnet20_convsc.onnx")).unwrap();
-    let preprocessing =
-        Preprocessing::Normalize { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] };
+    let preprocessing = Preprocessing::Normalize { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] };
     let splits = load(&shared.join("data/cifar10"), Some(&preprocessing), &Shape::image(3, 32, 32)).unwrap();
     let pick = |set: &Dataset, count: usize| set.select(&(0..count).collect::<Vec<_>>());
     // The test part stands in for validation here: nothing is chosen by it.

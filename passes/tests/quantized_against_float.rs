@@ -1,4 +1,5 @@
 //! The integer network stays near the float one, at 8 bits nearer than at 4, for every operator of the zoo's test nets.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 use releqc_models::TEST_NETS;
 use releqc_passes::annotate::annotate;

@@ -52,7 +52,8 @@ struct Chain {
 
 impl Chain {
     fn new(shape: [u32; 3], widths: Widths) -> Self {
-        let (net, x) = Net::new(1, shape, 128);
+        let (mut net, x) = Net::new(1, shape, 128);
+        net.normal = true;
         Chain { net, x, widths }
     }
 
@@ -123,9 +124,7 @@ fn build(name: &str, widths: Vec<u8>) -> Option<Artifact> {
             n.fc(84);
             n.finish(10)
         }
-        "svhn10" => {
-            vgg(chain([3, 32, 32]), &[32, 32, 0, 64, 64, 0, 128, 128, 128, 0, 256, 256, 0], &[])
-        }
+        "svhn10" => vgg(chain([3, 32, 32]), &[32, 32, 0, 64, 64, 0, 128, 128, 128, 0, 256, 256, 0], &[]),
         "resnet20" => {
             let mut n = chain([3, 32, 32]);
             n.conv(16, 3, 1);

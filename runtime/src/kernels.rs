@@ -3,10 +3,10 @@
 //! Every file for an instruction set equals its `scalar.rs` byte for byte. Kernels see the session's memory as raw pointers
 //! ([`Memory`]); the planner in `session/` proves where they may read and write.
 
+mod compiled;
 pub(crate) mod conv;
 pub(crate) mod depthwise;
 pub(crate) mod elementwise;
-mod compiled;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 mod memory;

@@ -5,6 +5,7 @@
 
 pub mod accel;
 mod bit_width;
+pub mod c_api;
 mod error;
 pub mod float_head;
 pub mod format;

@@ -60,7 +60,7 @@ pub struct FloatSlot {
 }
 
 /// A network input or output and its extents without the batch axis.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Port {
     /// ONNX name.
     pub name: String,
@@ -333,12 +333,6 @@ pub struct Program {
     pub ops: Vec<Op>,
     /// Bytes of the dense arena that holds every tensor at its `arena_offset` while it lives.
     pub arena_bytes: u32,
-}
-
-impl Default for Port {
-    fn default() -> Self {
-        Port { name: String::new(), dims: Vec::new() }
-    }
 }
 
 impl Program {

@@ -5,21 +5,27 @@
 
 mod bind;
 mod layout;
+mod pool;
 mod weights;
 
 use crate::RunError;
 use crate::format::Artifact;
 use crate::isa::Isa;
-use crate::kernels::{AlignedBytes, Kernel, Memory};
+use crate::kernels::{AlignedBytes, Memory};
+use bind::Step;
+use pool::Pool;
 use std::ops::Range;
 use std::time::{Duration, Instant};
+
+/// Most threads of a session.
+pub const MAX_THREADS: usize = 256;
 
 /// How a session runs.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionOptions {
     /// Instruction set; the best of the machine where `None`.
     pub isa: Option<Isa>,
-    /// Number of threads, at least 1. Results do not depend on it.
+    /// Number of threads, `1..=MAX_THREADS`. Results do not depend on it; layers too small to gain run on one.
     pub threads: usize,
 }
 
@@ -34,7 +40,9 @@ pub struct Session {
     artifact: Artifact,
     isa: Isa,
     threads: usize,
-    kernels: Vec<Box<dyn Kernel>>,
+    /// Where there is more than one thread.
+    pool: Option<Pool>,
+    steps: Vec<Step>,
     codes: AlignedBytes,
     floats: Vec<f32>,
     /// For each output of the network, its floats in `floats`.
@@ -50,18 +58,21 @@ impl Session {
     pub fn new(artifact: &Artifact, options: SessionOptions) -> Result<Self, RunError> {
         let available = options.isa.unwrap_or_else(Isa::detect).require()?;
         let program = artifact.program();
-        let places = layout::plan(program);
-        let kernels = bind::kernels(artifact, available, &places);
+        let places = layout::plan(program, bind::needs_words(available.isa()));
+        let steps = bind::steps(artifact, available, &places);
         let mut codes = AlignedBytes::zeroed(places.arena_bytes);
         for (range, value) in &places.halos {
             codes[range.clone()].fill(*value);
         }
         let outputs: Vec<_> = program.outputs.iter().map(|(_, slot)| places.floats[slot.0 as usize].clone()).collect();
+        let threads = options.threads.clamp(1, MAX_THREADS);
+        let helps = threads > 1 && steps.iter().any(|step| step.shared);
         Ok(Session {
             artifact: artifact.clone(),
             isa: available.isa(),
-            threads: options.threads.max(1),
-            kernels,
+            threads,
+            pool: helps.then(|| Pool::new(threads)),
+            steps,
             codes,
             floats: vec![0.0; places.float_count],
             output_len: outputs.iter().map(ExactSizeIterator::len).sum(),
@@ -133,18 +144,24 @@ impl Session {
     /// When `input` does not hold exactly one sample.
     pub fn profile(&mut self, input: &[f32], rounds: usize) -> Result<Vec<Duration>, RunError> {
         self.check(input.len(), self.input_len(), self.output_len, self.output_len)?;
-        let mut times: Vec<Vec<Duration>> = vec![Vec::with_capacity(rounds.max(1)); self.kernels.len()];
-        for _ in 0..rounds.max(1) {
+        let mut times = vec![Vec::with_capacity(rounds + 1); self.artifact.program().ops.len()];
+        for _ in 0..=rounds {
             let memory = Memory::new(&mut self.codes, &mut self.floats, input);
-            for (kernel, times) in self.kernels.iter().zip(&mut times) {
+            times.iter_mut().for_each(|times| times.push(Duration::ZERO));
+            let run = self.pool.as_ref().map(Pool::begin);
+            for step in &self.steps {
                 let start = Instant::now();
-                kernel.run(&memory, 0..kernel.parts());
-                times.push(start.elapsed());
+                step.run(&memory, run.as_ref());
+                if let Some(time) = times[step.op].last_mut() {
+                    *time += start.elapsed();
+                }
             }
         }
         let median = |times: &mut Vec<Duration>| {
-            times.sort_unstable();
-            times[times.len() / 2]
+            // The first run warms the caches.
+            let counted = if rounds == 0 { &mut times[..] } else { &mut times[1..] };
+            counted.sort_unstable();
+            counted[counted.len() / 2]
         };
         Ok(times.iter_mut().map(median).collect())
     }
@@ -167,9 +184,11 @@ impl Session {
 
     fn sample(&mut self, input: &[f32], output: &mut [f32]) {
         let memory = Memory::new(&mut self.codes, &mut self.floats, input);
-        for kernel in &self.kernels {
-            kernel.run(&memory, 0..kernel.parts());
+        let run = self.pool.as_ref().map(Pool::begin);
+        for step in &self.steps {
+            step.run(&memory, run.as_ref());
         }
+        drop(run);
         let mut start = 0;
         for range in &self.outputs {
             output[start..start + range.len()].copy_from_slice(&self.floats[range.clone()]);

@@ -36,7 +36,9 @@ pub fn program(program: &Program, constants: &[u8], weights_len: usize) -> Resul
         checker.op(at, op).map_err(|what| FormatError::malformed(name(), what))?;
     }
     for (port, slot) in &program.outputs {
-        checker.output(port.len(), *slot).map_err(|what| FormatError::malformed(format!("output {:?}", port.name), what))?;
+        checker
+            .output(port.len(), *slot)
+            .map_err(|what| FormatError::malformed(format!("output {:?}", port.name), what))?;
     }
     checker.arena()
 }
@@ -64,7 +66,8 @@ impl<'a> Checker<'a> {
         for port in std::iter::once(&program.input).chain(program.outputs.iter().map(|(port, _)| port)) {
             let len = port.dims.iter().try_fold(1u32, |len, &d| len.checked_mul(d)).unwrap_or(0);
             if port.dims.is_empty() || port.dims.len() > 4 || len == 0 || len > MAX_EXTENT {
-                let what = format!("extents {:?}; 1 to 4 extents of 1..={MAX_EXTENT} values in all are required", port.dims);
+                let what =
+                    format!("extents {:?}; 1 to 4 extents of 1..={MAX_EXTENT} values in all are required", port.dims);
                 return Err(FormatError::malformed(format!("port {:?}", port.name), what));
             }
         }
@@ -84,7 +87,10 @@ impl<'a> Checker<'a> {
                 return error(format!("extents {extents:?} are out of range"));
             }
             if !fits {
-                return error(format!("{bytes} bytes at {} leave the arena of {}", t.arena_offset, self.program.arena_bytes));
+                return error(format!(
+                    "{bytes} bytes at {} leave the arena of {}",
+                    t.arena_offset, self.program.arena_bytes
+                ));
             }
             if !(t.scale.is_normal() && t.scale > 0.0) {
                 return error(format!("scale {}; a positive normal number is required", t.scale));
@@ -94,14 +100,16 @@ impl<'a> Checker<'a> {
     }
 
     fn read(&mut self, at: usize, id: TensorId) -> Check<&'a Tensor> {
-        let tensor = self.program.tensors.get(id.0 as usize).ok_or_else(|| format!("tensor {} does not exist", id.0))?;
+        let tensor =
+            self.program.tensors.get(id.0 as usize).ok_or_else(|| format!("tensor {} does not exist", id.0))?;
         require(self.written[id.0 as usize].is_some(), || format!("tensor {} is read before it is written", id.0))?;
         self.last_read[id.0 as usize] = at;
         Ok(tensor)
     }
 
     fn write(&mut self, at: usize, id: TensorId) -> Check<&'a Tensor> {
-        let tensor = self.program.tensors.get(id.0 as usize).ok_or_else(|| format!("tensor {} does not exist", id.0))?;
+        let tensor =
+            self.program.tensors.get(id.0 as usize).ok_or_else(|| format!("tensor {} does not exist", id.0))?;
         let first = self.written[id.0 as usize].replace(at).is_none();
         require(first, || format!("tensor {} is written twice", id.0))?;
         self.last_read[id.0 as usize] = at;
@@ -109,8 +117,11 @@ impl<'a> Checker<'a> {
     }
 
     fn write_float(&mut self, id: FloatId, len: usize) -> Check {
-        let slot = self.program.floats.get(id.0 as usize).ok_or_else(|| format!("float slot {} does not exist", id.0))?;
-        require(slot.len as usize == len, || format!("float slot {} holds {} values, {len} are written", id.0, slot.len))?;
+        let slot =
+            self.program.floats.get(id.0 as usize).ok_or_else(|| format!("float slot {} does not exist", id.0))?;
+        require(slot.len as usize == len, || {
+            format!("float slot {} holds {} values, {len} are written", id.0, slot.len)
+        })?;
         let first = !std::mem::replace(&mut self.float_written[id.0 as usize], true);
         require(first, || format!("float slot {} is written twice", id.0))
     }
@@ -152,7 +163,9 @@ impl<'a> Checker<'a> {
             }
             Op::Add { a, b, y, multiplier_a, multiplier_b, lo, hi } => {
                 let (a, b, y) = (self.read(at, *a)?, self.read(at, *b)?, self.write(at, *y)?);
-                require(same_extents(a, y) && same_extents(b, y), || "inputs and result must have equal extents".into())?;
+                require(same_extents(a, y) && same_extents(b, y), || {
+                    "inputs and result must have equal extents".into()
+                })?;
                 multiplier(*multiplier_a)?;
                 multiplier(*multiplier_b)?;
                 clamp(*lo, *hi)
@@ -189,7 +202,9 @@ impl<'a> Checker<'a> {
         let mut channels = 0u32;
         for (x, rescale) in xs {
             let x = self.read(at, *x)?;
-            require([x.height, x.width] == [y.height, y.width], || "rows and columns of the inputs must be equal".into())?;
+            require([x.height, x.width] == [y.height, y.width], || {
+                "rows and columns of the inputs must be equal".into()
+            })?;
             match rescale {
                 Some(m) => multiplier(*m)?,
                 None => require(same_quantization(x, y), || "codes of another scale cannot move".into())?,
@@ -202,7 +217,7 @@ impl<'a> Checker<'a> {
     fn conv(&mut self, at: usize, conv: &Conv) -> Check {
         let x = self.read(at, conv.x)?;
         let groups = conv.groups;
-        let divides = |n: u32| groups != 0 && n % groups == 0;
+        let divides = |n: u32| groups != 0 && n.is_multiple_of(groups);
         require(divides(x.channels) && divides(conv.outputs), || {
             format!("{groups} groups must divide {} inputs and {} outputs", x.channels, conv.outputs)
         })?;
@@ -218,7 +233,10 @@ impl<'a> Checker<'a> {
             Destination::Codes { y, lo, hi } => {
                 let y = self.write(at, y)?;
                 require([y.height, y.width, y.channels] == [height, width, conv.outputs], || {
-                    format!("result {}x{}x{}; {height}x{width}x{} is required", y.height, y.width, y.channels, conv.outputs)
+                    format!(
+                        "result {}x{}x{}; {height}x{width}x{} is required",
+                        y.height, y.width, y.channels, conv.outputs
+                    )
                 })?;
                 clamp(lo, hi)?;
             }
@@ -230,16 +248,19 @@ impl<'a> Checker<'a> {
         let depth = taps.checked_mul(u64::from(x.channels / groups)).and_then(|d| usize::try_from(d).ok());
         let len = depth.and_then(|d| packed_len(conv.outputs as usize, d, conv.bits)).ok_or("too many weights")?;
         let end = usize::try_from(conv.weights_offset).ok().and_then(|offset| offset.checked_add(len));
-        let fits = conv.weights_offset % 64 == 0 && end.is_some_and(|end| end <= self.weights_len);
-        require(fits, || format!("{len} bytes of weights at {} leave the section or are not aligned", conv.weights_offset))
+        let fits = conv.weights_offset.is_multiple_of(64) && end.is_some_and(|end| end <= self.weights_len);
+        require(fits, || {
+            format!("{len} bytes of weights at {} leave the section or are not aligned", conv.weights_offset)
+        })
     }
 
     /// `2 * count` words at an offset of the constants section.
     fn constants(&self, offset: u64, count: u32) -> Check<Vec<u32>> {
         let start = usize::try_from(offset).map_err(|_| "constants out of range")?;
         let bytes = start.checked_add(count as usize * 8).and_then(|end| self.constants.get(start..end));
-        let bytes = bytes.filter(|_| offset % 64 == 0);
-        let bytes = bytes.ok_or_else(|| format!("{count} constants at {offset} leave the section or are not aligned"))?;
+        let bytes = bytes.filter(|_| offset.is_multiple_of(64));
+        let bytes =
+            bytes.ok_or_else(|| format!("{count} constants at {offset} leave the section or are not aligned"))?;
         Ok(bytes.chunks_exact(4).map(|w| w.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))).collect())
     }
 
@@ -265,7 +286,10 @@ impl<'a> Checker<'a> {
             }
             pairs += open.len() as u64;
             if pairs > MAX_OVERLAP_PAIRS {
-                return Err(FormatError::malformed("plan section", "the memory plan has too many overlapping tensors to check"));
+                return Err(FormatError::malformed(
+                    "plan section",
+                    "the memory plan has too many overlapping tensors to check",
+                ));
             }
             open.push(i);
         }
@@ -294,8 +318,10 @@ fn same_quantization(a: &Tensor, b: &Tensor) -> bool {
 
 fn windowed(x: &Tensor, window: &Window) -> Check<[u32; 2]> {
     let fields = [window.kernel, window.stride, window.dilation].concat();
-    require(fields.iter().all(|&v| v >= 1 && v <= MAX_EXTENT), || format!("window {fields:?}; each must be >= 1"))?;
-    require(window.padding.iter().all(|&p| p <= MAX_EXTENT), || format!("padding {:?} is out of range", window.padding))?;
+    require(fields.iter().all(|&v| (1..=MAX_EXTENT).contains(&v)), || format!("window {fields:?}; each must be >= 1"))?;
+    require(window.padding.iter().all(|&p| p <= MAX_EXTENT), || {
+        format!("padding {:?} is out of range", window.padding)
+    })?;
     window.output(x.height, x.width).ok_or_else(|| "the window does not fit its input".into())
 }
 

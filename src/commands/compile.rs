@@ -18,7 +18,6 @@ use releqc_runtime::BitWidth;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -43,6 +42,7 @@ struct Report<'a> {
 struct Places {
     artifact: Output,
     report: Option<Output>,
+    annotated: Option<Output>,
     emit: Option<PathBuf>,
     store: PathBuf,
 }
@@ -55,6 +55,9 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
     let compiled = run(&model, data.as_ref(), &options, args, context)?;
     drop(data);
     places.artifact.write(|file| file.write_all(&compiled.artifact))?;
+    if let (Some(place), Some(network)) = (&places.annotated, &compiled.annotated) {
+        place.write(|file| file.write_all(network))?;
+    }
     if let Some(folder) = &places.emit {
         emit(folder, &compiled.stages)?;
     }
@@ -77,26 +80,28 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
 
 impl Places {
     fn check(args: &args::Compile) -> Result<Self, Failure> {
-        if args.annotated.is_some() {
-            return Err(Failure::input("--annotated: this version cannot write annotated networks yet"));
-        }
         let mut inputs = vec![args.model.as_path()];
         inputs.extend(args.data.as_deref());
         let artifact = Output::at(&args.output, &inputs)?;
         let report = args.report.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
+        let annotated = args.annotated.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
+        if args.annotated.as_ref() == Some(&args.output) {
+            return Err(Failure::input("--annotated and --output name the same file"));
+        }
         if args.report.as_ref() == Some(&args.output) {
             return Err(Failure::input("--report and --output name the same file"));
         }
         if let Some(folder) = &args.emit {
             let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             if !folder.is_dir() && (folder.exists() || !parent.is_dir()) {
-                let what = format!("--emit {}: a folder, or a new name in an existing one, is required", folder.display());
+                let what =
+                    format!("--emit {}: a folder, or a new name in an existing one, is required", folder.display());
                 return Err(Failure::input(what));
             }
         }
         let mut store: OsString = args.output.clone().into();
         store.push(".evaluations");
-        Ok(Places { artifact, report, emit: args.emit.clone(), store: store.into() })
+        Ok(Places { artifact, report, annotated, emit: args.emit.clone(), store: store.into() })
     }
 }
 
@@ -108,21 +113,17 @@ fn options(args: &args::Compile, places: &Places) -> Result<CompileOptions, Fail
     };
     let searches = widths == WidthPolicy::Search;
     if !searches {
-        let useless = [("--episodes", args.episodes.is_some()), ("--time-budget", args.time_budget.is_some()), ("--resume", args.resume)];
+        let useless = [
+            ("--episodes", args.episodes.is_some()),
+            ("--time-budget", args.time_budget.is_some()),
+            ("--resume", args.resume),
+        ];
         if let Some((flag, _)) = useless.iter().find(|(_, given)| *given) {
             return Err(Failure::input(format!("{flag} belongs to a search; --bits makes none")));
         }
     }
-    if searches && !args.resume {
-        // Only --resume builds on what an earlier search has learned.
-        match fs::remove_file(&places.store) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Failure::input(format!("{}: {error}", places.store.display())));
-            }
-            _ => {}
-        }
-    }
-    let default_retraining = if searches { Retrain::Full } else { Retrain::None };
+    // Without labels retraining has nothing to learn from but the network itself: the search then works on scales alone.
+    let default_retraining = if searches && args.data.is_some() { Retrain::Full } else { Retrain::None };
     let goal_by_default = searches && args.data.is_some();
     Ok(CompileOptions {
         widths,
@@ -145,6 +146,7 @@ fn options(args: &args::Compile, places: &Places) -> Result<CompileOptions, Fail
             args::Reward::Constrained => RewardKind::Constrained,
             args::Reward::Paper => RewardKind::Paper,
         },
+        annotated: args.annotated.is_some(),
         seed: args.seed,
         preprocessing: args.pixels.stated()?,
         store: searches.then(|| places.store.clone()),

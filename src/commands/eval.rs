@@ -57,7 +57,9 @@ pub(super) fn execute(args: &Eval, context: &Context) -> Result<Outcome, Failure
 fn recorded(artifact: &Artifact) -> Preprocessing {
     Preprocessing::recorded(artifact.metadata()).unwrap_or_else(|| {
         let unit = Preprocessing::unit();
-        tracing::warn!("the artifact records no preprocessing; assumed: {unit} (--mean, --std, --raw-pixels state another)");
+        tracing::warn!(
+            "the artifact records no preprocessing; assumed: {unit} (--mean, --std, --raw-pixels state another)"
+        );
         unit
     })
 }

@@ -76,8 +76,20 @@ impl<'a> Report<'a> {
         let mut text = String::new();
         let weights: u64 = self.layers.iter().map(|layer| layer.weights).sum();
         let macs: u64 = self.layers.iter().map(|layer| layer.macs).sum();
-        let _ = writeln!(text, "format {}, {} bytes, {:.2} bits on average", self.format, grouped(self.size_bytes as u64), self.average_bits);
-        let _ = writeln!(text, "{} weights, {} multiply-accumulates, {} bytes of activations", grouped(weights), grouped(macs), grouped(self.activation_bytes.into()));
+        let _ = writeln!(
+            text,
+            "format {}, {} bytes, {:.2} bits on average",
+            self.format,
+            grouped(self.size_bytes as u64),
+            self.average_bits
+        );
+        let _ = writeln!(
+            text,
+            "{} weights, {} multiply-accumulates, {} bytes of activations",
+            grouped(weights),
+            grouped(macs),
+            grouped(self.activation_bytes.into())
+        );
         for (what, ports) in [("input", &self.inputs), ("output", &self.outputs)] {
             for port in ports {
                 let _ = writeln!(text, "{what} {:?} {}", port.name, extents(port.shape));

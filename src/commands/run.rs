@@ -66,7 +66,10 @@ pub(super) fn places(first: Option<&Path>, artifact: &Artifact, inputs: &[&Path]
     let place = |(index, (port, _)): (usize, &(Port, _))| {
         let path = if index == 0 { first.to_owned() } else { beside(first, &port.name) };
         if !names.insert(path.clone()) {
-            return Err(Failure::input(format!("output {}: two outputs of the network have this name", path.display())));
+            return Err(Failure::input(format!(
+                "output {}: two outputs of the network have this name",
+                path.display()
+            )));
         }
         Output::at(&path, inputs)
     };

@@ -113,7 +113,8 @@ impl Report {
             grouped(self.baseline_8bit.cycles),
             self.baseline_8bit.energy_pj / 1000.0
         );
-        let _ = writeln!(text, "{:.2} times as fast, {:.2} times less energy than 8 bit", self.speedup, self.energy_ratio);
+        let _ =
+            writeln!(text, "{:.2} times as fast, {:.2} times less energy than 8 bit", self.speedup, self.energy_ratio);
         if let Some(rows) = self.simulated_rows {
             let _ = writeln!(text, "{rows} rows simulated");
         }

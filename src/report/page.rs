@@ -1,7 +1,7 @@
 //! The report as one self-contained page.
 
 use super::{Table, summary};
-use releqc_passes::compile::CompileReport;
+use releqc_passes::compile::{CompileReport, WidthCost};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -21,13 +21,16 @@ pub(crate) fn html(report: &CompileReport, artifact: &Path, seconds: f64) -> Str
         let _ = write!(page, "<h2>Agent and baselines</h2>\n{}", table(&summary::methods(search)));
         let _ = write!(page, "<h2>Pareto front</h2>\n{}", table(&summary::pareto(search)));
         if !search.explanation.is_empty() {
-            page.push_str("<h2>What each layer costs at each width</h2>\n<table><tr><th>layer<th>points lost at (bits)\n");
-            for (layer, widths) in &search.explanation {
-                let cell = |(bits, loss, measured): &(u8, f64, bool)| {
-                    format!("{bits}: {loss:.2}{}", if *measured { "" } else { " (estimated)" })
+            page.push_str(
+                "<h2>What each layer costs at each width</h2>\n<table><tr><th>layer<th>points lost at (bits)\n",
+            );
+            for layer in &search.explanation {
+                let cell = |cost: &WidthCost| {
+                    let estimated = if cost.measured { "" } else { " (estimated)" };
+                    format!("{}: {:.2}{estimated}", cost.bits, cost.loss)
                 };
-                let cells: Vec<String> = widths.iter().map(cell).collect();
-                let _ = writeln!(page, "<tr><td>{}<td>{}", escape(layer), cells.join(", "));
+                let cells: Vec<String> = layer.widths.iter().map(cell).collect();
+                let _ = writeln!(page, "<tr><td>{}<td>{}", escape(&layer.name), cells.join(", "));
             }
             page.push_str("</table>\n");
         }
@@ -38,7 +41,11 @@ pub(crate) fn html(report: &CompileReport, artifact: &Path, seconds: f64) -> Str
 
 /// The lines of the summary that are no tables.
 fn facts(report: &CompileReport, artifact: &Path, seconds: f64) -> String {
-    let tables = [Some(summary::layers(report)), report.search.as_ref().map(summary::methods), report.search.as_ref().map(summary::pareto)];
+    let tables = [
+        Some(summary::layers(report)),
+        report.search.as_ref().map(summary::methods),
+        report.search.as_ref().map(summary::pareto),
+    ];
     let mut text = summary::text(report, artifact, seconds);
     for table in tables.into_iter().flatten() {
         text = text.replace(&table.to_string(), "");

@@ -31,7 +31,10 @@ impl Table {
         let right = |column: usize| self.columns.get(column).is_some_and(|(_, align)| *align == Align::Right);
         let headings: Vec<(&str, bool)> =
             self.columns.iter().enumerate().map(|(i, (heading, _))| (*heading, right(i))).collect();
-        let rows = self.rows.iter().map(move |row| row.iter().enumerate().map(|(i, cell)| (cell.as_str(), right(i))).collect());
+        let rows = self
+            .rows
+            .iter()
+            .map(move |row| row.iter().enumerate().map(|(i, cell)| (cell.as_str(), right(i))).collect());
         std::iter::once(headings).chain(rows)
     }
 }

@@ -17,7 +17,7 @@ fn steps(calibrated: &Calibrated, batch: usize, macs: u64, range: std::ops::Rang
 /// Retraining of one evaluation.
 pub(super) fn short_recipe(calibrated: &Calibrated, labelled: bool) -> Recipe {
     let recipe = Recipe::short();
-    fitted(Recipe { steps: steps(calibrated, recipe.batch, SHORT_MACS, 60..=300), ..recipe }, calibrated, labelled)
+    fitted(Recipe { steps: steps(calibrated, recipe.batch, SHORT_MACS, 60..=150), ..recipe }, calibrated, labelled)
 }
 
 /// Retraining of the result.
@@ -34,7 +34,7 @@ fn fitted(recipe: Recipe, calibrated: &Calibrated, labelled: bool) -> Recipe {
     Recipe { augmentation, ..recipe }
 }
 
-/// Evaluations of the agent.
-pub(super) fn episodes(layers: usize) -> usize {
-    (16 + 2 * layers).min(60)
+/// Evaluations of the agent; without retraining one takes a fraction of a second.
+pub(super) fn episodes(layers: usize, retrains: bool) -> usize {
+    if retrains { (16 + 2 * layers).min(60) } else { (40 + 4 * layers).min(120) }
 }

@@ -1,5 +1,6 @@
 //! Why a compilation ends without an artifact.
 
+use crate::annotation::AnnotationError;
 use crate::import::{ErrorKind, ImportError};
 use crate::lower::cpu::LowerError;
 use crate::quantize::QuantizeError;
@@ -20,6 +21,9 @@ pub enum CompileError {
     /// A rewrite broke the graph.
     #[error(transparent)]
     Rewrite(#[from] RewriteError),
+    /// The model carries an annotation that cannot be used.
+    #[error(transparent)]
+    Annotation(#[from] AnnotationError),
     /// An option does not fit the network or the data.
     #[error("{0}")]
     Option(String),
@@ -95,7 +99,7 @@ impl CompileError {
                 ErrorKind::Unsupported => Fault::Unsupported,
                 ErrorKind::Violation => Fault::Defect,
             },
-            CompileError::Option(_) | CompileError::Search(_) => Fault::Input,
+            CompileError::Option(_) | CompileError::Annotation(_) | CompileError::Search(_) => Fault::Input,
             CompileError::NoWeights { .. }
             | CompileError::Quantize(_)
             | CompileError::Lower(_)

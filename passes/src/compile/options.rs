@@ -88,6 +88,8 @@ pub struct CompileOptions {
     pub seed: u64,
     /// How pixels become inputs; recorded in the artifact and, without data, the range of synthesised inputs.
     pub preprocessing: Option<Preprocessing>,
+    /// Whether to write the annotated network too.
+    pub annotated: bool,
     /// File of evaluations to read and extend.
     pub store: Option<PathBuf>,
 }
@@ -105,6 +107,7 @@ impl Default for CompileOptions {
             baselines: true,
             seed: 0,
             preprocessing: None,
+            annotated: false,
             store: None,
         }
     }
@@ -123,7 +126,9 @@ impl CompileOptions {
                 let names: Vec<_> = layers.iter().map(|&id| graph.node(id).name.as_str()).collect();
                 let (given, wanted) = (widths.len(), layers.len());
                 let names = names.join(", ");
-                return option(format!("--bits: {given} widths given, the network has {wanted} weight layers ({names})"));
+                return option(format!(
+                    "--bits: {given} widths given, the network has {wanted} weight layers ({names})"
+                ));
             }
             WidthPolicy::Search if self.action_set.len() < 2 => {
                 return option("--widths: a search needs at least two widths; use --bits for one".into());

@@ -103,6 +103,26 @@ pub struct ParetoPoint {
     pub chosen: bool,
 }
 
+/// Points lost more (below 0: less) with one layer at another width than the chosen one.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WidthCost {
+    /// The width.
+    pub bits: u8,
+    /// Points.
+    pub loss: f64,
+    /// Whether exactly this change was evaluated; otherwise the surrogate's estimate.
+    pub measured: bool,
+}
+
+/// What a layer costs in accuracy at every width.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerExplanation {
+    /// ONNX node name.
+    pub name: String,
+    /// Every width of the action set.
+    pub widths: Vec<WidthCost>,
+}
+
 /// What the search did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SearchReport {
@@ -120,8 +140,8 @@ pub struct SearchReport {
     pub methods: Vec<MethodReport>,
     /// The front, cheapest first.
     pub pareto: Vec<ParetoPoint>,
-    /// For every layer, points lost at every width that was tried, all else as chosen: (layer, [(bits, points, measured)]).
-    pub explanation: Vec<(String, Vec<(u8, f64, bool)>)>,
+    /// What each layer costs at each width.
+    pub explanation: Vec<LayerExplanation>,
 }
 
 /// Everything about a compilation but the bytes.
@@ -177,7 +197,8 @@ impl CompileReport {
                     bits: layer.bits.bits(),
                     weights: layer.codes.len() as u64,
                     macs: quantized.graph.macs(id),
-                    bytes: releqc_runtime::pack::packed_len(layer.biases.len(), layer.depth, layer.bits).unwrap_or(0) as u64,
+                    bytes: releqc_runtime::pack::packed_len(layer.biases.len(), layer.depth, layer.bits).unwrap_or(0)
+                        as u64,
                     sensitivity,
                 }
             })
@@ -191,7 +212,8 @@ impl CompileReport {
         };
         let mut assumptions = Vec::new();
         if accuracy.split == "synthetic" {
-            assumptions.push("no data: inputs were synthesised, accuracy is agreement with the float network on them".into());
+            assumptions
+                .push("no data: inputs were synthesised, accuracy is agreement with the float network on them".into());
             if !range.stated {
                 assumptions.push("input range not stated (--mean, --std, --raw-pixels): [-2, 2] was assumed".into());
             }

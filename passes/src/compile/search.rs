@@ -3,8 +3,8 @@
 use super::environment::{RetrainingEnvironment, facts};
 use super::sensitivity::Profiler;
 use super::{
-    CompileError, CompileOptions, CostKind, Decision, Event, Hooks, Judge, Material, MethodReport, ParetoPoint,
-    Retrain, RewardKind, SearchReport, budget, build, retrain,
+    CompileError, CompileOptions, CostKind, Decision, Event, Hooks, Judge, LayerExplanation, Material, MethodReport,
+    ParetoPoint, Retrain, RewardKind, SearchReport, WidthCost, budget, build, retrain,
 };
 use crate::annotate::{Annotated, annotate};
 use crate::calibrate::Calibrated;
@@ -12,7 +12,7 @@ use crate::evaluate::{agreement, predictions};
 use crate::ir::Op;
 use crate::search::environment::mean_bits;
 use crate::search::ledger::Terms;
-use crate::search::pareto::{LayerCost, LayerExplanation};
+use crate::search::pareto::{self, LayerCost};
 use crate::search::{
     Baseline, CostModel, Evaluated, EvaluationStore, Ingredients, LayerFacts, Reward, SearchOptions, SearchResult,
     SensitivityProfile, Stored, baselines, search, store_key,
@@ -46,7 +46,9 @@ pub(super) fn bitwidths(
     let recipe = budget::short_recipe(calibrated, material.is_labelled());
     let trainer = match options.retrain {
         Retrain::None => None,
-        Retrain::Short | Retrain::Full => Some(Trainer::new(calibrated, material.training(), recipe.clone(), options.seed)?),
+        Retrain::Short | Retrain::Full => {
+            Some(Trainer::new(calibrated, material.training(), recipe.clone(), options.seed)?)
+        }
     };
     let layers = facts(&calibrated.folded);
     let cost = cost_model(&layers, calibrated, options)?;
@@ -55,7 +57,7 @@ pub(super) fn bitwidths(
         RewardKind::Constrained => Reward::constrained(max_loss)?,
         RewardKind::Paper => Reward::paper(),
     };
-    let evaluations = options.episodes.unwrap_or_else(|| budget::episodes(layers.len()));
+    let evaluations = options.episodes.unwrap_or_else(|| budget::episodes(layers.len(), trainer.is_some()));
     let (interrupted, out_of_time) = (hooks.interrupted, hooks.out_of_time);
     let stop = move || interrupted() || out_of_time();
     let expected = material.validation().labels().unwrap_or(judge.float_classes());
@@ -113,7 +115,7 @@ pub(super) fn bitwidths(
     drop(environment);
     let hooks = hooks_cell.into_inner();
 
-    let (annotated, chosen) = finish(calibrated, material, judge, reference, max_loss, &result, options, hooks)?;
+    let (annotated, chosen) = finish(calibrated, material, judge, max_loss, &result, options, hooks)?;
     let report = search_report(&result, methods, paid, &chosen);
     Ok(Decision { annotated, search: Some(report) })
 }
@@ -123,7 +125,6 @@ fn finish(
     calibrated: &Calibrated,
     material: &Material<'_>,
     judge: &Judge,
-    reference: f64,
     max_loss: f64,
     result: &SearchResult,
     options: &CompileOptions,
@@ -152,7 +153,7 @@ fn finish(
             None => annotate(calibrated, &widths),
         };
         let classes = predictions(&build(annotated.clone())?, material.validation())?;
-        let loss = 100.0 * (reference - agreement(&classes, expected));
+        let loss = 100.0 * (result.reference - agreement(&classes, expected));
         if best.as_ref().is_none_or(|(least, ..)| loss < *least) {
             best = Some((loss, annotated, widths));
         }
@@ -208,11 +209,13 @@ fn search_report(result: &SearchResult, methods: Vec<MethodReport>, paid: usize,
             chosen: entry.widths == chosen,
         }
     };
-    let explain = |layer: &LayerExplanation| {
-        let change = |cost: &LayerCost| {
-            (cost.width.bits(), cost.measured.unwrap_or(cost.loss_change), cost.measured.is_some())
+    let explain = |layer: &pareto::LayerExplanation| {
+        let change = |cost: &LayerCost| WidthCost {
+            bits: cost.width.bits(),
+            loss: cost.measured.unwrap_or(cost.loss_change),
+            measured: cost.measured.is_some(),
         };
-        (layer.name.clone(), layer.widths.iter().map(change).collect())
+        LayerExplanation { name: layer.name.clone(), widths: layer.widths.iter().map(change).collect() }
     };
     SearchReport {
         episodes: result.episodes,

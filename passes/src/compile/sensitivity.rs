@@ -48,7 +48,11 @@ impl<'a> Profiler<'a> {
     }
 
     /// Every layer at every width.
-    pub(super) fn profile(&mut self, widths: &[BitWidth], hooks: &mut Hooks<'_>) -> Result<Vec<Vec<f64>>, CompileError> {
+    pub(super) fn profile(
+        &mut self,
+        widths: &[BitWidth],
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Vec<Vec<f64>>, CompileError> {
         let total = self.layers * widths.len();
         let mut rows = Vec::with_capacity(self.layers);
         for layer in 0..self.layers {

@@ -23,7 +23,8 @@ pub(super) fn read(files: &[PathBuf], preprocessing: &Preprocessing, shape: &Sha
         for record in bytes.chunks_exact(RECORD) {
             let (label, image) = (record[0], &record[1..]);
             if label >= CLASSES {
-                let what = format!("label {label} in record {}; 0..=9 is required: no CIFAR-10 binary file", labels.len());
+                let what =
+                    format!("label {label} in record {}; 0..=9 is required: no CIFAR-10 binary file", labels.len());
                 return Err(DataError::damaged(path, what));
             }
             labels.push(label.into());

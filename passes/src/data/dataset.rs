@@ -33,7 +33,7 @@ impl Dataset {
     /// Samples of `shape`; `None` where their number is not a whole one or differs from that of the labels.
     pub fn new(shape: Shape, samples: Samples, labels: Option<Vec<u32>>) -> Option<Self> {
         let stored = samples.len();
-        let whole = !shape.is_empty() && stored % shape.len() == 0;
+        let whole = !shape.is_empty() && stored.is_multiple_of(shape.len());
         let matching = labels.as_ref().is_none_or(|l| l.len() * shape.len() == stored);
         (whole && matching).then_some(Dataset { shape, samples, labels })
     }
@@ -148,6 +148,9 @@ mod tests {
         let values = |n| Samples::Values(vec![0.0; n]);
         assert!(Dataset::new(Shape::vector(3), values(7), None).is_none());
         assert!(Dataset::new(Shape::vector(3), values(6), Some(vec![0; 3])).is_none());
-        assert_eq!(Dataset::new(Shape::vector(3), values(6), Some(vec![0, 1])).unwrap().select(&[1]).labels(), Some(&[1][..]));
+        assert_eq!(
+            Dataset::new(Shape::vector(3), values(6), Some(vec![0, 1])).unwrap().select(&[1]).labels(),
+            Some(&[1][..])
+        );
     }
 }

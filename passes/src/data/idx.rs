@@ -49,7 +49,12 @@ impl Idx {
             0x0b => Element::I16,
             0x0c => Element::I32,
             0x0d => Element::F32,
-            _ => return Err(DataError::damaged(path, format!("IDX type 0x{kind:02x}; 08, 09, 0b, 0c or 0d is required"))),
+            _ => {
+                return Err(DataError::damaged(
+                    path,
+                    format!("IDX type 0x{kind:02x}; 08, 09, 0b, 0c or 0d is required"),
+                ));
+            }
         };
         if (zero, zero_too) != (0, 0) || !(1..=4).contains(&rank) {
             let what = format!("not an IDX file: it begins {zero:02x} {zero_too:02x} {kind:02x} {rank:02x}");
@@ -90,10 +95,17 @@ impl Files {
 }
 
 /// Samples and labels of all files, one label file for each sample file.
-pub(super) fn read(files: &Files, folder: &Path, preprocessing: &Preprocessing, shape: &Shape) -> Result<Dataset, DataError> {
+pub(super) fn read(
+    files: &Files,
+    folder: &Path,
+    preprocessing: &Preprocessing,
+    shape: &Shape,
+) -> Result<Dataset, DataError> {
     if files.samples.is_empty() || files.samples.len() != files.labels.len() {
         let (samples, labels) = (files.samples.len(), files.labels.len());
-        let what = format!("{samples} IDX sample file(s) (rank 2 and up) and {labels} label file(s) (rank 1); one of each is required");
+        let what = format!(
+            "{samples} IDX sample file(s) (rank 2 and up) and {labels} label file(s) (rank 1); one of each is required"
+        );
         return Err(DataError::Ambiguous { path: folder.to_owned(), what });
     }
     let (mut pixels, mut values, mut labels) = (Vec::new(), Vec::new(), Vec::new());
@@ -152,7 +164,8 @@ fn read_labels(file: Idx) -> Result<Vec<u32>, DataError> {
     let (path, element) = (file.stream.path().to_owned(), file.element);
     let bytes = file.bytes()?;
     let signed = |value: i32| {
-        u32::try_from(value).map_err(|_| DataError::damaged(&path, format!("label {value}; a class index >= 0 is required")))
+        u32::try_from(value)
+            .map_err(|_| DataError::damaged(&path, format!("label {value}; a class index >= 0 is required")))
     };
     match element {
         Element::U8 => Ok(bytes.into_iter().map(u32::from).collect()),

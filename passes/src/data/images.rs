@@ -15,7 +15,8 @@ pub(super) type Classes = BTreeMap<String, Vec<PathBuf>>;
 pub(super) fn scan(folder: &Path) -> Result<Classes, DataError> {
     let mut classes = Classes::new();
     for class in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
-        let images: Vec<PathBuf> = entries(&class)?.into_iter().filter(|path| path.is_file() && is_image(path)).collect();
+        let images: Vec<PathBuf> =
+            entries(&class)?.into_iter().filter(|path| path.is_file() && is_image(path)).collect();
         if !images.is_empty() {
             classes.insert(file_name(&class), images);
         }
@@ -29,7 +30,12 @@ fn is_image(path: &Path) -> bool {
 }
 
 /// Decodes every image; the class index is the position of its name in `names`.
-pub(super) fn read(classes: &Classes, names: &[String], preprocessing: &Preprocessing, shape: &Shape) -> Result<Dataset, DataError> {
+pub(super) fn read(
+    classes: &Classes,
+    names: &[String],
+    preprocessing: &Preprocessing,
+    shape: &Shape,
+) -> Result<Dataset, DataError> {
     let listed = classes.iter().flat_map(|(name, paths)| {
         // Names come from these same classes, so the search always finds.
         let label = names.binary_search(name).unwrap_or_default();

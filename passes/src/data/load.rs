@@ -168,7 +168,13 @@ impl Source {
     }
 
     /// Reads a part that [`Source::parts`] lists.
-    fn read(&mut self, part: Part, path: &Path, preprocessing: &Preprocessing, shape: &Shape) -> Result<Dataset, DataError> {
+    fn read(
+        &mut self,
+        part: Part,
+        path: &Path,
+        preprocessing: &Preprocessing,
+        shape: &Shape,
+    ) -> Result<Dataset, DataError> {
         let missing = || DataError::NoTestPart { path: path.to_owned(), found: part.name().into() };
         match self {
             Source::Idx(parts) => idx::read(parts.get(&part).ok_or_else(missing)?, path, preprocessing, shape),
@@ -216,7 +222,8 @@ fn by_part(folder: &Path, files: Vec<PathBuf>) -> Result<Vec<(Part, PathBuf)>, D
     let pair = |(file, part): (PathBuf, Option<Part>)| match part {
         Some(part) => Ok((part, file)),
         None => {
-            let what = format!("the name of {} states neither train, val nor test, as others here do", file_name(&file));
+            let what =
+                format!("the name of {} states neither train, val nor test, as others here do", file_name(&file));
             Err(DataError::Ambiguous { path: folder.to_owned(), what })
         }
     };

@@ -91,7 +91,10 @@ pub fn read(reader: &mut impl Read) -> io::Result<Array> {
 /// The bytes up to the values, checked before a library allocates or recurses for them.
 fn bounded_header(reader: &mut impl Read) -> io::Result<Cursor<Vec<u8>>> {
     let mut bytes = vec![0; 10];
-    reader.read_exact(&mut bytes).map_err(|_| invalid("not an .npy array: it does not begin with \\x93NUMPY"))?;
+    let magic = reader.read_exact(&mut bytes).is_ok() && bytes.starts_with(b"\x93NUMPY");
+    if !magic {
+        return Err(invalid("not an .npy array: it does not begin with \\x93NUMPY"));
+    }
     let mut len = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     if bytes[6] > 1 {
         let mut high = [0; 2];
@@ -175,7 +178,7 @@ mod tests {
         assert_eq!(bytes[..8], *b"\x93NUMPY\x01\x00");
         let header = std::str::from_utf8(&bytes[10..bytes.len() - 24]).unwrap();
         assert!(header.starts_with("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3"), "{header}");
-        assert!(header.ends_with('\n') && (header.len() + 10) % 16 == 0);
+        assert!(header.ends_with('\n') && (header.len() + 10).is_multiple_of(16));
     }
 
     #[test]
@@ -197,8 +200,10 @@ mod tests {
 
     #[test]
     fn what_a_header_claims_is_bounded() {
-        let claims = |shape: &str| array(&format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"), &[0; 8]);
-        for shape in ["(99999999999999999999,)", "(4294967296, 4294967296)", "(-1,)", "(1000000,)", "(3,)", "((((((1,"] {
+        let claims =
+            |shape: &str| array(&format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"), &[0; 8]);
+        for shape in ["(99999999999999999999,)", "(4294967296, 4294967296)", "(-1,)", "(1000000,)", "(3,)", "((((((1,"]
+        {
             assert!(read(&mut &claims(shape)[..]).is_err(), "{shape}");
         }
         assert!(read(&mut &b"\x93NUMPY\x02\x00\xff\xff\xff\xff"[..]).is_err());

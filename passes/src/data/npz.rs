@@ -44,7 +44,12 @@ impl Npz {
     }
 
     /// Samples and labels of one part.
-    pub(super) fn read(&mut self, part: Part, preprocessing: &Preprocessing, shape: &Shape) -> Result<Dataset, DataError> {
+    pub(super) fn read(
+        &mut self,
+        part: Part,
+        preprocessing: &Preprocessing,
+        shape: &Shape,
+    ) -> Result<Dataset, DataError> {
         let names = ARRAYS.iter().find(|a| a.2 == part);
         let (x, y, _) = names.ok_or_else(|| DataError::damaged(&self.path, "no such part"))?;
         let (samples, labels) = (self.array(x)?, self.array(y)?);
@@ -62,11 +67,14 @@ impl Npz {
                 let plane = shape.len() / shape.chw()[0];
                 let codes = channel_first(codes, stored, layout);
                 let channel = |i: usize| if preprocessing.is_uniform() { 0 } else { i % shape.len() / plane };
-                Samples::Values(codes.iter().enumerate().map(|(i, &v)| preprocessing.apply(v.into(), channel(i))).collect())
+                Samples::Values(
+                    codes.iter().enumerate().map(|(i, &v)| preprocessing.apply(v.into(), channel(i))).collect(),
+                )
             }
             Values::F32(values) => Samples::Values(channel_first(values, stored, layout)),
             Values::Integers(_) => {
-                let what = format!("{x} has type {}; u1 (pixels), i1, f4 or f8 (network inputs) is required", samples.dtype);
+                let what =
+                    format!("{x} has type {}; u1 (pixels), i1, f4 or f8 (network inputs) is required", samples.dtype);
                 return Err(DataError::damaged(&self.path, what));
             }
         };
@@ -81,8 +89,9 @@ impl Npz {
             return Err(DataError::damaged(&self.path, what));
         }
         let class = |value: i64| {
-            u32::try_from(value)
-                .map_err(|_| DataError::damaged(&self.path, format!("label {value} in {name}; a class index >= 0 is required")))
+            u32::try_from(value).map_err(|_| {
+                DataError::damaged(&self.path, format!("label {value} in {name}; a class index >= 0 is required"))
+            })
         };
         match labels.values {
             Values::U8(values) => Ok(values.into_iter().map(u32::from).collect()),
@@ -113,7 +122,9 @@ impl Npz {
 fn error(path: &Path, error: io::Error) -> DataError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => DataError::damaged(path, "truncated: the archive ends too early"),
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => DataError::damaged(path, format!("not an .npz archive, or damaged: {error}")),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            DataError::damaged(path, format!("not an .npz archive, or damaged: {error}"))
+        }
         _ => DataError::io(path, error),
     }
 }

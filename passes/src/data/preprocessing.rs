@@ -56,7 +56,10 @@ impl Preprocessing {
         let refuse = |what: String| Err(DataError::Preprocessing { what });
         for (name, values) in [("mean", mean), ("std", std)] {
             if values.len() != 1 && values.len() != channels {
-                return refuse(format!("{name} has {} values; 1 or {channels} (one a channel) are required", values.len()));
+                return refuse(format!(
+                    "{name} has {} values; 1 or {channels} (one a channel) are required",
+                    values.len()
+                ));
             }
             if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
                 return refuse(format!("{name} {bad}; a finite number is required"));

@@ -67,7 +67,9 @@ impl Stream {
 
     fn error(&self, error: std::io::Error, part: &str) -> DataError {
         match error.kind() {
-            ErrorKind::UnexpectedEof => DataError::damaged(&self.path, format!("truncated: the file ends inside {part}")),
+            ErrorKind::UnexpectedEof => {
+                DataError::damaged(&self.path, format!("truncated: the file ends inside {part}"))
+            }
             ErrorKind::InvalidInput | ErrorKind::InvalidData => {
                 DataError::damaged(&self.path, format!("the gzip stream is damaged ({error})"))
             }

@@ -342,7 +342,6 @@ impl Lowering<'_> {
     }
 }
 
-
 fn extent(node: &Node, value: usize) -> Result<u32, LowerError> {
     let limit = MAX_EXTENT as usize;
     let fits = u32::try_from(value).ok().filter(|&v| v <= MAX_EXTENT);

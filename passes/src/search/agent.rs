@@ -21,10 +21,10 @@ use super::state::{Dynamic, Embedding, FEATURES};
 use super::surrogate::{Observation, Surrogate};
 
 /// Virtual episodes in one batch.
-const BATCH: usize = 24;
+const BATCH: usize = 16;
 
 /// Replays of real episodes in one batch: the best so far.
-const REPLAYS: usize = 8;
+const REPLAYS: usize = 4;
 
 /// Batches before the first evaluation, and per evaluation.
 const WARM_UP: usize = 16;
@@ -148,7 +148,7 @@ pub fn search(
         },
         embedding: Embedding::new(&problem, options.terms.cost, &prior),
         surrogate: Surrogate::new(prior, &bits, scale, options.seed),
-        learner: Learner::new(problem.widths.len(), options.seed),
+        learner: Learner::new(problem.widths.len(), options.seed)?,
         canonical: options.terms.cost.canonical_actions(&problem.widths),
         draws: Draws::new(options.seed, 3),
         ledger,
@@ -206,6 +206,9 @@ impl Agent<'_> {
                 Observation { actions: candidate.actions, loss: entry.loss, noise: entry.evaluation.noise() };
             self.judge.noise = observation.noise;
             self.surrogate.observe(observation);
+            let believed = self.surrogate.believed_losses();
+            // The first observation is the widest width, which is an entry only if it was measured as the reference.
+            self.ledger.believe(&believed[believed.len() - self.ledger.entries().len()..]);
             self.episodes += 1;
             self.report(progress);
         }
@@ -219,7 +222,9 @@ impl Agent<'_> {
             let mut batch = self.play(&vec![None; REAL_BATCH]);
             for episode in &mut batch {
                 let before = self.ledger.counted();
-                let Some(entry) = self.ledger.measure(&episode.actions, Origin::Policy)? else { return Ok(self.ending()) };
+                let Some(entry) = self.ledger.measure(&episode.actions, Origin::Policy)? else {
+                    return Ok(self.ending());
+                };
                 episode.reward = entry.reward;
                 self.episodes += 1;
                 if self.ledger.counted() > before {
@@ -287,8 +292,8 @@ impl Agent<'_> {
         let mut episodes = self.play(&forced);
         for episode in &mut episodes {
             episode.reward = match self.ledger.entry(&episode.actions) {
-                Some(known) => known.reward,
-                None => self.judge.promise(&self.surrogate, &episode.actions, 0.0).optimistic,
+                Some(known) => known.standing,
+                None => self.judge.optimistic(&self.surrogate, &episode.actions),
             };
         }
         self.learner.learn(&episodes);
@@ -298,7 +303,7 @@ impl Agent<'_> {
 
     fn best_real_episodes(&self) -> Vec<Vec<usize>> {
         let mut entries: Vec<&Evaluated> = self.ledger.entries().iter().collect();
-        entries.sort_by(|a, b| b.reward.total_cmp(&a.reward));
+        entries.sort_by(|a, b| b.standing.total_cmp(&a.standing));
         entries.iter().take(REPLAYS).filter_map(|entry| self.judge.problem.actions(&entry.widths)).collect()
     }
 
@@ -313,12 +318,7 @@ impl Agent<'_> {
 }
 
 /// The state after the first choices of an episode, the remaining layers at the widest width.
-fn view(
-    judge: &Judge<'_>,
-    embedding: &Embedding,
-    surrogate: Option<&Surrogate>,
-    so_far: &[usize],
-) -> [f32; FEATURES] {
+fn view(judge: &Judge<'_>, embedding: &Embedding, surrogate: Option<&Surrogate>, so_far: &[usize]) -> [f32; FEATURES] {
     let problem = judge.problem;
     let widest = problem.widths.len() - 1;
     let mut actions = so_far.to_vec();

@@ -111,3 +111,40 @@ impl CostModel {
         (0..self.depth()).map(|layer| (0..widths.len()).map(|action| canonical(layer, action)).collect()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::tests::layers;
+
+    fn widths(bits: &[u8]) -> Vec<BitWidth> {
+        bits.iter().map(|&b| BitWidth::new(b).expect("2..=8")).collect()
+    }
+
+    #[test]
+    fn the_paper_weighs_weights_by_memory_energy() {
+        let layers = layers(&[10, 1], &[0, 600]);
+        let cost = CostModel::paper(&layers);
+        // (1200 * 2 + 720 * 8) / (1920 * 8)
+        assert!((cost.relative(&widths(&[2, 8])) - 8160.0 / 15360.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn mean_and_size() {
+        let layers = layers(&[3, 16], &[1, 1]);
+        assert!((CostModel::mean(2).relative(&widths(&[2, 4])) - 3.0 / 8.0).abs() < 1e-12);
+        // 3 weights of 3 bits are 9 bits, 2 bytes; 16 of 2 bits are 4 bytes.
+        assert_eq!(CostModel::size(&layers).absolute(&widths(&[3, 2])), 6.0);
+    }
+
+    #[test]
+    fn a_width_that_saves_nothing_is_replaced_by_a_wider_one() {
+        // 3 bits cost what 4 cost; 5 cost more than 8.
+        let row = vec![1.0, 2.0, 2.0, 6.0, 4.0, 4.0, 5.0];
+        let cost = CostModel::measured("cpu", "us", &[row]).expect("valid");
+        let all: Vec<BitWidth> = BitWidth::all().collect();
+        assert_eq!(cost.canonical_actions(&all), vec![vec![0, 2, 2, 6, 5, 5, 6]]);
+        assert!(CostModel::measured("cpu", "us", &[vec![1.0; 6]]).is_err());
+        assert!(CostModel::measured("cpu", "us", &[vec![0.0; 7]]).is_err());
+    }
+}

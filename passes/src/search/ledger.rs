@@ -36,8 +36,14 @@ pub struct Evaluated {
     pub loss: f64,
     /// Cost over the cost at 8 bit.
     pub relative_cost: f64,
-    /// The reward.
+    /// The reward of what was measured.
     pub reward: f64,
+    /// The loss without the noise of the measurement, as far as it is known, in points: the measured loss, corrected by an
+    /// agent with what it measured of similar choices.
+    pub believed_loss: f64,
+    /// The reward by which choices are ranked: of the measurement or of the believed loss, whichever is lower. The
+    /// cheapest of many noisy measurements is a lucky one, and luck does not survive deployment.
+    pub standing: f64,
     /// Whether the loss limit is kept; true under a reward without limit.
     pub accepted: bool,
     /// Who proposed it.
@@ -45,9 +51,9 @@ pub struct Evaluated {
 }
 
 impl Evaluated {
-    /// Whether this choice is preferred to `other`: higher reward, then higher accuracy.
+    /// Whether this choice is preferred to `other`: higher standing, then higher accuracy.
     pub fn beats(&self, other: &Evaluated) -> bool {
-        (self.reward, self.evaluation.accuracy) > (other.reward, other.evaluation.accuracy)
+        (self.standing, self.evaluation.accuracy) > (other.standing, other.evaluation.accuracy)
     }
 }
 
@@ -197,6 +203,16 @@ impl<'a> Ledger<'a> {
         }
     }
 
+    /// Corrects what is believed of the entries, in their order.
+    pub fn believe(&mut self, losses: &[f64]) {
+        for (entry, &loss) in self.entries.iter_mut().zip(losses) {
+            let relative_cost = entry.relative_cost;
+            let outcome = Outcome { relative_cost, loss, reference: self.reference, noise: 0.0 };
+            entry.believed_loss = loss;
+            entry.standing = entry.reward.min(self.terms.reward.value(&outcome));
+        }
+    }
+
     fn enter(&mut self, actions: &[usize], evaluation: Evaluation, origin: Origin) {
         let widths = self.problem.chosen(actions);
         let outcome = Outcome {
@@ -206,12 +222,15 @@ impl<'a> Ledger<'a> {
             noise: if origin == Origin::Reference { 0.0 } else { evaluation.noise() },
         };
         self.known.insert(actions.to_vec(), self.entries.len());
+        let reward = self.terms.reward.value(&outcome);
         self.entries.push(Evaluated {
             widths,
             evaluation,
             loss: outcome.loss,
             relative_cost: outcome.relative_cost,
-            reward: self.terms.reward.value(&outcome),
+            reward,
+            believed_loss: outcome.loss,
+            standing: reward,
             accepted: self.terms.reward.accepts(&outcome),
             origin,
         });

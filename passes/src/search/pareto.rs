@@ -76,3 +76,32 @@ pub fn explain(
     };
     (0..problem.depth()).map(explanation).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::environment::Evaluation;
+    use crate::search::ledger::Origin;
+
+    fn entry(relative_cost: f64, accuracy: f64) -> Evaluated {
+        Evaluated {
+            widths: vec![BitWidth::MAX],
+            evaluation: Evaluation { accuracy, samples: 0, standard_error: None, cached: false },
+            loss: 0.0,
+            relative_cost,
+            reward: 0.0,
+            believed_loss: 0.0,
+            standing: 0.0,
+            accepted: true,
+            origin: Origin::Random,
+        }
+    }
+
+    #[test]
+    fn the_front_holds_what_nothing_beats() {
+        let points = [(1.0, 0.9), (0.5, 0.9), (0.4, 0.8), (0.6, 0.95), (0.4, 0.7), (0.5, 0.9)];
+        let entries: Vec<Evaluated> = points.iter().map(|&(c, a)| entry(c, a)).collect();
+        assert_eq!(pareto_front(&entries), vec![2, 1, 3]);
+        assert!(pareto_front(&[]).is_empty());
+    }
+}

@@ -56,7 +56,8 @@ impl Policy {
     /// A network for `actions` widths on `device`.
     pub(crate) fn new(actions: usize, draws: &mut Draws, device: &Device) -> Self {
         let mut dense = |inputs, outputs, gain| Dense::new(inputs, outputs, gain, draws, device);
-        let input = dense(FEATURES, 4 * UNITS, 1.0);
+        // The features lie within -1..=1 and differ little from layer to layer: a wide first layer tells layers apart.
+        let input = dense(FEATURES, 4 * UNITS, 2.0);
         let recurrent = dense(UNITS, 4 * UNITS, 1.0).weight;
         // The small last layer makes the first policy nearly uniform.
         let policy = vec![dense(UNITS, UNITS, 1.0), dense(UNITS, UNITS, 1.0), dense(UNITS, actions, 0.01)];
@@ -85,7 +86,7 @@ impl Policy {
         let mut memory = self.start(batch, device);
         let mut hidden = Vec::with_capacity(layers);
         for layer in 0..layers {
-            let rows = projected.clone().slice([layer * batch..(layer + 1) * batch]);
+            let rows = projected.clone().narrow(0, layer * batch, batch);
             memory = self.advance(rows, memory);
             hidden.push(memory.hidden.clone());
         }
@@ -111,5 +112,45 @@ impl Policy {
             })
         };
         (head(&self.policy), head(&self.value).flatten::<1>(0, 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::activation::softmax;
+
+    #[test]
+    fn a_sequence_gives_what_its_steps_give() {
+        let device = Device::flex();
+        let policy = Policy::new(4, &mut Draws::new(9, 0), &device);
+        let (layers, batch) = (5, 3);
+        let mut draws = Draws::new(1, 0);
+        let values: Vec<f32> = (0..layers * batch * FEATURES).map(|_| draws.normal() as f32).collect();
+        let states = Tensor::<2>::from_data(TensorData::new(values, [layers * batch, FEATURES]), &device);
+        let (logits, values) = policy.sequence(states.clone(), layers, &device);
+        let whole: Vec<f32> = softmax(logits, 1).into_data().iter::<f32>().collect();
+        let whole_values: Vec<f32> = values.into_data().iter::<f32>().collect();
+        let mut memory = policy.start(batch, &device);
+        let (mut single, mut single_values) = (Vec::new(), Vec::new());
+        for layer in 0..layers {
+            let rows = states.clone().narrow(0, layer * batch, batch);
+            let (probabilities, values, next) = policy.step(rows, memory);
+            memory = next;
+            single.extend(probabilities.into_data().iter::<f32>());
+            single_values.extend(values.into_data().iter::<f32>());
+        }
+        for (a, b) in whole.iter().chain(&whole_values).zip(single.iter().chain(&single_values)) {
+            assert!((a - b).abs() < 1e-5, "{a} {b}");
+        }
+        assert!(single.chunks(4).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5));
+    }
+
+    #[test]
+    fn the_heads_have_the_papers_sizes() {
+        let policy = Policy::new(7, &mut Draws::new(9, 0), &Device::flex());
+        let lstm = FEATURES * 512 + 512 + 128 * 512;
+        let heads = (128 * 128 + 128) * 2 + (128 * 7 + 7) + (128 * 128 + 128) + (128 * 64 + 64) + (64 + 1);
+        assert_eq!(policy.num_params(), lstm + heads);
     }
 }

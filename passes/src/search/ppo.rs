@@ -1,11 +1,14 @@
 //! Proximal policy optimization (Schulman et al., 2017, arXiv 1707.06347) with generalized advantages (Schulman et al.,
 //! 2016, arXiv 1506.02438) for episodes of one step a layer, rewarded after the last layer.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::environment::SearchError;
 use super::policy::Policy;
 use super::random::Draws;
 use super::state::FEATURES;
@@ -58,6 +61,8 @@ pub struct Learner {
     draws: Draws,
     device: Device,
     actions: usize,
+    /// One thread: the products are too small to share, and their sums cannot depend on the number of threads.
+    thread: Arc<rayon::ThreadPool>,
 }
 
 impl std::fmt::Debug for Learner {
@@ -68,7 +73,12 @@ impl std::fmt::Debug for Learner {
 
 impl Learner {
     /// A fresh network for `actions` widths; everything follows from `seed`.
-    pub fn new(actions: usize, seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// [`SearchError::Invalid`] when the system gives no thread to it.
+    pub fn new(actions: usize, seed: u64) -> Result<Self, SearchError> {
+        let thread = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+        let thread = thread.map_err(|e| SearchError::invalid("agent's thread", e.to_string(), "must be available"))?;
         let device = Device::flex().autodiff();
         let mut draws = Draws::new(seed, 2);
         let policy = Policy::new(actions, &mut draws, &device);
@@ -76,13 +86,23 @@ impl Learner {
             .with_epsilon(ADAM_EPSILON)
             .with_grad_clipping(Some(burn::grad_clipping::GradientClippingConfig::Norm(GRADIENT_NORM)))
             .init();
-        Learner { policy, optimizer, draws, device, actions }
+        Ok(Learner { policy, optimizer, draws, device, actions, thread: Arc::new(thread) })
     }
 
     /// Plays one episode for each entry of `forced`: its actions where given, else drawn from the policy.
     ///
     /// `state(episode, actions so far)` gives the next state. Rewards are left 0.
     pub fn play(
+        &mut self,
+        layers: usize,
+        forced: &[Option<Vec<usize>>],
+        state: impl FnMut(usize, &[usize]) -> [f32; FEATURES] + Send,
+    ) -> Vec<Episode> {
+        let thread = Arc::clone(&self.thread);
+        thread.install(|| self.play_here(layers, forced, state))
+    }
+
+    fn play_here(
         &mut self,
         layers: usize,
         forced: &[Option<Vec<usize>>],
@@ -128,6 +148,11 @@ impl Learner {
 
     /// One PPO update on a batch of episodes of equal length.
     pub fn learn(&mut self, episodes: &[Episode]) {
+        let thread = Arc::clone(&self.thread);
+        thread.install(|| self.learn_here(episodes));
+    }
+
+    fn learn_here(&mut self, episodes: &[Episode]) {
         let Some(first) = episodes.first() else { return };
         let (layers, batch) = (first.actions.len(), episodes.len());
         let steps = layers * batch;
@@ -213,4 +238,90 @@ fn generalized_advantages(episode: &Episode) -> Vec<f32> {
         advantages[step] = next_advantage as f32;
     }
     advantages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(layer: usize, layers: usize) -> [f32; FEATURES] {
+        let mut state = [0.0; FEATURES];
+        state[0] = layer as f32 / layers as f32;
+        state[11..].copy_from_slice(&crate::search::state::position(layer, layers));
+        state
+    }
+
+    fn agreement(actions: &[usize], wanted: &[usize]) -> f64 {
+        let hits = actions.iter().zip(wanted).filter(|(a, b)| a == b).count();
+        hits as f64 / wanted.len() as f64
+    }
+
+    #[test]
+    fn learns_a_sequence_that_only_its_end_rewards() {
+        let wanted = [2, 0, 1, 2, 2, 0];
+        let mut learner = Learner::new(3, 5).expect("thread");
+        let mut mean_reward = |learn: bool| {
+            let mut episodes =
+                learner.play(wanted.len(), &vec![None; 32], |_, so_far| state(so_far.len(), wanted.len()));
+            episodes.iter_mut().for_each(|e| e.reward = agreement(&e.actions, &wanted));
+            if learn {
+                learner.learn(&episodes);
+            }
+            episodes.iter().map(|e| e.reward).sum::<f64>() / 32.0
+        };
+        let before = mean_reward(true);
+        for _ in 0..60 {
+            mean_reward(true);
+        }
+        let after = mean_reward(false);
+        assert!((0.2..0.5).contains(&before), "a fresh policy is nearly uniform: {before}");
+        assert!(after > 0.9, "{before} -> {after}");
+    }
+
+    #[test]
+    fn equal_seeds_learn_equally_and_others_do_not() {
+        let run = |seed| {
+            let mut learner = Learner::new(4, seed).expect("thread");
+            let mut log = Vec::new();
+            for _ in 0..3 {
+                let mut episodes = learner.play(5, &vec![None; 6], |_, so_far| state(so_far.len(), 5));
+                episodes.iter_mut().for_each(|e| e.reward = e.actions[0] as f64);
+                learner.learn(&episodes);
+                log.extend(episodes.into_iter().flat_map(|e| e.log_probabilities));
+            }
+            log
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+    }
+
+    #[test]
+    fn forced_episodes_repeat_their_actions_and_only_attract() {
+        let mut learner = Learner::new(3, 1).expect("thread");
+        let forced = vec![0, 1, 2];
+        let mut episodes = learner.play(3, &[Some(forced.clone()), None, None], |_, s| state(s.len(), 3));
+        assert_eq!(episodes[0].actions, forced);
+        assert!(episodes[0].replayed && !episodes[1].replayed);
+        episodes[0].reward = -1.0;
+        let targets = Targets::of(&episodes);
+        assert!(targets.advantages[0].iter().all(|&a| a == 0.0), "{:?}", targets.advantages);
+    }
+
+    #[test]
+    fn advantages_follow_the_definition() {
+        let episode = Episode {
+            states: vec![[0.0; FEATURES]; 3],
+            actions: vec![0; 3],
+            log_probabilities: vec![0.0; 3],
+            values: vec![0.5, 0.25, 0.75],
+            reward: 1.0,
+            replayed: false,
+        };
+        let last = 1.0 - 0.75;
+        let middle = 0.75 - 0.25 + LAMBDA * last;
+        let first = 0.25 - 0.5 + LAMBDA * middle;
+        for (got, want) in generalized_advantages(&episode).iter().zip([first, middle, last]) {
+            assert!((f64::from(*got) - want).abs() < 1e-6, "{got} {want}");
+        }
+    }
 }

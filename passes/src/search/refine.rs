@@ -48,7 +48,7 @@ impl<'a, 'e> Screen<'a, 'e> {
         ledger: &'a Ledger<'e>,
         canonical: &'a [Vec<usize>],
     ) -> Self {
-        let incumbent = ledger.best().map_or(NOTHING_YET, |best| best.reward);
+        let incumbent = ledger.best().map_or(NOTHING_YET, |best| best.standing);
         Screen { judge, surrogate, ledger, canonical, incumbent, judged: BTreeMap::new() }
     }
 
@@ -95,52 +95,69 @@ impl<'a, 'e> Screen<'a, 'e> {
         if let Some(&known) = self.judged.get(actions) {
             return Some(known);
         }
-        let improvement = self.judge.promise(self.surrogate, actions, self.incumbent).improvement;
+        let improvement = self.judge.improvement(self.surrogate, actions, self.incumbent);
         self.judged.insert(actions.to_vec(), improvement);
         Some(improvement)
     }
 
-    /// Steepest ascent over changes of one layer to any width and exchanges of one step between two layers.
+    /// Steepest ascent over changes of one layer to any width, and where none rises, exchanges of one step between two layers.
     fn climb(&mut self, start: &[usize], origin: Origin, best: &mut Option<Candidate>) {
         let mut here = start.to_vec();
         let mut height = self.improvement(&here).unwrap_or(-1.0);
         for _ in 0..MOVES {
-            let mut next = None;
-            for neighbour in self.neighbours(&here) {
-                if let Some(improvement) = self.improvement(&neighbour)
-                    && improvement > height
-                {
-                    height = improvement;
-                    next = Some(neighbour);
-                }
-            }
-            let Some(neighbour) = next else { break };
-            here = neighbour;
+            let singles = self.single_changes(&here);
+            let next = self.highest(singles, height);
+            let next = match next {
+                Some(next) => Some(next),
+                None => self.highest(self.exchanges(&here), height),
+            };
+            let Some((improvement, neighbour)) = next else { break };
+            (height, here) = (improvement, neighbour);
             if best.as_ref().is_none_or(|best| height > best.improvement) {
-                *best = Some(Candidate { actions: here.clone(), improvement: height, origin });
+                *best = Some(Candidate { actions: here.clone(), improvement, origin });
             }
         }
     }
 
-    fn neighbours(&self, here: &[usize]) -> Vec<Vec<usize>> {
-        let widest = self.judge.problem.widths.len() - 1;
-        let mut neighbours = Vec::new();
-        for layer in 0..here.len() {
-            for action in (0..=widest).filter(|&action| action != here[layer]) {
-                let mut changed = here.to_vec();
-                changed[layer] = action;
-                neighbours.push(self.canonical(&changed));
-            }
-            for other in (0..here.len()).filter(|&other| other != layer) {
-                if here[layer] > 0 && here[other] < widest {
-                    let mut changed = here.to_vec();
-                    changed[layer] -= 1;
-                    changed[other] += 1;
-                    neighbours.push(self.canonical(&changed));
-                }
+    /// The choice above `floor` that promises most, the first of equals.
+    fn highest(&mut self, choices: Vec<Vec<usize>>, floor: f64) -> Option<(f64, Vec<usize>)> {
+        let mut highest = None;
+        let mut least = floor;
+        for choice in choices {
+            if let Some(improvement) = self.improvement(&choice)
+                && improvement > least
+            {
+                least = improvement;
+                highest = Some((improvement, choice));
             }
         }
-        neighbours
+        highest
+    }
+
+    fn single_changes(&self, here: &[usize]) -> Vec<Vec<usize>> {
+        let mut changes = Vec::new();
+        for layer in 0..here.len() {
+            for action in (0..self.judge.problem.widths.len()).filter(|&action| action != here[layer]) {
+                let mut changed = here.to_vec();
+                changed[layer] = action;
+                changes.push(self.canonical(&changed));
+            }
+        }
+        changes
+    }
+
+    fn exchanges(&self, here: &[usize]) -> Vec<Vec<usize>> {
+        let widest = self.judge.problem.widths.len() - 1;
+        let mut exchanges = Vec::new();
+        for down in (0..here.len()).filter(|&layer| here[layer] > 0) {
+            for up in (0..here.len()).filter(|&layer| layer != down && here[layer] < widest) {
+                let mut changed = here.to_vec();
+                changed[down] -= 1;
+                changed[up] += 1;
+                exchanges.push(self.canonical(&changed));
+            }
+        }
+        exchanges
     }
 }
 

@@ -57,6 +57,14 @@ impl Reward {
         }
     }
 
+    /// The largest measured loss, in points, that is accepted of a measurement with this noise; `None` without a limit.
+    pub fn limit(&self, noise: f64) -> Option<f64> {
+        match self {
+            Reward::Paper(_) => None,
+            Reward::Constrained(reward) => Some(reward.max_loss - reward.margin(noise)),
+        }
+    }
+
     /// The loss, in points, at which this reward begins to change its mind; the surrogate resolves losses of this size.
     pub fn loss_scale(&self) -> f64 {
         match self {
@@ -123,15 +131,87 @@ pub struct ConstrainedReward {
 }
 
 impl ConstrainedReward {
+    /// Points by which the limit is shortened.
+    fn margin(&self, noise: f64) -> f64 {
+        (self.caution * noise).min(self.max_loss / 2.0)
+    }
+
     /// Points beyond the (shortened) limit; 0 or less inside.
     fn excess(&self, outcome: &Outcome) -> f64 {
-        let margin = (self.caution * outcome.noise).min(self.max_loss / 2.0);
         // Losses are differences of two rounded ratios: a loss of exactly the limit must not miss it by the last bit.
-        outcome.loss + margin - self.max_loss - 1e-9
+        outcome.loss + self.margin(outcome.noise) - self.max_loss - 1e-9
     }
 
     fn value(&self, outcome: &Outcome) -> f64 {
         let excess = self.excess(outcome);
         if excess <= 0.0 { 1.0 - outcome.relative_cost } else { -excess / (excess + HALF_PENALTY) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::cost::CostModel;
+    use crate::search::environment::widths_text;
+    use crate::search::tests::authors_table;
+
+    fn outcome(relative_cost: f64, loss: f64, noise: f64) -> Outcome {
+        Outcome { relative_cost, loss, reference: 0.99, noise }
+    }
+
+    fn best_row(cost: impl Fn(usize) -> CostModel) -> Option<String> {
+        let table =
+            authors_table("releq_lenet.csv", &[500, 25_000, 400_000, 5_000], &[288_000, 1_600_000, 400_000, 5_000])?;
+        let cost = cost(table.layers.len());
+        let value = |(widths, accuracy): &(Vec<releqc_runtime::BitWidth>, f64)| {
+            let loss = 100.0 * (table.reference - accuracy);
+            let relative_cost = cost.relative(widths);
+            Reward::paper().value(&Outcome { relative_cost, loss, reference: table.reference, noise: 0.0 })
+        };
+        let rows: Vec<_> = table.rows();
+        rows.iter().max_by(|a, b| value(a).total_cmp(&value(b))).map(|row| widths_text(&row.0))
+    }
+
+    #[test]
+    fn paper_reward_reproduces_the_published_lenet() {
+        if let Some(best) = best_row(CostModel::mean) {
+            assert_eq!(best, "2,2,3,2");
+        }
+    }
+
+    #[test]
+    fn paper_reward_with_the_weighted_cost_prefers_another() {
+        let layers =
+            crate::search::tests::layers(&[500, 25_000, 400_000, 5_000], &[288_000, 1_600_000, 400_000, 5_000]);
+        if let Some(best) = best_row(|_| CostModel::paper(&layers)) {
+            assert_eq!(best, "3,2,2,4");
+        }
+    }
+
+    #[test]
+    fn inside_the_limit_only_cost_counts_and_outside_every_point_does() {
+        let reward = Reward::constrained(0.3).expect("valid");
+        assert_eq!(reward.value(&outcome(0.4, 0.1, 0.0)), reward.value(&outcome(0.4, -0.5, 0.0)));
+        assert!(reward.value(&outcome(0.3, 0.3, 0.0)) > reward.value(&outcome(0.4, 0.0, 0.0)));
+        let losses = [0.31, 0.5, 1.0, 2.0, 5.0, 20.0, 90.0];
+        let outside: Vec<f64> = losses.iter().map(|&l| reward.value(&outcome(0.25, l, 0.0))).collect();
+        assert!(outside[0] < reward.value(&outcome(1.0, 0.3, 0.0)), "outside is below every choice inside");
+        assert!(outside.windows(2).all(|pair| pair[1] < pair[0]), "{outside:?}");
+    }
+
+    #[test]
+    fn a_noisy_measurement_keeps_clear_of_the_limit() {
+        let reward = Reward::constrained(0.3).expect("valid");
+        assert!(reward.accepts(&outcome(0.4, 0.25, 0.0)));
+        assert!(!reward.accepts(&outcome(0.4, 0.25, 0.2)));
+        assert!(reward.accepts(&outcome(0.4, 0.14, 10.0)), "the margin never takes more than half of the limit");
+        assert_eq!(reward.limit(0.2), Some(0.3 - 0.1));
+    }
+
+    #[test]
+    fn a_limit_that_is_none_is_refused() {
+        for bad in [-0.1, f64::NAN, f64::INFINITY] {
+            assert!(Reward::constrained(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -5,7 +5,8 @@
 //! weights; current bits over 8; State_Quantization; State_Accuracy. The last three change during an episode.
 //!
 //! Added here: the sensitivity of the layer (of the profile, or of the prior without one), the layer's share of the cost at
-//! 8 bit, and the width just chosen for the layer before. In the paper the accuracy is measured after the last layer only, so
+//! 8 bit, the width just chosen for the layer before, and the position of the layer as four cosines: from the index alone the policy
+//! is slow to tell a layer from its neighbours. In the paper the accuracy is measured after the last layer only, so
 //! that State_Accuracy is stale while the layers are visited; here it is the surrogate's expectation for what was chosen so
 //! far with the remaining layers at the widest width.
 
@@ -16,7 +17,7 @@ use super::environment::Problem;
 use super::prior::DamagePrior;
 
 /// Number of features of a state.
-pub const FEATURES: usize = 11;
+pub const FEATURES: usize = 15;
 
 /// Features of every layer that do not change during a search.
 #[derive(Clone, Debug)]
@@ -71,8 +72,15 @@ impl Embedding {
         state[8] = share(dynamic.before);
         state[9] = dynamic.state_quantization as f32;
         state[10] = dynamic.state_accuracy as f32;
+        state[11..].copy_from_slice(&position(layer, self.fixed.len()));
         state
     }
+}
+
+/// Cosines of 1, 2, 4 and 8 half turns over the depth of the network.
+pub(super) fn position(layer: usize, layers: usize) -> [f32; 4] {
+    let place = (layer as f32 + 0.5) / layers as f32;
+    [1.0, 2.0, 4.0, 8.0].map(|half_turns: f32| (half_turns * std::f32::consts::PI * place).cos())
 }
 
 /// Min-max normalised to 0..=1; all 0 where the values do not differ.

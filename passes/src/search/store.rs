@@ -174,3 +174,87 @@ impl<E: Environment> Environment for Stored<E> {
         Ok(evaluation)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::tests::Additive;
+
+    fn widths(bits: u8, depth: usize) -> Vec<BitWidth> {
+        vec![BitWidth::new(bits).expect("2..=8"); depth]
+    }
+
+    #[test]
+    fn a_second_run_pays_nothing_and_answers_the_same() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("evaluations.jsonl");
+        let network = Additive::new(4, 1);
+        let run = |network: Additive| {
+            let store = EvaluationStore::open(&path).expect("opens");
+            let mut stored = Stored::new(network, store, store_key(&[b"model", b"data"]));
+            let answers: Vec<Evaluation> =
+                [2, 3, 4, 3].map(|bits| stored.evaluate(&widths(bits, 4)).expect("answers")).into();
+            (stored.paid(), answers)
+        };
+        let (paid, first) = run(network.clone());
+        assert_eq!(paid, 3);
+        let (paid, second) = run(network);
+        assert_eq!(paid, 0);
+        for (a, b) in first.iter().zip(&second) {
+            assert_eq!(
+                (a.accuracy.to_bits(), a.samples, a.standard_error),
+                (b.accuracy.to_bits(), b.samples, b.standard_error)
+            );
+            assert!(b.cached);
+        }
+    }
+
+    #[test]
+    fn answers_of_other_keys_are_not_taken() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("evaluations.jsonl");
+        for (seed, key) in [(1, "a"), (2, "b")] {
+            let store = EvaluationStore::open(&path).expect("opens");
+            let mut stored = Stored::new(Additive::new(4, seed), store, store_key(&[key.as_bytes()]));
+            stored.evaluate(&widths(3, 4)).expect("answers");
+            assert_eq!(stored.paid(), 1, "key {key}");
+        }
+        assert_ne!(store_key(&[b"ab", b"c"]), store_key(&[b"a", b"bc"]), "parts do not run into each other");
+    }
+
+    #[test]
+    fn a_torn_last_line_is_cut_off_and_the_rest_kept() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("evaluations.jsonl");
+        let answer = Evaluation { accuracy: 0.875, samples: 10, standard_error: None, cached: false };
+        let mut store = EvaluationStore::open(&path).expect("opens");
+        for bits in [2, 3] {
+            store.put("k", &widths(bits, 2), &answer).expect("writes");
+        }
+        drop(store);
+        let whole = std::fs::read(&path).expect("reads");
+        let first_line = whole.iter().position(|&b| b == b'\n').expect("two lines") + 1;
+        for end in first_line + 1..whole.len() {
+            std::fs::write(&path, &whole[..end]).expect("writes");
+            let mut store = EvaluationStore::open(&path).expect("opens");
+            assert_eq!(store.len(), 1, "cut at {end}");
+            store.put("k", &widths(4, 2), &answer).expect("writes");
+            drop(store);
+            let store = EvaluationStore::open(&path).expect("opens");
+            assert!(store.get("k", &widths(2, 2)).is_some() && store.get("k", &widths(4, 2)).is_some());
+        }
+    }
+
+    #[test]
+    fn a_whole_line_that_is_none_is_reported_with_its_number() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("evaluations.jsonl");
+        std::fs::write(
+            &path,
+            "{\"key\":\"k\",\"widths\":[2],\"accuracy\":0.5,\"samples\":1,\"standard_error\":null}\nnonsense\n",
+        )
+        .expect("writes");
+        let error = EvaluationStore::open(&path).expect_err("damaged").to_string();
+        assert!(error.contains("line 2"), "{error}");
+    }
+}

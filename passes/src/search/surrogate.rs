@@ -26,12 +26,12 @@ const STEP: f64 = 0.5;
 
 /// Prior of the hyperparameters: mean and standard deviation of a normal. All but the knee are logarithms; the knee is in bits.
 const PRIOR: [(f64, f64); 6] = [
-    (3.5, 1.2),   // knee: losses begin about where most networks lose accuracy, 2 to 6 bits
-    (-0.7, 0.4),  // ln kappa: u falls with 4^(-kappa * bits), kappa about a half
-    (0.0, 1.2),   // ln variance of the deviations of all layers together at the smallest width
-    (-1.0, 1.2),  // ln variance of the interactions
-    (0.7, 0.8),   // ln length of the interactions, in units of u summed over layers
-    (-2.5, 1.0),  // ln variance of the noise
+    (3.5, 1.2),  // knee: losses begin about where most networks lose accuracy, 2 to 6 bits
+    (-0.7, 0.4), // ln kappa: u falls with 4^(-kappa * bits), kappa about a half
+    (0.0, 1.2),  // ln variance of the deviations of all layers together at the smallest width
+    (-1.0, 1.2), // ln variance of the interactions
+    (0.7, 0.8),  // ln length of the interactions, in units of u summed over layers
+    (-2.5, 1.0), // ln variance of the noise
 ];
 
 /// Prior variance of `c0`: the loss without quantization is near 0.
@@ -106,14 +106,8 @@ impl Surrogate {
     /// A model before any observation. `bits` are the widths of the action set, `scale` the loss in points that must be resolved.
     pub fn new(prior: DamagePrior, bits: &[u8], scale: f64, seed: u64) -> Self {
         let bits: Vec<f64> = bits.iter().map(|&b| f64::from(b)).collect();
-        let mut model = Surrogate {
-            prior,
-            bits,
-            scale,
-            observations: Vec::new(),
-            chains: Vec::new(),
-            draws: Draws::new(seed, 1),
-        };
+        let mut model =
+            Surrogate { prior, bits, scale, observations: Vec::new(), chains: Vec::new(), draws: Draws::new(seed, 1) };
         for _ in 0..CHAINS {
             let hyper = std::array::from_fn(|i| PRIOR[i].0 + PRIOR[i].1 * model.draws.normal());
             if let Some(fit) = model.fit(&hyper) {
@@ -190,6 +184,26 @@ impl Surrogate {
         self.scale * y.sinh()
     }
 
+    /// The value of `y` that a loss in points stands for.
+    pub fn y_of(&self, loss: f64) -> f64 {
+        (loss / self.scale).asinh()
+    }
+
+    /// What every observed loss probably was without the noise of its measurement, in points, in the order of observation:
+    /// the measured `y` less the part of its surprise that the measurement is to blame for. A loss without noise is returned
+    /// as it was.
+    pub fn believed_losses(&self) -> Vec<f64> {
+        let blame =
+            |i: usize| self.chains.iter().map(|c| c.fit.weights[i]).sum::<f64>() / self.chains.len().max(1) as f64;
+        let believed = |(i, observation): (usize, &Observation)| {
+            if observation.noise <= 0.0 {
+                return observation.loss;
+            }
+            self.loss_of(self.y_of(observation.loss) - self.measurement_variance(observation) * blame(i))
+        };
+        self.observations.iter().enumerate().map(believed).collect()
+    }
+
     fn belief(&self, fit: &Fit, actions: &[usize], damage: f64, row: &mut [f64]) -> Belief {
         let feature = (damage / fit.knee).ln_1p();
         let mut mean = SLOPE.0 * feature;
@@ -231,9 +245,8 @@ impl Surrogate {
         let mut log_likelihood = 0.0;
         for (i, observation) in seen.iter().enumerate() {
             let start = fit.factor.len();
-            for j in 0..=i {
-                let mut value =
-                    fit.covariance(&observation.actions, fit.features[i], &seen[j].actions, fit.features[j]);
+            for (j, before) in seen[..=i].iter().enumerate() {
+                let mut value = fit.covariance(&observation.actions, fit.features[i], &before.actions, fit.features[j]);
                 if i == j {
                     value += fit.noise + self.measurement_variance(observation) + 1e-9;
                 }
@@ -311,4 +324,70 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     }
     let rest: f64 = a4.remainder().iter().zip(b4.remainder()).map(|(x, y)| x * y).sum();
     (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]) + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::environment::{Environment, Problem};
+    use crate::search::tests::Additive;
+
+    fn fitted(depth: usize, seen: usize, noise: f64) -> (Surrogate, Additive, Vec<Vec<usize>>) {
+        let network = Additive::new(depth, 3);
+        let problem = Problem::of(&network).expect("valid");
+        let prior = DamagePrior::new(&problem, None).expect("valid");
+        let bits: Vec<u8> = network.widths().iter().map(|w| w.bits()).collect();
+        let mut model = Surrogate::new(prior, &bits, 0.3, 7);
+        let mut draws = Draws::new(11, 0);
+        let mut choices = Vec::new();
+        for _ in 0..seen {
+            let actions: Vec<usize> = (0..depth).map(|_| draws.below(bits.len())).collect();
+            let loss = network.loss(&problem.chosen(&actions));
+            model.observe(Observation { actions: actions.clone(), loss, noise });
+            choices.push(actions);
+        }
+        (model, network, choices)
+    }
+
+    #[test]
+    fn forecasts_what_it_has_not_seen() {
+        let (model, network, _) = fitted(6, 60, 0.0);
+        let problem = Problem::of(&network).expect("valid");
+        let mut draws = Draws::new(99, 0);
+        let (mut error, mut spread, mut inside) = (0.0, 0.0, 0.0);
+        let count = 50;
+        for _ in 0..count {
+            let actions: Vec<usize> = (0..6).map(|_| draws.below(problem.widths.len())).collect();
+            let truth = model.y_of(network.loss(&problem.chosen(&actions)));
+            let beliefs = model.beliefs(&actions);
+            let mean = model.mean(&actions);
+            let mixed = beliefs.iter().map(|b| b.mean).sum::<f64>() / beliefs.len() as f64;
+            assert!((mean - mixed).abs() < 1e-9, "both ways to the mean agree");
+            error += (mean - truth).powi(2);
+            spread += truth.powi(2);
+            inside += f64::from(beliefs.iter().any(|b| (b.mean - truth).abs() < 2.0 * b.deviation));
+        }
+        assert!(error < 0.02 * spread, "explains 98 %: {error} of {spread}");
+        assert!(inside > 0.85 * f64::from(count), "{inside} of {count} inside two standard deviations");
+    }
+
+    #[test]
+    fn a_measurement_without_noise_is_believed() {
+        let (model, network, choices) = fitted(4, 20, 0.0);
+        let problem = Problem::of(&network).expect("valid");
+        for (believed, actions) in model.believed_losses().iter().zip(&choices) {
+            assert_eq!(*believed, network.loss(&problem.chosen(actions)));
+        }
+    }
+
+    #[test]
+    fn a_lucky_measurement_is_not_believed() {
+        let (mut model, network, _) = fitted(4, 30, 0.5);
+        let problem = Problem::of(&network).expect("valid");
+        let actions = vec![1; 4];
+        let truth = network.loss(&problem.chosen(&actions));
+        model.observe(Observation { actions, loss: truth - 1.0, noise: 0.5 });
+        let believed = model.believed_losses()[30];
+        assert!(believed > truth - 0.9, "truth {truth}, measured {}, believed {believed}", truth - 1.0);
+    }
 }

@@ -43,7 +43,7 @@ pub(super) fn cross(shape: &Shape, mother: &[f32], father: &[f32], rng: &mut Cha
         0 => {
             let mut drawn = vec![0.0; child.len()];
             strokes(&mut drawn, channels, height, width, rng);
-            let erase = rng.next_u32() % 2 == 0;
+            let erase = rng.next_u32().is_multiple_of(2);
             child.iter_mut().zip(drawn).for_each(|(c, d)| *c += (if erase { 0.0 } else { 1.0 } - *c) * d);
         }
         1 => child = shifted(&child, channels, height, width, rng),
@@ -97,15 +97,14 @@ fn fields(pattern: &mut [f32], channels: usize, height: usize, width: usize, rng
 /// A few thick line segments with soft edges on a ground of 0.
 fn strokes(pattern: &mut [f32], channels: usize, height: usize, width: usize, rng: &mut ChaCha8Rng) {
     let size = height.max(width) as f32;
-    let point = |rng: &mut ChaCha8Rng| {
-        ((0.1 + 0.8 * uniform(rng)) * height as f32, (0.1 + 0.8 * uniform(rng)) * width as f32)
-    };
+    let point =
+        |rng: &mut ChaCha8Rng| ((0.1 + 0.8 * uniform(rng)) * height as f32, (0.1 + 0.8 * uniform(rng)) * width as f32);
     let tint: Vec<f32> = (0..channels).map(|_| 0.6 + 0.4 * uniform(rng)).collect();
     let radius = size * (0.02 + 0.06 * uniform(rng));
     let mut from = point(rng);
     for _ in 0..1 + rng.next_u32() % 6 {
         let to = point(rng);
-        if rng.next_u32() % 5 == 0 {
+        if rng.next_u32().is_multiple_of(5) {
             from = point(rng);
         }
         let (dy, dx) = (to.0 - from.0, to.1 - from.1);
@@ -129,7 +128,7 @@ fn strokes(pattern: &mut [f32], channels: usize, height: usize, width: usize, rn
 
 /// A little noise on some patterns.
 fn grain(pattern: &mut [f32], rng: &mut ChaCha8Rng) {
-    if rng.next_u32() % 2 == 0 {
+    if rng.next_u32().is_multiple_of(2) {
         let amplitude = 0.2 * uniform(rng);
         pattern.iter_mut().for_each(|v| *v = (*v + (uniform(rng) - 0.5) * amplitude).clamp(0.0, 1.0));
     }

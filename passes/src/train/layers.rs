@@ -20,6 +20,7 @@ use super::tape::{Differentiable, Gradient};
 use std::sync::Arc;
 
 /// A layer with weights.
+#[allow(clippy::large_enum_variant, reason = "one value a layer")]
 #[derive(Debug)]
 pub(crate) enum Product {
     /// Convolution with any number of groups.

@@ -83,7 +83,12 @@ fn graph() -> Graph {
 }
 
 fn recipe(steps: usize) -> Recipe {
-    Recipe { batch: 32, learning_rate: 0.02, augmentation: Augmentation { shift: 1, flip: true }, ..Recipe::full(steps) }
+    Recipe {
+        batch: 32,
+        learning_rate: 0.02,
+        augmentation: Augmentation { shift: 1, flip: true },
+        ..Recipe::full(steps)
+    }
 }
 
 /// The small network trained in float, calibrated.
@@ -160,8 +165,7 @@ fn exported_graph_computes_what_was_trained() {
         let (state, rounding, annotated) = trainer.retrained_state(&widths(&[3, 2, 4])).unwrap();
         let network = Network::new(&calibrated.graph).unwrap();
         let device = Device::flex();
-        let parameters: Vec<_> =
-            state.parameters.iter().map(|p| tape::constant(p.values.clone(), &device)).collect();
+        let parameters: Vec<_> = state.parameters.iter().map(|p| tape::constant(p.values.clone(), &device)).collect();
         let recording = Recording {
             isa: Isa::detect(),
             network: &network,
@@ -184,7 +188,8 @@ fn exported_graph_computes_what_was_trained() {
         let largest_value = trained.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let off = trained.iter().zip(&exported).filter(|(a, b)| (*a - *b).abs() > 1e-4 * largest_value).count();
         assert!(off * 20 < trained.len(), "{off} of {} logits differ", trained.len());
-        let same = trained.chunks_exact(3).zip(exported.chunks_exact(3)).filter(|(a, b)| largest(a) == largest(b)).count();
+        let same =
+            trained.chunks_exact(3).zip(exported.chunks_exact(3)).filter(|(a, b)| largest(a) == largest(b)).count();
         assert!(same >= 95, "{same} of 96 classes agree");
     }
 }

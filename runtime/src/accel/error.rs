@@ -1,3 +1,5 @@
+//! What is wrong with a program.
+
 use crate::RunError;
 use thiserror::Error;
 

@@ -142,7 +142,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<Container, FormatError> {
         let end = starts.get(i + 1).copied().unwrap_or(bytes.len() as u64);
         let expected_start = if i == 0 { table_end as u64 } else { starts[i] };
         let fits = starts[i] == expected_start
-            && starts[i] % SECTION_ALIGNMENT as u64 == 0
+            && starts[i].is_multiple_of(SECTION_ALIGNMENT as u64)
             && starts[i] <= end
             && end <= bytes.len() as u64
             && len <= end - starts[i]

@@ -3,9 +3,7 @@
 #[cfg(feature = "encode")]
 use super::words::WordSink;
 use super::words::Words;
-use crate::program::{
-    Conv, Destination, FloatId, FloatSlot, LayerKind, Op, Port, Program, Tensor, TensorId, Window,
-};
+use crate::program::{Conv, Destination, FloatId, FloatSlot, LayerKind, Op, Port, Program, Tensor, TensorId, Window};
 use crate::{BitWidth, FormatError};
 
 /// First word of an operator record.
@@ -63,12 +61,7 @@ fn tensor(words: &mut Words) -> Result<Tensor, FormatError> {
 }
 
 fn window(words: &mut Words) -> Result<Window, FormatError> {
-    Ok(Window {
-        kernel: words.array()?,
-        stride: words.array()?,
-        dilation: words.array()?,
-        padding: words.array()?,
-    })
+    Ok(Window { kernel: words.array()?, stride: words.array()?, dilation: words.array()?, padding: words.array()? })
 }
 
 fn op(words: &mut Words) -> Result<Op, FormatError> {
@@ -76,9 +69,7 @@ fn op(words: &mut Words) -> Result<Op, FormatError> {
         tag::QUANTIZE => Op::Quantize { y: TensorId(words.u32()?), inv_scale: words.f32()? },
         tag::CONV => Op::Conv(conv(words, LayerKind::Conv)?),
         tag::FULLY_CONNECTED => Op::Conv(conv(words, LayerKind::FullyConnected)?),
-        tag::MAX_POOL => {
-            Op::MaxPool { x: TensorId(words.u32()?), y: TensorId(words.u32()?), window: window(words)? }
-        }
+        tag::MAX_POOL => Op::MaxPool { x: TensorId(words.u32()?), y: TensorId(words.u32()?), window: window(words)? },
         tag::AVERAGE_POOL => Op::AveragePool {
             x: TensorId(words.u32()?),
             y: TensorId(words.u32()?),
@@ -116,9 +107,7 @@ fn op(words: &mut Words) -> Result<Op, FormatError> {
         },
         tag::RESHAPE => Op::Reshape { x: TensorId(words.u32()?), y: TensorId(words.u32()?) },
         tag::DEQUANTIZE => Op::Dequantize { x: TensorId(words.u32()?), y: FloatId(words.u32()?) },
-        tag::SOFTMAX => {
-            Op::Softmax { x: FloatId(words.u32()?), y: FloatId(words.u32()?), log: words.flag("log")? }
-        }
+        tag::SOFTMAX => Op::Softmax { x: FloatId(words.u32()?), y: FloatId(words.u32()?), log: words.flag("log")? },
         other => return Err(words.error(format!("operator tag {other}; this runtime knows 1..=11"))),
     })
 }
@@ -128,11 +117,8 @@ fn conv(words: &mut Words, kind: LayerKind) -> Result<Conv, FormatError> {
     let x = TensorId(words.u32()?);
     let (logits, y) = (words.flag("logits")?, words.u32()?);
     let (lo, hi) = (words.u8("lo")?, words.u8("hi")?);
-    let destination = if logits {
-        Destination::Logits { y: FloatId(y) }
-    } else {
-        Destination::Codes { y: TensorId(y), lo, hi }
-    };
+    let destination =
+        if logits { Destination::Logits { y: FloatId(y) } } else { Destination::Codes { y: TensorId(y), lo, hi } };
     let window = window(words)?;
     let (groups, outputs, bits) = (words.u32()?, words.u32()?, words.u8("width")?);
     let bits =

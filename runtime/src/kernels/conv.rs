@@ -6,15 +6,18 @@
 //! weights:             tile t: 16 outputs | group 0: 64 codes | group 1: 64 codes | ...   64 codes: output 0 d0 d1 d2 d3, output 1 ..
 //! ```
 //!
+//! weights as i16:      tile t | group 0: 16 outputs d0 d1 | 16 outputs d2 d3 | group 1: ..   128 bytes a group, activations as u16
+//!
 //! The depth of a run is padded to groups of 4; what an input group holds beyond its run meets weight 0. A dot product of four
 //! unsigned activations, broadcast to all lanes, with the four weights of each output adds one group of depth to 16 outputs.
+#![allow(unsafe_code, reason = "calls a loop compiled for an instruction set")]
 
 pub(crate) mod scalar;
+pub(crate) mod widen;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
 use super::{AlignedBytes, Clamp, Kernel, Memory, View};
-use crate::BitWidth;
 use crate::format::Artifact;
 use crate::isa::Available;
 use std::ops::Range;
@@ -79,7 +82,7 @@ pub(crate) struct Layer {
 
 /// The codes of a layer.
 pub(crate) enum Weights {
-    /// Widened to bytes, in the order of the runs.
+    /// Widened to 8 or 16 bits, in the order of the runs.
     Bytes(AlignedBytes),
     /// Packed, where the artifact has them.
     InPlace(Artifact, Range<usize>),
@@ -112,16 +115,25 @@ pub(crate) struct Span {
     pub(crate) tiles: Range<usize>,
 }
 
+/// How codes are stored, and what is known of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CodeForm {
+    /// Bits a code takes: its width, 8, or 16 with activations as u16.
+    pub(crate) stored: u8,
+    /// Groups of 4 depths of a run whose products an i16 holds the sum of, two products a group; 0 where not even one.
+    pub(crate) i16_steps: usize,
+}
+
 /// Computes a span of a layer.
 pub(crate) type Rows = Box<dyn Fn(&Layer, &Memory, &Span) + Send + Sync>;
 
-/// The kernel of an instruction set for codes of `bits` bits that are stored in `stored` bits: the same, or 8.
-pub(crate) fn rows(available: Available, bits: BitWidth, stored: u8) -> Rows {
+/// The kernel of an instruction set for codes of a form.
+pub(crate) fn rows(available: Available, form: CodeForm) -> Rows {
     #[cfg(target_arch = "x86_64")]
-    if let Some(rows) = x86::rows_for(available, bits.bits(), stored) {
+    if let Some(rows) = x86::rows_for(available, form) {
         return rows;
     }
-    Box::new(move |layer, memory, span| scalar::rows(layer, memory, span, stored))
+    Box::new(move |layer, memory, span| scalar::rows(layer, memory, span, form.stored))
 }
 
 /// How a layer's work is cut into parts.
@@ -182,6 +194,64 @@ impl Kernel for Gathered {
             let span = Span { rows: row..row + 1, origin_row: row, tiles: 0..self.layer.group_tiles };
             (self.rows)(&self.layer, memory, &span);
         }
+    }
+}
+
+/// Copies the runs of all windows of a layer to scratch, window after window: rows of few windows then form one long strip.
+pub(crate) struct GatherRuns {
+    /// Where the windows are.
+    pub(crate) from: Grid,
+    /// Bytes from a window's origin to each of its runs.
+    pub(crate) offsets: Vec<usize>,
+    /// Bytes of a run.
+    pub(crate) run_bytes: usize,
+    /// Where the windows go.
+    pub(crate) to: Grid,
+}
+
+impl Kernel for GatherRuns {
+    fn parts(&self) -> usize {
+        self.from.height
+    }
+
+    fn run(&self, memory: &Memory, parts: Range<usize>) {
+        for row in parts {
+            for column in 0..self.from.width {
+                let from = self.from.origin + row * self.from.row + column * self.from.pixel;
+                let to = self.to.origin + row * self.to.row + column * self.to.pixel;
+                let window = memory.codes_mut(to..to + self.offsets.len() * self.run_bytes);
+                for (run, offset) in window.chunks_exact_mut(self.run_bytes).zip(&self.offsets) {
+                    run.copy_from_slice(memory.codes(from + offset..from + offset + self.run_bytes));
+                }
+            }
+        }
+    }
+}
+
+/// Copies bytes to u16: products of 8-bit weights then need no separation of odd and even depths.
+pub(crate) struct ToWords {
+    /// Bytes of the code arena.
+    pub(crate) from: Range<usize>,
+    /// First byte of the copy.
+    pub(crate) to: usize,
+    pub(crate) copy: widen::Widen,
+}
+
+/// Bytes of a part of [`ToWords`].
+const PART_BYTES: usize = 8 << 10;
+
+impl Kernel for ToWords {
+    fn parts(&self) -> usize {
+        self.from.len().div_ceil(PART_BYTES)
+    }
+
+    fn run(&self, memory: &Memory, parts: Range<usize>) {
+        let end = (parts.end * PART_BYTES).min(self.from.len());
+        let range = parts.start * PART_BYTES..end;
+        let from = memory.codes(self.from.start + range.start..self.from.start + range.end);
+        let to = memory.codes_mut(self.to + 2 * range.start..self.to + 2 * range.end);
+        // SAFETY: bound for an instruction set that was proved available.
+        unsafe { (self.copy)(from, to) };
     }
 }
 

@@ -49,8 +49,6 @@ pub(crate) unsafe trait Lanes: Copy {
     unsafe fn sum(self, words: *const i32) -> Self::Sum;
     /// `4 * LANES` bytes.
     unsafe fn bytes(self, bytes: *const u8) -> Self::Bytes;
-    /// `count <= 4 * LANES` bytes, zeros beyond.
-    unsafe fn some_bytes(self, bytes: *const u8, count: usize) -> Self::Bytes;
     /// Zeros.
     unsafe fn zero_bytes(self) -> Self::Bytes;
     /// Stores the first `count <= 4 * LANES` bytes.
@@ -59,8 +57,14 @@ pub(crate) unsafe trait Lanes: Copy {
     unsafe fn weights(self, codes: Self::Bytes) -> Self::Weights;
     /// Activations from codes.
     unsafe fn codes(self, codes: Self::Bytes) -> Self::Codes;
-    /// The same 4 activations for all accumulators.
-    unsafe fn broadcast(self, codes: *const u8) -> Self::Codes;
+    /// The same 4 activations for all accumulators; as u16 in 8 bytes where `K` is 16.
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> Self::Codes;
+    /// Weights of vector `part` of a tile of `K` bits; of 16 as [`crate::kernels::conv`] draws them.
+    #[inline(always)]
+    unsafe fn tile_weights<const K: u8>(self, tile: *const u8, part: usize) -> Self::Weights {
+        // SAFETY: by the contract of the trait.
+        unsafe { self.weights(self.unpack::<K>(tile, part)) }
+    }
     /// An empty partial sum.
     unsafe fn start(self) -> Self::Partial;
     /// `partial + q . w`.
@@ -87,11 +91,3 @@ pub(crate) unsafe trait Lanes: Copy {
         count: usize,
     );
 }
-
-/// Products of weights of `bits` bits that an i16 holds the sum of, two in each [`Lanes::accumulate`], in steps.
-pub(crate) const fn i16_steps(bits: u8) -> usize {
-    let product = 255 * (1 << (bits - 1));
-    i16::MAX as usize / (2 * product)
-}
-
-const _: () = assert!(i16_steps(7) == 1 && i16_steps(6) == 2 && i16_steps(5) == 4 && i16_steps(4) == 8 && i16_steps(2) == 32);

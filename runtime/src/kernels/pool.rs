@@ -1,6 +1,12 @@
 //! Windows without weights: maximum and mean.
+#![allow(unsafe_code, reason = "calls loops compiled for an instruction set")]
+
+mod loops;
+
+use loops::Cells;
 
 use super::{Clamp, Kernel, Memory, View};
+use crate::isa::Available;
 use crate::program::Window;
 use std::ops::Range;
 
@@ -47,35 +53,45 @@ impl Pooling {
         Pooling { x, y, rows, columns, dilation }
     }
 
-    /// Calls `visit` with the bytes of each pixel under the window.
-    #[inline(always)]
-    fn cells<'a>(&self, memory: &'a Memory, row: Taps, column: Taps, mut visit: impl FnMut(&'a [u8])) {
-        for r in 0..row.count {
-            for c in 0..column.count {
-                let at = self.x.at(row.first + r * self.dilation[0], column.first + c * self.dilation[1]);
-                visit(memory.codes(at..at + self.x.pixel));
-            }
-        }
+    /// The inside part of each window of a row of the result, and its bytes.
+    fn windows<'a>(&'a self, memory: &'a Memory, row: usize) -> impl Iterator<Item = (Cells, &'a [u8])> + 'a {
+        let rows = self.rows[row];
+        self.columns.iter().map(move |columns| {
+            let counts = [rows.count, columns.count];
+            let steps = [self.dilation[0] * self.x.row, self.dilation[1] * self.x.pixel];
+            let first = self.x.at(rows.first, columns.first);
+            let last = |axis: usize| counts[axis].saturating_sub(1) * steps[axis];
+            let bytes = if counts.contains(&0) { 0 } else { last(0) + last(1) + self.x.pixel };
+            (Cells { counts, steps }, memory.codes(first..first + bytes))
+        })
     }
 }
 
 /// Maximum of codes.
-pub(crate) struct MaxPool(pub(crate) Pooling);
+pub(crate) struct MaxPool {
+    pooling: Pooling,
+    pixel: loops::MaxPixel,
+}
+
+impl MaxPool {
+    pub(crate) fn new(available: Available, pooling: Pooling) -> Self {
+        MaxPool { pooling, pixel: loops::max_pixel(available) }
+    }
+}
 
 impl Kernel for MaxPool {
     fn parts(&self) -> usize {
-        self.0.y.height
+        self.pooling.y.height
     }
 
     fn run(&self, memory: &Memory, parts: Range<usize>) {
-        let pooling = &self.0;
+        let pooling = &self.pooling;
+        let channels = pooling.x.pixel;
         for row in parts {
             let y = memory.codes_mut(pooling.y.row_range(row));
-            for (y, &column) in y.chunks_exact_mut(pooling.y.pixel).zip(&pooling.columns) {
-                y.fill(0);
-                pooling.cells(memory, pooling.rows[row], column, |x| {
-                    y.iter_mut().zip(x).for_each(|(y, &q)| *y = (*y).max(q));
-                });
+            for (y, (cells, x)) in y.chunks_exact_mut(channels).zip(pooling.windows(memory, row)) {
+                // SAFETY: bound for an instruction set that was proved available.
+                unsafe { (self.pixel)(x, cells, y) };
             }
         }
     }
@@ -90,10 +106,10 @@ pub(crate) struct AveragePool {
     pub(crate) count: Option<u32>,
     pub(crate) multiplier: f32,
     pub(crate) clamp: Clamp,
+    pub(crate) pixel: loops::MeanPixel,
 }
 
-/// Channels summed at a time.
-const LANES: usize = 64;
+pub(crate) use loops::mean_pixel;
 
 impl Kernel for AveragePool {
     fn parts(&self) -> usize {
@@ -102,22 +118,15 @@ impl Kernel for AveragePool {
 
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         let pooling = &self.pooling;
+        let channels = pooling.x.pixel;
         for row in parts {
             let y = memory.codes_mut(pooling.y.row_range(row));
-            for (y, &column) in y.chunks_exact_mut(pooling.y.pixel).zip(&pooling.columns) {
-                let cells = (pooling.rows[row].count * column.count) as u32;
-                let multiplier = self.multiplier / self.count.unwrap_or(cells.max(1)) as f32;
-                let zeros = (cells as i32).wrapping_mul(i32::from(self.z));
-                for (block, y) in y.chunks_mut(LANES).enumerate() {
-                    let mut sums = [0i32; LANES];
-                    pooling.cells(memory, pooling.rows[row], column, |x| {
-                        let x = &x[block * LANES..][..y.len()];
-                        sums.iter_mut().zip(x).for_each(|(sum, &q)| *sum += i32::from(q));
-                    });
-                    for (y, sum) in y.iter_mut().zip(sums) {
-                        *y = self.clamp.requantize((sum - zeros) as f32 * multiplier);
-                    }
-                }
+            for (y, (cells, x)) in y.chunks_exact_mut(channels).zip(pooling.windows(memory, row)) {
+                let count = (cells.counts[0] * cells.counts[1]) as u32;
+                let multiplier = self.multiplier / self.count.unwrap_or(count.max(1)) as f32;
+                let zeros = (count as i32).wrapping_mul(i32::from(self.z));
+                // SAFETY: bound for an instruction set that was proved available.
+                unsafe { (self.pixel)(x, cells, zeros, multiplier, self.clamp, y) };
             }
         }
     }

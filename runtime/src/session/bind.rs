@@ -1,23 +1,59 @@
 //! Binds every operator to its kernel, its places and its constants.
 
 use super::layout::{self, Places};
+use super::pool::Awake;
 use super::weights;
 use crate::format::Artifact;
-use crate::isa::Available;
-use crate::kernels::conv::{self, Cut, Gather, Grid, Layer, Run, Target};
+use crate::isa::{Available, Isa};
+use crate::kernels::conv::{self, Cut, Gather, GatherRuns, Grid, Layer, Run, Target, ToWords, widen};
 use crate::kernels::depthwise::{self, Depthwise};
 use crate::kernels::elementwise::{
     self, Add, Affine, Concat, ConcatInput, Dequantize, Quantize, Reshape, Softmax, Term,
 };
-use crate::kernels::pool::{AveragePool, MaxPool, Pooling};
-use crate::kernels::{Clamp, Kernel, View};
+use crate::kernels::pool::{self, AveragePool, MaxPool, Pooling};
+use crate::kernels::{Clamp, Kernel, Memory, View};
 use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::{Conv, Destination, FloatId, Op, Program, Tensor, TensorId};
+use std::ops::Range;
 
-/// One kernel an operator, in program order.
-pub(super) fn kernels(artifact: &Artifact, available: Available, places: &Places) -> Vec<Box<dyn Kernel>> {
+/// A kernel and the operator it works for.
+pub(super) struct Step {
+    /// Index of the operator.
+    pub(super) op: usize,
+    pub(super) kernel: Box<dyn Kernel>,
+    /// Whether it is worth sharing between threads.
+    pub(super) shared: bool,
+}
+
+impl Step {
+    /// Computes it, on all threads where that is worth it.
+    pub(super) fn run(&self, memory: &Memory, run: Option<&Awake>) {
+        match run {
+            Some(run) if self.shared => run.step(&*self.kernel, memory),
+            _ => self.kernel.run(memory, 0..self.kernel.parts()),
+        }
+    }
+}
+
+/// Least work worth sharing between threads: handing it over and back takes about a microsecond.
+const SHARED_MACS: u64 = 1 << 20;
+
+/// The same for values of operators without weights.
+const SHARED_VALUES: usize = 1 << 15;
+
+/// One or more steps an operator, in program order.
+pub(super) fn steps(artifact: &Artifact, available: Available, places: &Places) -> Vec<Step> {
     let binder = Binder { artifact, program: artifact.program(), available, places };
-    binder.program.ops.iter().map(|op| binder.kernel(op)).collect()
+    let ops = binder.program.ops.iter().enumerate();
+    ops.flat_map(|(op, source)| {
+        let shared = match source {
+            Op::Conv(conv) => binder.program.macs(conv) >= SHARED_MACS,
+            _ => source.writes().is_some_and(|y| binder.program.tensor(y).len() >= SHARED_VALUES),
+        };
+        let kernels = binder.steps(source);
+        kernels.into_iter().map(move |kernel| Step { op, shared: shared && kernel.parts() > 1, kernel })
+    })
+    .collect()
 }
 
 struct Binder<'a> {
@@ -48,19 +84,23 @@ impl Binder<'_> {
         Clamp { z: self.zero_point(y), lo, hi }
     }
 
-    fn kernel(&self, op: &Op) -> Box<dyn Kernel> {
-        match *op {
+    /// The steps of an operator.
+    fn steps(&self, op: &Op) -> Vec<Box<dyn Kernel>> {
+        let single: Box<dyn Kernel> = match *op {
             Op::Quantize { y, inv_scale } => {
                 Box::new(Quantize::new(self.available, self.view(y), inv_scale, self.zero_point(y)))
             }
-            Op::Conv(ref conv) => self.conv(conv),
-            Op::MaxPool { x, y, ref window } => Box::new(MaxPool(Pooling::new(self.view(x), self.view(y), window))),
+            Op::Conv(ref conv) => return self.conv(conv),
+            Op::MaxPool { x, y, ref window } => {
+                Box::new(MaxPool::new(self.available, Pooling::new(self.view(x), self.view(y), window)))
+            }
             Op::AveragePool { x, y, ref window, count_include_pad, multiplier, lo, hi } => Box::new(AveragePool {
                 pooling: Pooling::new(self.view(x), self.view(y), window),
                 z: self.zero_point(x),
                 count: count_include_pad.then_some(window.kernel[0] * window.kernel[1]),
                 multiplier,
                 clamp: self.clamp(y, lo, hi),
+                pixel: pool::mean_pixel(self.available),
             }),
             Op::Add { a, b, y, multiplier_a, multiplier_b, lo, hi } => Box::new(Add {
                 a: self.view(a),
@@ -99,28 +139,43 @@ impl Binder<'_> {
                 let len = self.program.floats[x.0 as usize].len as usize;
                 Box::new(Softmax { x: self.floats(x), y: self.floats(y), len, log })
             }
-        }
+        };
+        vec![single]
     }
 
-    fn conv(&self, conv: &Conv) -> Box<dyn Kernel> {
+    /// The steps of a layer, the last of which computes it.
+    fn conv(&self, conv: &Conv) -> Vec<Box<dyn Kernel>> {
         let x = self.program.tensor(conv.x);
-        let windows = self.windows(conv, x);
+        let mut windows = self.windows(conv, x);
+        if let Some(depthwise) = self.depthwise(conv, &windows) {
+            return vec![Box::new(depthwise)];
+        }
+        let mut steps: Vec<Box<dyn Kernel>> = Vec::new();
+        steps.extend(self.strip(conv).map(|strip| Box::new(strip) as Box<dyn Kernel>));
         let groups = conv.groups as usize;
         let group_outputs = conv.outputs as usize / groups;
-        if let Some(depthwise) = self.depthwise(conv, &windows) {
-            return Box::new(depthwise);
+        let mut group_inputs = x.channels as usize / groups;
+        let isa = self.available.isa();
+        // Where few windows use each weight, twice the bytes of weights cost more than they save.
+        let many = windows.grid.height * windows.grid.width > 16;
+        let words = many && needs_words(isa) && layout::uses_words(conv) && windows.gather.is_none();
+        let tiles = weights::arrange(self.artifact, isa, conv, windows.run_depth, &windows.runs, words);
+        if tiles.form.stored == 16 {
+            let from = windows.bytes(groups, group_inputs);
+            windows.double(from.start, self.places.words);
+            group_inputs *= 2;
+            steps.push(Box::new(ToWords { from, to: self.places.words, copy: widen::widen(self.available) }));
         }
-        let tiles = weights::arrange(self.artifact, conv, windows.run_depth, &windows.runs);
         let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
         let layer = Layer {
             grid: windows.grid,
             depth_groups: windows.runs.iter().map(|run| run.groups).sum(),
             runs: windows.runs,
             groups,
-            group_inputs: x.channels as usize / groups,
+            group_inputs,
             group_outputs,
             group_tiles: group_outputs.div_ceil(TILE_OUTPUTS),
-            vectors: 4,
+            vectors: block_vectors(height * width, tiles.form.stored),
             weights: tiles.codes,
             biases: tiles.biases,
             multipliers: tiles.multipliers,
@@ -129,14 +184,15 @@ impl Binder<'_> {
                 Destination::Logits { y } => Target::Logits { first: self.floats(y), positions: height * width },
             },
         };
-        let rows = conv::rows(self.available, conv.bits, tiles.stored);
-        match windows.gather {
+        let rows = conv::rows(self.available, tiles.form);
+        steps.push(match windows.gather {
             Some(gather) => Box::new(conv::Gathered { layer, gather, rows }),
             None => {
                 let cut = if self.artifact.weight_range(conv).len() > x.len() { Cut::Outputs } else { Cut::Rows };
                 Box::new(conv::Conv { layer, rows, cut })
             }
-        }
+        });
+        steps
     }
 
     /// The kernel for one channel a group, where the instruction set has one and the halo holds the padding.
@@ -165,6 +221,31 @@ impl Binder<'_> {
         Depthwise::new(self.available, &source)
     }
 
+    /// The step that copies a layer's windows to one strip, where that is worth it.
+    fn strip(&self, conv: &Conv) -> Option<GatherRuns> {
+        if !layout::gathers_strip(self.program, conv) {
+            return None;
+        }
+        let x = self.program.tensor(conv.x);
+        let from = self.tensor_windows(conv);
+        let offsets = from.runs.iter().map(|run| run.offset).collect();
+        Some(GatherRuns { from: from.grid, offsets, run_bytes: from.run_depth, to: self.windows(conv, x).grid })
+    }
+
+    /// The windows of a layer as runs over its input, whose halo holds the padding.
+    fn tensor_windows(&self, conv: &Conv) -> Windows {
+        let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
+        let window = &conv.window;
+        let [kernel, stride, dilation] = [window.kernel, window.stride, window.dilation].map(|v| v.map(|v| v as usize));
+        let [top, left, ..] = window.padding.map(|p| p as usize);
+        let view = self.view(conv.x);
+        let origin = view.offset - top * view.row - left * view.pixel;
+        let grid = Grid { origin, row: stride[0] * view.row, pixel: stride[1] * view.pixel, height, width };
+        let inputs = view.pixel / conv.groups as usize;
+        let (run_depth, runs) = runs(kernel, inputs, [dilation[0] * view.row, dilation[1] * view.pixel]);
+        Windows { grid, gather: None, run_depth, runs }
+    }
+
     /// The windows of a layer: runs over the tensor itself where its halo holds the padding, else over gathered copies.
     fn windows(&self, conv: &Conv, x: &Tensor) -> Windows {
         let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
@@ -174,11 +255,14 @@ impl Binder<'_> {
         let channels = x.channels as usize;
         let inputs = channels / conv.groups as usize;
         let view = self.view(conv.x);
-        if layout::uses_halo(conv, x) {
-            let origin = view.offset - top * view.row - left * view.pixel;
-            let grid = Grid { origin, row: stride[0] * view.row, pixel: stride[1] * view.pixel, height, width };
-            let (run_depth, runs) = runs(kernel, inputs, [dilation[0] * view.row, dilation[1] * view.pixel]);
+        if layout::gathers_strip(self.program, conv) {
+            let depth = (kernel[0] * kernel[1] * channels).next_multiple_of(TILE_DEPTH);
+            let grid = Grid { origin: self.places.scratch, row: width * depth, pixel: depth, height, width };
+            let (run_depth, runs) = runs(kernel, inputs, [kernel[1] * channels, channels]);
             return Windows { grid, gather: None, run_depth, runs };
+        }
+        if layout::uses_halo(conv, x) {
+            return self.tensor_windows(conv);
         }
         let depth = (kernel[0] * kernel[1] * channels).next_multiple_of(TILE_DEPTH);
         let gather = Gather { x: view, kernel, stride, dilation, before: [top, left], z: x.zero_point, width };
@@ -188,12 +272,46 @@ impl Binder<'_> {
     }
 }
 
+/// Most vectors of outputs in a block: fewer where the weights of a layer are used by few blocks, so that each is loaded, and unpacked,
+/// once or twice.
+fn block_vectors(windows: usize, stored: u8) -> usize {
+    match (windows, stored) {
+        (9..=16, 8 | 16) => 2,
+        (9..=16, _) => 1,
+        _ => 4,
+    }
+}
+
 struct Windows {
     grid: Grid,
     gather: Option<Gather>,
     /// Depth of each run.
     run_depth: usize,
     runs: Vec<Run>,
+}
+
+impl Windows {
+    /// All bytes that the windows of all groups cover.
+    fn bytes(&self, groups: usize, group_inputs: usize) -> Range<usize> {
+        let grid = &self.grid;
+        let last =
+            grid.origin + (grid.height - 1) * grid.row + (grid.width - 1) * grid.pixel + (groups - 1) * group_inputs;
+        let window = self.runs.iter().map(|run| run.offset + run.groups * TILE_DEPTH).max().unwrap_or(0);
+        grid.origin..last + window
+    }
+
+    /// The same windows over a copy at `to` of the bytes from `from` on, as u16.
+    fn double(&mut self, from: usize, to: usize) {
+        let grid = &mut self.grid;
+        grid.origin = to + 2 * (grid.origin - from);
+        (grid.row, grid.pixel) = (2 * grid.row, 2 * grid.pixel);
+        self.runs.iter_mut().for_each(|run| run.offset *= 2);
+    }
+}
+
+/// Whether an instruction set multiplies 8-bit weights as words.
+pub(super) fn needs_words(isa: Isa) -> bool {
+    matches!(isa, Isa::Avx2 | Isa::Avx512)
 }
 
 /// The runs of a window of `inputs` contiguous channels a tap, with `steps` bytes between rows and columns of taps: as few and as

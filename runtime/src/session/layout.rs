@@ -7,8 +7,9 @@
 //!                       z z z z z z
 //! ```
 
+use crate::BitWidth;
 use crate::kernels::View;
-use crate::program::{Conv, Program, Tensor, TensorId};
+use crate::program::{Conv, LayerKind, Program, Tensor, TensorId};
 use std::ops::Range;
 
 /// Bytes a kernel may read beyond a tensor.
@@ -25,6 +26,8 @@ pub(super) struct Places {
     pub(super) halos: Vec<(Range<usize>, u8)>,
     /// First byte of the scratch memory for gathered windows.
     pub(super) scratch: usize,
+    /// First byte of the scratch memory for activations as u16.
+    pub(super) words: usize,
     /// Bytes of the arena.
     pub(super) arena_bytes: usize,
     /// Of each float slot.
@@ -71,14 +74,47 @@ pub(super) fn uses_halo(conv: &Conv, x: &Tensor) -> bool {
     (height + top + bottom) * (width + left + right) <= MAX_HALO_GROWTH * (height * width).max(256)
 }
 
+/// Rows of fewer windows than this are gathered to one strip.
+const FEW_WINDOWS: usize = 6;
+
+/// Most bytes of windows that are gathered at once.
+const MAX_STRIP_BYTES: usize = 256 << 10;
+
+/// Whether all windows of a layer are copied to one strip before it runs.
+pub(super) fn gathers_strip(program: &Program, conv: &Conv) -> bool {
+    let x = program.tensor(conv.x);
+    let [height, width] = program.conv_output(conv).map(|extent| extent as usize);
+    let few = height > 1 && width < FEW_WINDOWS && conv.groups == 1 && x.channels > 1;
+    few && uses_halo(conv, x) && height * gathered_row(program, conv) <= MAX_STRIP_BYTES
+}
+
 /// Bytes of one row of gathered windows.
-pub(super) fn gathered_row(program: &Program, conv: &Conv) -> usize {
-    let depth = conv.depth(program.tensor(conv.x)).next_multiple_of(4);
+fn gathered_row(program: &Program, conv: &Conv) -> usize {
+    let x = program.tensor(conv.x);
+    let depth = (conv.depth(x) * conv.groups as usize).next_multiple_of(4);
     depth * program.conv_output(conv)[1] as usize
 }
 
+/// Whether a layer may want its activations as u16: the others have products that fit i16, or use each weight too few times.
+pub(super) fn uses_words(conv: &Conv) -> bool {
+    conv.bits == BitWidth::MAX && conv.kind == LayerKind::Conv
+}
+
+/// Bytes of scratch memory a layer needs.
+fn scratch(program: &Program, conv: &Conv) -> usize {
+    if gathers_strip(program, conv) {
+        gathered_row(program, conv) * program.conv_output(conv)[0] as usize
+    } else if uses_halo(conv, program.tensor(conv.x)) {
+        0
+    } else {
+        gathered_row(program, conv)
+    }
+}
+
 /// Gives every tensor a place; places are reused once their last reader is done.
-pub(super) fn plan(program: &Program) -> Places {
+///
+/// `words` makes room for activations as u16.
+pub(super) fn plan(program: &Program, words: bool) -> Places {
     let halos = halos(program);
     let last_use = last_uses(program);
     let mut places: Vec<Place> = Vec::new();
@@ -109,8 +145,18 @@ pub(super) fn plan(program: &Program) -> Places {
         View { offset, row: shape.row(), pixel: shape.channels, height: shape.height, width: shape.width }
     };
     let filled = places.iter().filter(|place| place.shape.halo != [0; 4]);
-    let scratch = program.convs().filter(|conv| !uses_halo(conv, program.tensor(conv.x)));
-    let scratch_bytes = scratch.map(|conv| gathered_row(program, conv)).max().unwrap_or(0);
+    let scratch_bytes = program.convs().map(|conv| scratch(program, conv)).max().unwrap_or(0);
+    let scratch_bytes = (scratch_bytes + SLACK).next_multiple_of(64);
+    let as_words = |conv: &Conv| {
+        let tensor = program.tensor(conv.x);
+        let bytes = if gathers_strip(program, conv) {
+            scratch(program, conv)
+        } else {
+            shape(tensor, halos[conv.x.0 as usize]).bytes()
+        };
+        if uses_words(conv) { 2 * (bytes + SLACK) } else { 0 }
+    };
+    let word_bytes = if words { program.convs().map(as_words).max().unwrap_or(0) } else { 0 };
     let mut float_count = 0;
     let floats = program.floats.iter().map(|slot| {
         let first = float_count;
@@ -121,7 +167,8 @@ pub(super) fn plan(program: &Program) -> Places {
         views: program.tensors.iter().enumerate().map(view).collect(),
         halos: filled.map(|p| (p.offset..p.offset + p.shape.bytes(), p.shape.fill)).collect(),
         scratch: end,
-        arena_bytes: end + scratch_bytes + SLACK,
+        words: end + scratch_bytes,
+        arena_bytes: end + scratch_bytes + word_bytes + SLACK,
         floats: floats.collect(),
         float_count,
     }

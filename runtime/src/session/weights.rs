@@ -1,8 +1,9 @@
 //! The weights of a layer in the order its kernel reads them.
 
 use crate::format::Artifact;
+use crate::isa::Isa;
 use crate::kernels::AlignedBytes;
-use crate::kernels::conv::{Run, Weights};
+use crate::kernels::conv::{CodeForm, Run, Weights};
 use crate::pack::{self, TILE_CODES, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::Conv;
 
@@ -10,19 +11,35 @@ use crate::program::Conv;
 pub(super) struct Tiles {
     /// `[group][tile][depth group]`.
     pub(super) codes: Weights,
-    /// Bits a code takes in `codes`.
-    pub(super) stored: u8,
+    /// How a kernel must read and multiply them.
+    pub(super) form: CodeForm,
     /// `[group][tile][16]`.
     pub(super) biases: Vec<i32>,
     /// `[group][tile][16]`.
     pub(super) multipliers: Vec<f32>,
 }
 
-/// Layers of more packed bytes than this are read in place where their order allows: widened they would crowd the L2 cache.
-const IN_PLACE_BYTES: usize = 64 << 10;
+/// Most windows of a layer whose codes are read packed: with more, unpacking them for every block costs more than loading bytes.
+fn most_windows_in_place(isa: Isa) -> usize {
+    match isa {
+        Isa::Scalar => 0,
+        Isa::Avx2 | Isa::Avx512 => 1,
+        Isa::Avx2Vnni => 8,
+        Isa::Avx512Vnni | Isa::Amx => 16,
+    }
+}
 
 /// Arranges the codes of a layer for windows of runs of `run_depth` depths.
-pub(super) fn arrange(artifact: &Artifact, conv: &Conv, run_depth: usize, runs: &[Run]) -> Tiles {
+///
+/// `words` allows codes as i16 where no product of two fits i16.
+pub(super) fn arrange(
+    artifact: &Artifact,
+    isa: Isa,
+    conv: &Conv,
+    run_depth: usize,
+    runs: &[Run],
+    words: bool,
+) -> Tiles {
     let depth = conv.depth(artifact.program().tensor(conv.x));
     let order = Order::new(conv, depth, run_depth, runs);
     let (mut biases, mut multipliers) = (vec![0; order.lanes()], vec![1.0; order.lanes()]);
@@ -33,13 +50,36 @@ pub(super) fn arrange(artifact: &Artifact, conv: &Conv, run_depth: usize, runs: 
         multipliers[tile * TILE_OUTPUTS + lane] = multiplier;
     }
     let range = artifact.weight_range(conv);
-    let (codes, stored) = if order.is_canonical() && range.len() > IN_PLACE_BYTES {
-        (Weights::InPlace(artifact.clone(), range), conv.bits.bits())
+    let [height, width] = artifact.program().conv_output(conv).map(|extent| extent as usize);
+    let bits = conv.bits.bits();
+    let (codes, form) = if order.is_canonical() && height * width <= most_windows_in_place(isa) {
+        let form = CodeForm { stored: bits, i16_steps: i16_steps(bits) };
+        (Weights::InPlace(artifact.clone(), range), form)
     } else {
-        (Weights::Bytes(order.widen(artifact.weights(conv), conv)), 8)
+        let bytes = order.widen(artifact.weights(conv), conv);
+        let i16_steps = match isa {
+            Isa::Avx2 | Isa::Avx512 => order.i16_steps(&bytes, i16_steps(bits)),
+            _ => i16_steps(bits),
+        };
+        if i16_steps == 0 && words {
+            (Weights::Bytes(to_words(&bytes)), CodeForm { stored: 16, i16_steps })
+        } else {
+            (Weights::Bytes(bytes), CodeForm { stored: 8, i16_steps })
+        }
     };
-    Tiles { codes, stored, biases, multipliers }
+    Tiles { codes, form, biases, multipliers }
 }
+
+/// Groups of 4 depths whose products an i16 holds the sum of, two products in each group, whatever the codes of `bits` bits are.
+const fn i16_steps(bits: u8) -> usize {
+    MOST_MAGNITUDE as usize / (2 << (bits - 1))
+}
+
+/// Most a sum of weights of one sign may reach: `255 * 128` fits i16.
+const MOST_MAGNITUDE: i32 = 128;
+
+const _: () = assert!(255 * MOST_MAGNITUDE <= i16::MAX as i32);
+const _: () = assert!(i16_steps(8) == 0 && i16_steps(7) == 1 && i16_steps(4) == 8 && i16_steps(2) == 32);
 
 /// Where the kernel looks for each code.
 struct Order<'a> {
@@ -76,8 +116,28 @@ impl<'a> Order<'a> {
     /// Whether it is the order of the artifact.
     fn is_canonical(&self) -> bool {
         let whole_groups = self.runs.len() == 1 || self.run_depth.is_multiple_of(TILE_DEPTH);
-        // Kernels for packed codes take two tiles at a time.
-        whole_groups && self.group_outputs.is_multiple_of(2 * TILE_OUTPUTS)
+        let whole_tiles = self.groups == 1 || self.group_outputs.is_multiple_of(TILE_OUTPUTS);
+        whole_groups && whole_tiles
+    }
+
+    /// Groups of 4 depths whose products an i16 holds the sum of, for these very codes: at least `floor`.
+    fn i16_steps(&self, codes: &[u8], floor: usize) -> usize {
+        let candidates = [64, 48, 32, 24, 16, 12, 8, 6, 5, 4, 3, 2, 1];
+        let steps = candidates.into_iter().filter(|&steps| steps > floor).find(|&steps| self.fits_i16(codes, steps));
+        steps.unwrap_or(floor)
+    }
+
+    /// Whether in every `steps` groups of a run, and for every pair of depths, the weights of each sign stay in [`MOST_MAGNITUDE`]:
+    /// then every partial sum of products fits i16.
+    fn fits_i16(&self, codes: &[u8], steps: usize) -> bool {
+        codes.chunks_exact(self.depth_groups * TILE_CODES).all(|tile| {
+            let mut rest = tile;
+            self.runs.iter().all(|run| {
+                let (this, next) = rest.split_at(run.groups * TILE_CODES);
+                rest = next;
+                this.chunks(steps * TILE_CODES).all(fits_i16)
+            })
+        })
     }
 
     /// The codes as bytes in this order.
@@ -97,4 +157,30 @@ impl<'a> Order<'a> {
         }
         tiles
     }
+}
+
+/// [`Order::fits_i16`] for the groups of one chunk.
+fn fits_i16(groups: &[u8]) -> bool {
+    let (mut positive, mut negative) = ([0i32; TILE_CODES / 2], [0i32; TILE_CODES / 2]);
+    for group in groups.chunks_exact(TILE_CODES) {
+        for (i, pair) in group.chunks_exact(2).enumerate() {
+            let [a, b] = [i32::from(pair[0].cast_signed()), i32::from(pair[1].cast_signed())];
+            positive[i] += a.max(0) + b.max(0);
+            negative[i] -= a.min(0) + b.min(0);
+        }
+    }
+    positive.iter().chain(&negative).all(|&sum| sum <= MOST_MAGNITUDE)
+}
+
+/// Tiles of bytes as tiles of i16: depths 0 and 1 of all outputs, then depths 2 and 3.
+fn to_words(bytes: &[u8]) -> AlignedBytes {
+    let mut words = AlignedBytes::zeroed(2 * bytes.len());
+    for (to, from) in words.chunks_exact_mut(2 * TILE_CODES).zip(bytes.chunks_exact(TILE_CODES)) {
+        for (i, &code) in from.iter().enumerate() {
+            let (output, depth) = (i / TILE_DEPTH, i % TILE_DEPTH);
+            let at = depth / 2 * TILE_CODES + 4 * output + 2 * (depth % 2);
+            to[at..at + 2].copy_from_slice(&i16::from(code.cast_signed()).to_le_bytes());
+        }
+    }
+    words
 }

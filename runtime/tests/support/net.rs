@@ -42,6 +42,14 @@ impl Random {
         (0..12).map(|_| self.unit()).sum::<f32>() - 6.0
     }
 
+    /// The codes of one output, normal, the largest magnitude at the largest code.
+    pub fn normal_row(&mut self, depth: usize, bits: BitWidth) -> Vec<i8> {
+        // Four uniform terms are normal enough, and end at 3.5 deviations as the weights of a layer do.
+        let row: Vec<f32> = (0..depth).map(|_| (0..4).map(|_| self.unit()).sum::<f32>() - 2.0).collect();
+        let most = row.iter().fold(f32::MIN_POSITIVE, |most, w| most.max(w.abs()));
+        row.iter().map(|w| (w / most * f32::from(bits.max_code())).round() as i8).collect()
+    }
+
     /// A weight code, the foreign `-2^(k-1)` included.
     pub fn code(&mut self, bits: BitWidth) -> i8 {
         (self.next() as i8) >> (8 - bits.bits())
@@ -59,12 +67,20 @@ pub struct Net {
     pub constants: Vec<u8>,
     pub weights: Vec<u8>,
     pub random: Random,
+    /// Weights as in trained nets, normal and scaled to the largest of their output, instead of uniform over all codes.
+    pub normal: bool,
 }
 
 impl Net {
     /// A net with an input of `[channels, height, width]`, quantized at once.
     pub fn new(seed: u64, [channels, height, width]: [u32; 3], zero_point: u8) -> (Self, TensorId) {
-        let mut net = Net { program: Program::default(), constants: vec![], weights: vec![], random: Random(seed) };
+        let mut net = Net {
+            program: Program::default(),
+            constants: vec![],
+            weights: vec![],
+            random: Random(seed),
+            normal: false,
+        };
         net.program.input = Port { name: "input".into(), dims: vec![channels, height, width] };
         let scale = 1.0 / 40.0;
         let y = net.tensor([height, width, channels], scale, zero_point);
@@ -171,12 +187,17 @@ impl Net {
     ) {
         let t = self.program.tensor(x).clone();
         let depth = (window.kernel[0] * window.kernel[1] * (t.channels / groups)) as usize;
-        let codes: Vec<i8> = (0..depth * outputs as usize).map(|_| self.random.code(bits)).collect();
+        let codes: Vec<i8> = if self.normal {
+            (0..outputs).flat_map(|_| self.random.normal_row(depth, bits)).collect()
+        } else {
+            (0..depth * outputs as usize).map(|_| self.random.code(bits)).collect()
+        };
         self.weights.resize(self.weights.len().next_multiple_of(64), 0);
         let weights_offset = self.weights.len() as u64;
         self.weights.extend(pack::pack(&codes, outputs as usize, depth, bits));
-        // Weights are uniform: deviation 2^k / sqrt(12); activations deviate by some 50 codes.
-        let deviation = f32::from(1u16 << bits.bits()) / 3.46 * 50.0 * (depth as f32).sqrt();
+        // Activations deviate by some 50 codes.
+        let power: f32 = codes.iter().map(|&w| f32::from(w) * f32::from(w)).sum();
+        let deviation = (power / outputs as f32).sqrt().max(1.0) * 50.0;
         let z = i32::from(t.zero_point);
         let biases: Vec<i32> = codes
             .chunks(depth)

@@ -206,6 +206,7 @@ unsafe fn multiply_tile<S: Simd, const P: usize, const V: usize>(
 ///
 /// # Panics
 /// Where a position or run leads outside a buffer.
+#[allow(clippy::too_many_arguments, reason = "three matrices and their walks")]
 pub(crate) fn correlate(
     isa: Isa,
     input: &[f32],

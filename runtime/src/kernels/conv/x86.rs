@@ -1,11 +1,12 @@
 //! One loop nest for every x86 instruction set: a block of `PIXELS` windows x `VECTORS` vectors of outputs stays in registers.
 #![allow(unsafe_code, reason = "vector intrinsics and raw loads")]
 
-use super::{Layer, Rows, Span, Target};
+use super::{CodeForm, Layer, Rows, Span, Target};
 use crate::isa::{Available, Avx2, Avx2Vnni, Avx512, Avx512Vnni, Isa};
 use crate::kernels::Memory;
-use crate::kernels::lanes::{Lanes, avx2, avx2vnni, avx512, avx512vnni, i16_steps};
+use crate::kernels::lanes::{Lanes, avx2, avx2vnni, avx512, avx512vnni};
 use crate::pack::{TILE_DEPTH, TILE_OUTPUTS};
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 /// The kernels of one instruction set: one entry for each stored width, `K = 8` for codes that lie as bytes.
 macro_rules! entries {
@@ -26,35 +27,34 @@ macro_rules! entries {
     }};
 }
 
-/// The kernel of an instruction set for codes of `bits` bits that are stored in `stored` bits, bound to the proof that the machine has it.
-pub(crate) fn rows_for(available: Available, bits: u8, stored: u8) -> Option<Rows> {
-    let steps = i16_steps(bits);
-    Some(match available.isa() {
-        Isa::Scalar => return None,
-        Isa::Avx2 => {
-            let proof = Avx2::probe()?;
-            match bits {
-                8 => entries!("avx2", avx2::Full(proof), avx2::Full, [], stored),
-                7 => entries!("avx2", avx2::Narrow(proof), avx2::Narrow, [7], stored),
-                _ => entries!("avx2", avx2::Deep { proof, steps }, avx2::Deep, [2 3 4 5 6], stored),
-            }
+/// The kernel of an instruction set for codes of a form, bound to the proof that the machine has it.
+pub(crate) fn rows_for(available: Available, form: CodeForm) -> Option<Rows> {
+    let CodeForm { stored, i16_steps: steps } = form;
+    Some(match (available.isa(), steps) {
+        (Isa::Scalar, _) => return None,
+        (Isa::Avx2, 0) => entries!("avx2", avx2::Full(Avx2::probe()?), avx2::Full, [16], stored),
+        (Isa::Avx2, 1) => entries!("avx2", avx2::Narrow(Avx2::probe()?), avx2::Narrow, [7], stored),
+        (Isa::Avx2, _) => {
+            let lanes = avx2::Deep { narrow: avx2::Narrow(Avx2::probe()?), steps };
+            entries!("avx2", lanes, avx2::Deep, [2 3 4 5 6], stored)
         }
-        Isa::Avx2Vnni => {
+        (Isa::Avx2Vnni, _) => {
             let lanes = avx2vnni::Vnni(Avx2Vnni::probe()?);
             entries!("avx2,avxvnni", lanes, avx2vnni::Vnni, [2 3 4 5 6 7], stored)
         }
-        Isa::Avx512 => {
-            let proof = Avx512::probe()?;
-            match bits {
-                8 => entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", avx512::Full(proof), avx512::Full, [], stored),
-                7 => entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", avx512::Narrow(proof), avx512::Narrow, [7], stored),
-                _ => {
-                    let lanes = avx512::Deep { proof, steps };
-                    entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Deep, [2 3 4 5 6], stored)
-                }
-            }
+        (Isa::Avx512, 0) => {
+            let lanes = avx512::Full(Avx512::probe()?);
+            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Full, [16], stored)
         }
-        Isa::Avx512Vnni | Isa::Amx => {
+        (Isa::Avx512, 1) => {
+            let lanes = avx512::Narrow(Avx512::probe()?);
+            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Narrow, [7], stored)
+        }
+        (Isa::Avx512, _) => {
+            let lanes = avx512::Deep { narrow: avx512::Narrow(Avx512::probe()?), steps };
+            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Deep, [2 3 4 5 6], stored)
+        }
+        (Isa::Avx512Vnni | Isa::Amx, _) => {
             let lanes = avx512vnni::Vnni(Avx512Vnni::probe()?);
             entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", lanes, avx512vnni::Vnni, [2 3 4 5 6 7], stored)
         }
@@ -93,7 +93,8 @@ unsafe fn blocks<D: Lanes, const K: u8>(lanes: D, layer: &Layer, memory: &Memory
             let longest = most::<D, K>(size);
             for s in 0..strips {
                 let mut strip = Strip { layer, memory, group, vector, row: span.rows.start + s, column: 0 };
-                let origin = grid.origin + (span.rows.start - span.origin_row + s) * grid.row + group * layer.group_inputs;
+                let origin =
+                    grid.origin + (span.rows.start - span.origin_row + s) * grid.row + group * layer.group_inputs;
                 let mut x = memory.codes_ptr(origin, 0).cast_const();
                 // As few blocks as fit, and those of nearly equal size.
                 let count = windows.div_ceil(longest);
@@ -117,7 +118,7 @@ unsafe fn blocks<D: Lanes, const K: u8>(lanes: D, layer: &Layer, memory: &Memory
 
 /// Most windows in a block of `vectors` vectors of codes of `K` bits; 0 where there is no such block.
 const fn most<D: Lanes, const K: u8>(vectors: usize) -> usize {
-    let blocks = if K == 8 { D::BLOCKS } else { D::PACKED_BLOCKS };
+    let blocks = if K >= 8 { D::BLOCKS } else { D::PACKED_BLOCKS };
     blocks[vectors.trailing_zeros() as usize]
 }
 
@@ -158,6 +159,8 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
     let layer = strip.layer;
     let per_tile = TILE_OUTPUTS / D::LANES;
     let tile_bytes = 8 * usize::from(K);
+    // Activations as u16 go with weights as i16.
+    let depth_bytes = if K == 16 { 2 * TILE_DEPTH } else { TILE_DEPTH };
     let row_bytes = layer.depth_groups * tile_bytes;
     let first_tile = strip.group * layer.group_tiles;
     let lane = first_tile * TILE_OUTPUTS + strip.vector * D::LANES;
@@ -172,43 +175,45 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
         let part = if VECTORS > 1 { 0 } else { strip.vector % per_tile };
         let mut tile = first_weights;
         if D::DEEP {
-            let mut partial = [[lanes.start(); VECTORS]; PIXELS];
-            let mut room = lanes.steps();
             for run in &layer.runs {
                 let mut from = x.add(run.offset);
                 let mut left = run.groups;
                 while left > 0 {
-                    let steps = room.min(left);
+                    let steps = lanes.steps().min(left);
+                    let mut partial = [[lanes.start(); VECTORS]; PIXELS];
                     for _ in 0..steps {
                         let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
                         for (p, partial) in partial.iter_mut().enumerate() {
-                            let q = lanes.broadcast(from.add(p * pixel));
+                            let q = lanes.broadcast::<K>(from.add(p * pixel));
                             for (partial, &w) in partial.iter_mut().zip(&w) {
                                 *partial = lanes.accumulate(*partial, q, w);
                             }
                         }
-                        (tile, from) = (tile.add(tile_bytes), from.add(TILE_DEPTH));
+                        (tile, from) = (tile.add(tile_bytes), from.add(depth_bytes));
                     }
-                    (left, room) = (left - steps, room - steps);
-                    if room == 0 {
-                        fold(lanes, &mut sums, &mut partial);
-                        room = lanes.steps();
+                    for (sums, partial) in sums.iter_mut().zip(&partial) {
+                        for (sum, &partial) in sums.iter_mut().zip(partial) {
+                            *sum = lanes.fold(*sum, partial);
+                        }
                     }
+                    left -= steps;
                 }
             }
-            fold(lanes, &mut sums, &mut partial);
         } else {
             for run in &layer.runs {
                 let mut from = x.add(run.offset);
                 for _ in 0..run.groups {
                     let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
+                    if K < 8 || PIXELS <= 8 {
+                        prefetch::<D, VECTORS>(tile, row_bytes);
+                    }
                     for (p, sums) in sums.iter_mut().enumerate() {
-                        let q = lanes.broadcast(from.add(p * pixel));
+                        let q = lanes.broadcast::<K>(from.add(p * pixel));
                         for (sum, &w) in sums.iter_mut().zip(&w) {
                             *sum = lanes.dot(*sum, q, w);
                         }
                     }
-                    (tile, from) = (tile.add(tile_bytes), from.add(TILE_DEPTH));
+                    (tile, from) = (tile.add(tile_bytes), from.add(depth_bytes));
                 }
             }
         }
@@ -227,29 +232,28 @@ unsafe fn weights<D: Lanes, const K: u8, const VECTORS: usize>(
     let per_tile = TILE_OUTPUTS / D::LANES;
     // SAFETY: by the contract of the caller; rows of tiles follow each other.
     unsafe {
-        let first = lanes.weights(lanes.unpack::<K>(tile, part));
+        let first = lanes.tile_weights::<K>(tile, part);
         let mut w = [first; VECTORS];
         let mut v = 1;
         while v < VECTORS {
-            w[v] = lanes.weights(lanes.unpack::<K>(tile.add(v / per_tile * row_bytes), v % per_tile));
+            w[v] = lanes.tile_weights::<K>(tile.add(v / per_tile * row_bytes), v % per_tile);
             v += 1;
         }
         w
     }
 }
 
+/// Asks for weights that are needed soon: of the next block at the same depth where a block is short, because the hardware's own
+/// prefetcher starts anew at every row of tiles; else some way ahead in the same rows.
 #[inline(always)]
-unsafe fn fold<D: Lanes, const PIXELS: usize, const VECTORS: usize>(
-    lanes: D,
-    sums: &mut [[D::Sum; VECTORS]; PIXELS],
-    partial: &mut [[D::Partial; VECTORS]; PIXELS],
-) {
-    for (sum, partial) in sums.iter_mut().flatten().zip(partial.iter_mut().flatten()) {
-        // SAFETY: by the contract of the caller.
-        unsafe {
-            *sum = lanes.fold(*sum, *partial);
-            *partial = lanes.start();
-        }
+fn prefetch<D: Lanes, const VECTORS: usize>(tile: *const u8, row_bytes: usize) {
+    const MOST_BYTES: usize = 32 << 10;
+    const AHEAD: usize = 2 << 10;
+    let rows = (VECTORS * D::LANES).div_ceil(TILE_OUTPUTS);
+    let ahead = if rows * row_bytes <= MOST_BYTES { rows * row_bytes } else { AHEAD };
+    for row in 0..rows {
+        // SAFETY: a prefetch reads nothing, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(tile.wrapping_add(row * row_bytes + ahead).cast()) };
     }
 }
 

@@ -28,19 +28,6 @@ macro_rules! vectors {
         }
 
         #[inline(always)]
-        unsafe fn some_bytes(self, bytes: *const u8, count: usize) -> __m256i {
-            // SAFETY: by the contract of the trait.
-            unsafe {
-                if count == 32 {
-                    return self.bytes(bytes);
-                }
-                let mut whole = [0u8; 32];
-                std::ptr::copy_nonoverlapping(bytes, whole.as_mut_ptr(), count);
-                self.bytes(whole.as_ptr())
-            }
-        }
-
-        #[inline(always)]
         unsafe fn zero_bytes(self) -> __m256i {
             // SAFETY: by the contract of the trait.
             unsafe { _mm256_setzero_si256() }
@@ -101,8 +88,7 @@ macro_rules! vectors {
 
 pub(super) use vectors;
 
-
-/// Weights of at most 7 bits: `255 * 64 * 2 = 32640` fits i16, so `vpmaddubsw` never saturates.
+/// Weights of which one step of `vpmaddubsw` fits i16, as all of at most 7 bits: `255 * 64 * 2 = 32640`.
 #[derive(Clone, Copy)]
 pub(crate) struct Narrow(pub(crate) Avx2);
 
@@ -128,7 +114,7 @@ unsafe impl Lanes for Narrow {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, codes: *const u8) -> __m256i {
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> __m256i {
         // SAFETY: by the contract of the trait.
         unsafe { self.codes(_mm256_set1_epi32(codes.cast::<i32>().read_unaligned())) }
     }
@@ -160,12 +146,12 @@ unsafe impl Lanes for Narrow {
     vectors!();
 }
 
-/// Weights of at most 6 bits: several steps of `vpmaddubsw` add up in i16.
+/// Weights of which several steps of `vpmaddubsw` add up in i16.
 #[derive(Clone, Copy)]
 pub(crate) struct Deep {
-    /// Proof.
-    pub(crate) proof: Avx2,
-    /// Steps, [`super::i16_steps`].
+    /// One step.
+    pub(crate) narrow: Narrow,
+    /// Steps.
     pub(crate) steps: usize,
 }
 
@@ -197,7 +183,7 @@ unsafe impl Lanes for Deep {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, codes: *const u8) -> __m256i {
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> __m256i {
         // SAFETY: by the contract of the trait.
         unsafe { self.codes(_mm256_set1_epi32(codes.cast::<i32>().read_unaligned())) }
     }
@@ -223,13 +209,13 @@ unsafe impl Lanes for Deep {
     #[inline(always)]
     unsafe fn dot(self, sum: __m256i, q: __m256i, w: __m256i) -> __m256i {
         // SAFETY: by the contract of the trait.
-        unsafe { _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(q, w), _mm256_set1_epi16(1))) }
+        unsafe { self.narrow.dot(sum, q, w) }
     }
 
     vectors!();
 }
 
-/// Weights of 8 bits: `vpmaddwd` on the even and on the odd depths.
+/// Any weights: `vpmaddwd` on the even and on the odd depths.
 #[derive(Clone, Copy)]
 pub(crate) struct Full(pub(crate) Avx2);
 
@@ -259,9 +245,26 @@ unsafe impl Lanes for Full {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, codes: *const u8) -> [__m256i; 2] {
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> [__m256i; 2] {
         // SAFETY: by the contract of the trait.
-        unsafe { self.codes(_mm256_set1_epi32(codes.cast::<i32>().read_unaligned())) }
+        unsafe {
+            let pair = |at: usize| codes.add(at).cast::<i32>().read_unaligned();
+            if K == 16 {
+                return [_mm256_set1_epi32(pair(0)), _mm256_set1_epi32(pair(4))];
+            }
+            self.codes(_mm256_set1_epi32(pair(0)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile_weights<const K: u8>(self, tile: *const u8, part: usize) -> Self::Weights {
+        // SAFETY: by the contract of the trait; a tile of 16 bits has 128 bytes.
+        unsafe {
+            if K == 16 {
+                return [self.bytes(tile.add(32 * part)), self.bytes(tile.add(64 + 32 * part))];
+            }
+            self.weights(self.unpack::<K>(tile, part))
+        }
     }
 
     #[inline(always)]

@@ -7,7 +7,6 @@ use crate::isa::Avx2Vnni;
 use crate::kernels::Clamp;
 use std::arch::x86_64::*;
 
-
 /// Weights of any width.
 #[derive(Clone, Copy)]
 pub(crate) struct Vnni(pub(crate) Avx2Vnni);
@@ -34,7 +33,7 @@ unsafe impl Lanes for Vnni {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, codes: *const u8) -> __m256i {
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> __m256i {
         // SAFETY: by the contract of the trait.
         unsafe { self.codes(_mm256_set1_epi32(codes.cast::<i32>().read_unaligned())) }
     }

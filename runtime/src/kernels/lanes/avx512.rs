@@ -28,12 +28,6 @@ macro_rules! vectors {
         }
 
         #[inline(always)]
-        unsafe fn some_bytes(self, bytes: *const u8, count: usize) -> __m512i {
-            // SAFETY: by the contract of the trait.
-            unsafe { _mm512_maskz_loadu_epi8(mask64(count), bytes.cast()) }
-        }
-
-        #[inline(always)]
         unsafe fn zero_bytes(self) -> __m512i {
             // SAFETY: by the contract of the trait.
             unsafe { _mm512_setzero_si512() }
@@ -86,8 +80,7 @@ macro_rules! vectors {
 
 pub(super) use vectors;
 
-
-/// Weights of at most 7 bits: `255 * 64 * 2 = 32640` fits i16, so `vpmaddubsw` never saturates.
+/// Weights of which one step of `vpmaddubsw` fits i16, as all of at most 7 bits: `255 * 64 * 2 = 32640`.
 #[derive(Clone, Copy)]
 pub(crate) struct Narrow(pub(crate) Avx512);
 
@@ -95,7 +88,7 @@ pub(crate) struct Narrow(pub(crate) Avx512);
 unsafe impl Lanes for Narrow {
     const LANES: usize = 16;
     const BLOCKS: [usize; 3] = [8, 6, 0];
-    const PACKED_BLOCKS: [usize; 3] = [0, 6, 0];
+    const PACKED_BLOCKS: [usize; 3] = [4, 4, 0];
     type Sum = __m512i;
     type Bytes = __m512i;
     type Weights = __m512i;
@@ -113,7 +106,7 @@ unsafe impl Lanes for Narrow {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, codes: *const u8) -> __m512i {
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> __m512i {
         // SAFETY: by the contract of the trait.
         unsafe { self.codes(_mm512_set1_epi32(codes.cast::<i32>().read_unaligned())) }
     }
@@ -145,12 +138,12 @@ unsafe impl Lanes for Narrow {
     vectors!();
 }
 
-/// Weights of at most 6 bits: several steps of `vpmaddubsw` add up in i16.
+/// Weights of which several steps of `vpmaddubsw` add up in i16.
 #[derive(Clone, Copy)]
 pub(crate) struct Deep {
-    /// Proof.
-    pub(crate) proof: Avx512,
-    /// Steps, [`super::i16_steps`].
+    /// One step.
+    pub(crate) narrow: Narrow,
+    /// Steps.
     pub(crate) steps: usize,
 }
 
@@ -158,7 +151,7 @@ pub(crate) struct Deep {
 unsafe impl Lanes for Deep {
     const LANES: usize = 16;
     const BLOCKS: [usize; 3] = [8, 6, 0];
-    const PACKED_BLOCKS: [usize; 3] = [0, 4, 0];
+    const PACKED_BLOCKS: [usize; 3] = [4, 4, 0];
     const DEEP: bool = true;
     type Sum = __m512i;
     type Bytes = __m512i;
@@ -182,7 +175,7 @@ unsafe impl Lanes for Deep {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, codes: *const u8) -> __m512i {
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> __m512i {
         // SAFETY: by the contract of the trait.
         unsafe { self.codes(_mm512_set1_epi32(codes.cast::<i32>().read_unaligned())) }
     }
@@ -208,13 +201,13 @@ unsafe impl Lanes for Deep {
     #[inline(always)]
     unsafe fn dot(self, sum: __m512i, q: __m512i, w: __m512i) -> __m512i {
         // SAFETY: by the contract of the trait.
-        unsafe { _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(q, w), _mm512_set1_epi16(1))) }
+        unsafe { self.narrow.dot(sum, q, w) }
     }
 
     vectors!();
 }
 
-/// Weights of 8 bits: `vpmaddwd` on the even and on the odd depths.
+/// Any weights: `vpmaddwd` on the even and on the odd depths.
 #[derive(Clone, Copy)]
 pub(crate) struct Full(pub(crate) Avx512);
 
@@ -244,9 +237,26 @@ unsafe impl Lanes for Full {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, codes: *const u8) -> [__m512i; 2] {
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> [__m512i; 2] {
         // SAFETY: by the contract of the trait.
-        unsafe { self.codes(_mm512_set1_epi32(codes.cast::<i32>().read_unaligned())) }
+        unsafe {
+            let pair = |at: usize| codes.add(at).cast::<i32>().read_unaligned();
+            if K == 16 {
+                return [_mm512_set1_epi32(pair(0)), _mm512_set1_epi32(pair(4))];
+            }
+            self.codes(_mm512_set1_epi32(pair(0)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile_weights<const K: u8>(self, tile: *const u8, part: usize) -> Self::Weights {
+        // SAFETY: by the contract of the trait; a tile of 16 bits has 128 bytes.
+        unsafe {
+            if K == 16 {
+                return [self.bytes(tile.add(64 * part)), self.bytes(tile.add(64 + 64 * part))];
+            }
+            self.weights(self.unpack::<K>(tile, part))
+        }
     }
 
     #[inline(always)]
@@ -332,7 +342,10 @@ pub(super) unsafe fn requantize<const VECTORS: usize>(
         }
         for (v, &sum) in sums.iter().enumerate() {
             let q = rounded(sum, multipliers.add(16 * v));
-            let q = _mm512_max_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(clamp.z.into())), _mm512_set1_epi32(clamp.lo.into()));
+            let q = _mm512_max_epi32(
+                _mm512_add_epi32(q, _mm512_set1_epi32(clamp.z.into())),
+                _mm512_set1_epi32(clamp.lo.into()),
+            );
             let q = _mm512_cvtepi32_epi8(_mm512_min_epi32(q, _mm512_set1_epi32(clamp.hi.into())));
             let left = count.saturating_sub(16 * v).min(16);
             if left == 16 {

@@ -7,7 +7,6 @@ use crate::isa::Avx512Vnni;
 use crate::kernels::Clamp;
 use std::arch::x86_64::*;
 
-
 /// Weights of any width.
 #[derive(Clone, Copy)]
 pub(crate) struct Vnni(pub(crate) Avx512Vnni);
@@ -16,7 +15,7 @@ pub(crate) struct Vnni(pub(crate) Avx512Vnni);
 unsafe impl Lanes for Vnni {
     const LANES: usize = 16;
     const BLOCKS: [usize; 3] = [16, 8, 6];
-    const PACKED_BLOCKS: [usize; 3] = [0, 8, 4];
+    const PACKED_BLOCKS: [usize; 3] = [16, 8, 4];
     type Sum = __m512i;
     type Bytes = __m512i;
     type Weights = __m512i;
@@ -34,7 +33,7 @@ unsafe impl Lanes for Vnni {
     }
 
     #[inline(always)]
-    unsafe fn broadcast(self, codes: *const u8) -> __m512i {
+    unsafe fn broadcast<const K: u8>(self, codes: *const u8) -> __m512i {
         // SAFETY: by the contract of the trait.
         unsafe { self.codes(_mm512_set1_epi32(codes.cast::<i32>().read_unaligned())) }
     }

@@ -1,0 +1,67 @@
+/* C interface of the releqc runtime: load a compiled network (.rq), run it on the CPU.
+ *
+ * Link with libreleqc_runtime.so or libreleqc_runtime.a (then also with -lpthread -ldl -lm).
+ *
+ * Threads: a model may be used by any number of threads at once. So may a session, whose runs then happen one after the other; for
+ * runs at the same time make a session a thread.
+ *
+ * Errors: functions that can fail take a buffer for a message of at most `error_size` bytes, its terminating zero included. It may be
+ * NULL where `error_size` is 0. No function aborts the process or lets an exception escape.
+ */
+#ifndef RELEQ_H
+#define RELEQ_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct releq_model releq_model;
+typedef struct releq_session releq_session;
+
+/* Maps a file and checks every byte of it. The file must not change while the model or a session of it lives. NULL on failure. */
+releq_model *releq_model_open(const char *path, char *error, size_t error_size);
+
+/* Copies and checks `size` bytes. NULL on failure. */
+releq_model *releq_model_load(const void *bytes, size_t size, char *error, size_t error_size);
+
+/* Frees a model; sessions made from it stay valid. NULL is allowed. */
+void releq_model_free(releq_model *model);
+
+/* Number of outputs of the network. */
+size_t releq_model_outputs(const releq_model *model);
+
+/* Name of the input, or of output `index`; NULL where there is none. Lives as long as the model. */
+const char *releq_model_input_name(const releq_model *model);
+const char *releq_model_output_name(const releq_model *model, size_t index);
+
+/* Extents of one sample of the input, or of output `index`, without the batch axis: stores at most `capacity` of them at `extents` and
+ * returns how many there are; 0 where there is no such output. */
+size_t releq_model_input_shape(const releq_model *model, size_t *extents, size_t capacity);
+size_t releq_model_output_shape(const releq_model *model, size_t index, size_t *extents, size_t capacity);
+
+/* Plans the network for this machine. `isa` is NULL for the best instruction set there is, or one of "scalar", "avx2", "avx2-vnni",
+ * "avx512", "avx512-vnni", "amx". Results depend neither on it nor on `threads` (at least 1). NULL on failure. */
+releq_session *releq_session_new(const releq_model *model, const char *isa, size_t threads, char *error, size_t error_size);
+
+/* Frees a session. NULL is allowed. */
+void releq_session_free(releq_session *session);
+
+/* Name of the instruction set the session was planned for. */
+const char *releq_session_isa(const releq_session *session);
+
+/* Values of one sample of the input, and of all outputs together. */
+size_t releq_session_input_size(const releq_session *session);
+size_t releq_session_output_size(const releq_session *session);
+
+/* Runs `samples` samples: `input` holds them one after the other in (channel, row, column) order; `output` receives for each sample all
+ * outputs one after the other. 0 on success, -1 on failure. */
+int releq_session_run(releq_session *session, const float *input, size_t samples, float *output, char *error, size_t error_size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

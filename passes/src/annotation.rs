@@ -1,0 +1,116 @@
+//! An annotated graph as an ONNX file and back: what makes the result of a search reproducible everywhere.
+//!
+//! The file is the folded float network; its `metadata_props` carry widths, weight scales and activation quantization.
+//! Compiling it needs no data and no search and gives the same artifact, as every number is written exactly.
+
+use crate::annotate::{ActivationQuant, Annotated, WeightQuant};
+use crate::data::Preprocessing;
+use crate::ir::Graph;
+use crate::onnx;
+use releqc_runtime::BitWidth;
+use releqc_runtime::format::Metadata;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// Key of the annotation in `metadata_props`.
+const KEY: &str = "releqc.annotation";
+/// Version of its form.
+const VERSION: u32 = 1;
+
+/// Why a network's annotation cannot be used.
+#[derive(Debug, Error, Clone, PartialEq)]
+pub enum AnnotationError {
+    /// Not the JSON that `--annotated` writes.
+    #[error("metadata {KEY:?}: {0}; write it with --annotated")]
+    Unreadable(String),
+    /// Of another version.
+    #[error("metadata {KEY:?} has version {found}; this compiler reads {VERSION}")]
+    Version {
+        /// Version found.
+        found: u32,
+    },
+    /// It does not fit the network.
+    #[error("metadata {KEY:?}: node {node:?}: {problem}")]
+    Node {
+        /// ONNX node name.
+        node: String,
+        /// What was seen and what is required.
+        problem: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Annotation {
+    version: u32,
+    preprocessing: Metadata,
+    weights: BTreeMap<String, Weights>,
+    activations: BTreeMap<String, (f32, u8)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Weights {
+    bits: u8,
+    scales: Vec<f32>,
+}
+
+/// The ONNX file of an annotated graph.
+pub fn write(annotated: &Annotated, preprocessing: Option<&Preprocessing>) -> Vec<u8> {
+    let graph = &annotated.graph;
+    let mut recorded = Metadata::new();
+    if let Some(preprocessing) = preprocessing {
+        preprocessing.record(&mut recorded);
+    }
+    let weights = |(id, quant): (&crate::ir::NodeId, &WeightQuant)| {
+        (graph.node(*id).name.clone(), Weights { bits: quant.bits.bits(), scales: quant.scales.clone() })
+    };
+    let activations = graph.nodes.iter().zip(&annotated.activations);
+    let annotation = Annotation {
+        version: VERSION,
+        preprocessing: recorded,
+        weights: annotated.weights.iter().map(weights).collect(),
+        activations: activations.map(|(node, a)| (node.name.clone(), (a.scale, a.zero_point))).collect(),
+    };
+    let text = serde_json::to_string(&annotation).expect("numbers and text have a JSON form");
+    onnx::write(graph, &[(KEY.to_owned(), text)])
+}
+
+/// The annotation of a folded graph read from `model`, with the recorded preprocessing; `None` where the model has none.
+///
+/// # Errors
+/// When it cannot be read or does not fit the graph.
+pub fn read(model: &[u8], folded: &Graph) -> Result<Option<(Annotated, Option<Preprocessing>)>, AnnotationError> {
+    let Ok(message) = onnx::decode_model(model) else { return Ok(None) };
+    let Some((_, text)) = onnx::metadata(&message).into_iter().find(|(key, _)| key == KEY) else { return Ok(None) };
+    let annotation: Annotation =
+        serde_json::from_str(&text).map_err(|error| AnnotationError::Unreadable(error.to_string()))?;
+    if annotation.version != VERSION {
+        return Err(AnnotationError::Version { found: annotation.version });
+    }
+    let fault = |node: &str, problem: String| AnnotationError::Node { node: node.to_owned(), problem };
+    let positive = |scale: f32| scale.is_finite() && scale > 0.0;
+    let mut weights = BTreeMap::new();
+    for id in folded.weight_layers() {
+        let node = folded.node(id);
+        let given = annotation.weights.get(&node.name).ok_or_else(|| fault(&node.name, "has no widths".into()))?;
+        let bits = BitWidth::new(given.bits);
+        let bits = bits.ok_or_else(|| fault(&node.name, format!("width {}; 2..=8 is required", given.bits)))?;
+        let outputs = node.shape.chw()[0];
+        if given.scales.len() != outputs || !given.scales.iter().all(|&s| positive(s)) {
+            let problem = format!("{} scales; {outputs} numbers > 0 are required", given.scales.len());
+            return Err(fault(&node.name, problem));
+        }
+        weights.insert(id, WeightQuant { bits, scales: given.scales.clone() });
+    }
+    let activation = |node: &crate::ir::Node| {
+        let given = annotation.activations.get(&node.name);
+        let (scale, zero_point) = *given.ok_or_else(|| fault(&node.name, "has no activation scale".into()))?;
+        if !ActivationQuant::SCALES.contains(&scale) {
+            return Err(fault(&node.name, format!("activation scale {scale}; 2^-30..=2^30 is required")));
+        }
+        Ok(ActivationQuant { scale, zero_point })
+    };
+    let activations = folded.nodes.iter().map(activation).collect::<Result<_, _>>()?;
+    let preprocessing = Preprocessing::recorded(&annotation.preprocessing);
+    Ok(Some((Annotated { graph: folded.clone(), weights, activations }, preprocessing)))
+}

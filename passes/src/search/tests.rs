@@ -1,0 +1,310 @@
+//! Networks for the tests of the search, and the tests of the search as a whole.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use releqc_runtime::BitWidth;
+
+use super::baselines::{self, Baseline};
+use super::environment::{Environment, Evaluation, LayerFacts, Problem, SearchError, mean_bits};
+use super::ledger::{Evaluated, Origin, Terms};
+use super::random::Draws;
+use super::store::{EvaluationStore, Stored};
+use super::{CostModel, Ingredients, Reward, SearchOptions, SearchResult, search};
+
+pub(super) fn layers(weights: &[u64], macs: &[u64]) -> Vec<LayerFacts> {
+    let layer = |(index, (&weights, &macs)): (usize, (&u64, &u64))| LayerFacts {
+        name: format!("layer{index}"),
+        outputs: 10,
+        inputs: 10,
+        kernel: 3,
+        weights,
+        macs,
+        weight_std: 0.1,
+    };
+    weights.iter().zip(macs).enumerate().map(layer).collect()
+}
+
+/// A network whose loss is a sum over layers and products of neighbours, in points; exact.
+#[derive(Clone, Debug)]
+pub(super) struct Additive {
+    layers: Vec<LayerFacts>,
+    widths: Vec<BitWidth>,
+    sensitivity: Vec<f64>,
+}
+
+impl Additive {
+    pub(super) fn new(depth: usize, seed: u64) -> Self {
+        let mut draws = Draws::new(seed, 77);
+        let mut sensitivity: Vec<f64> = (0..depth).map(|_| draws.normal().exp()).collect();
+        let scale = 0.3 * 4.0f64.powf(1.0 + draws.unit()) / sensitivity.iter().sum::<f64>();
+        sensitivity.iter_mut().for_each(|s| *s *= scale);
+        let weights: Vec<u64> = (0..depth).map(|_| 1000 + draws.below(100_000) as u64).collect();
+        Additive { layers: layers(&weights, &weights), widths: BitWidth::all().collect(), sensitivity }
+    }
+
+    pub(super) fn loss(&self, widths: &[BitWidth]) -> f64 {
+        let damage = |(w, s): (&BitWidth, &f64)| s * 0.25f64.powi(i32::from(w.bits()) - 2);
+        let damage: Vec<f64> = widths.iter().zip(&self.sensitivity).map(damage).collect();
+        let coupled: f64 = damage.windows(2).map(|pair| 0.2 * (pair[0] * pair[1]).sqrt()).sum();
+        damage.iter().sum::<f64>() + coupled
+    }
+}
+
+impl Environment for Additive {
+    fn layers(&self) -> &[LayerFacts] {
+        &self.layers
+    }
+
+    fn widths(&self) -> &[BitWidth] {
+        &self.widths
+    }
+
+    fn evaluate(&mut self, widths: &[BitWidth]) -> Result<Evaluation, SearchError> {
+        let accuracy = 0.95 - self.loss(widths) / 100.0;
+        Ok(Evaluation { accuracy, samples: 0, standard_error: None, cached: false })
+    }
+}
+
+/// One of the authors' tables.
+#[derive(Clone, Debug)]
+pub(super) struct AuthorsTable {
+    pub(super) layers: Vec<LayerFacts>,
+    pub(super) reference: f64,
+    accuracies: BTreeMap<Vec<BitWidth>, f64>,
+    widths: Vec<BitWidth>,
+}
+
+impl AuthorsTable {
+    pub(super) fn rows(&self) -> Vec<(Vec<BitWidth>, f64)> {
+        self.accuracies.iter().map(|(widths, accuracy)| (widths.clone(), *accuracy)).collect()
+    }
+}
+
+impl Environment for AuthorsTable {
+    fn layers(&self) -> &[LayerFacts] {
+        &self.layers
+    }
+
+    fn widths(&self) -> &[BitWidth] {
+        &self.widths
+    }
+
+    fn evaluate(&mut self, widths: &[BitWidth]) -> Result<Evaluation, SearchError> {
+        let accuracy = self.accuracies.get(widths).copied();
+        let accuracy = accuracy.ok_or_else(|| SearchError::invalid("row", format!("{widths:?}"), "must be listed"))?;
+        Ok(Evaluation { accuracy, samples: 0, standard_error: None, cached: false })
+    }
+}
+
+/// `None`, with a message, where the shared data is absent.
+pub(super) fn authors_table(file: &str, weights: &[u64], macs: &[u64]) -> Option<AuthorsTable> {
+    let root = std::env::var_os("RELEQC_SHARED")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
+    let Ok(text) = std::fs::read_to_string(root.join("tables").join(file)) else {
+        eprintln!("skipped: {file} is absent");
+        return None;
+    };
+    let row = |line: &str| {
+        let (bits, accuracy) = line.split_once(',')?;
+        let widths: Option<Vec<BitWidth>> = bits.split(' ').map(|b| BitWidth::new(b.parse().ok()?)).collect();
+        Some((widths?, accuracy.parse::<f64>().ok()? / 100.0))
+    };
+    let accuracies: BTreeMap<Vec<BitWidth>, f64> = text.lines().skip(1).filter_map(row).collect();
+    let reference = *accuracies.get(&vec![BitWidth::MAX; weights.len()]).expect("the reference is listed");
+    let widths = [2, 3, 4, 5, 8].iter().filter_map(|&b| BitWidth::new(b)).collect();
+    Some(AuthorsTable { layers: layers(weights, macs), reference, accuracies, widths })
+}
+
+fn options<'a>(cost: &'a CostModel, evaluations: usize, seed: u64, stop: &'a dyn Fn() -> bool) -> SearchOptions<'a> {
+    SearchOptions {
+        terms: Terms { reward: Reward::constrained(0.3).expect("valid"), cost, reference: None, evaluations, stop },
+        seed,
+        profile: None,
+        least_improvement: 0.0,
+        ingredients: Ingredients::default(),
+    }
+}
+
+fn run(environment: &mut dyn Environment, evaluations: usize, seed: u64) -> SearchResult {
+    let cost = CostModel::mean(environment.layers().len());
+    search(environment, &options(&cost, evaluations, seed, &|| false), &mut |_| {}).expect("searches")
+}
+
+fn asked(result: &SearchResult) -> Vec<(Vec<BitWidth>, u64)> {
+    result.evaluations.iter().map(|e| (e.widths.clone(), e.reward.to_bits())).collect()
+}
+
+#[test]
+fn equal_seeds_search_equally_and_a_longer_search_begins_like_a_shorter() {
+    let mut network = Additive::new(6, 4);
+    let short = run(&mut network, 8, 1);
+    let long = run(&mut network, 14, 1);
+    let other = run(&mut network, 8, 2);
+    assert_eq!(asked(&short), asked(&long)[..9], "the reference and eight evaluations");
+    assert_ne!(asked(&short), asked(&other));
+    assert_eq!(long.evaluations.len(), 15);
+}
+
+/// Gives up after some answers, as a killed process does.
+struct Mortal {
+    inner: Additive,
+    left: usize,
+}
+
+impl Environment for Mortal {
+    fn layers(&self) -> &[LayerFacts] {
+        self.inner.layers()
+    }
+
+    fn widths(&self) -> &[BitWidth] {
+        self.inner.widths()
+    }
+
+    fn evaluate(&mut self, widths: &[BitWidth]) -> Result<Evaluation, SearchError> {
+        self.left = self.left.checked_sub(1).ok_or(SearchError::Interrupted)?;
+        self.inner.evaluate(widths)
+    }
+}
+
+#[test]
+fn a_search_that_was_killed_ends_as_an_undisturbed_one() {
+    let folder = tempfile::tempdir().expect("folder");
+    let undisturbed = run(&mut Additive::new(5, 9), 12, 3);
+    for lives in [0, 1, 5, 11] {
+        let path = folder.path().join(format!("{lives}.jsonl"));
+        let stored = |left| {
+            let store = EvaluationStore::open(&path).expect("opens");
+            Stored::new(Mortal { inner: Additive::new(5, 9), left }, store, "key".into())
+        };
+        let killed = run(&mut stored(lives), 12, 3);
+        assert_eq!(killed.evaluations.len(), lives);
+        let mut text = std::fs::read(&path).expect("reads");
+        text.extend_from_slice(b"{\"key\":\"key\",\"wid");
+        std::fs::write(&path, text).expect("writes");
+        let mut second = stored(usize::MAX);
+        let resumed = run(&mut second, 12, 3);
+        assert_eq!(asked(&resumed), asked(&undisturbed), "killed after {lives}");
+        assert_eq!(resumed.best.map(|b| b.widths), undisturbed.best.clone().map(|b| b.widths));
+        assert_eq!(second.paid(), 13 - lives, "only what is new is paid for");
+    }
+}
+
+#[test]
+fn a_deadline_leaves_the_best_so_far() {
+    let mut network = Additive::new(6, 4);
+    let cost = CostModel::mean(6);
+    let calls = Cell::new(0);
+    let stop = || {
+        calls.set(calls.get() + 1);
+        calls.get() > 5
+    };
+    let mut seen = Vec::new();
+    let result = search(&mut network, &options(&cost, 50, 1, &stop), &mut |news| {
+        seen.push((news.evaluations, news.best.standing));
+    })
+    .expect("searches");
+    assert_eq!(result.end, super::agent::End::Stopped);
+    assert_eq!(seen.iter().map(|s| s.0).collect::<Vec<_>>(), vec![1, 2, 3, 4, 5]);
+    assert!(seen.windows(2).all(|pair| pair[1].1 >= pair[0].1));
+    assert_eq!(result.best.map(|b| b.standing), seen.last().map(|s| s.1));
+}
+
+#[test]
+fn nothing_is_evaluated_twice_and_a_small_space_is_exhausted() {
+    let mut network = Additive::new(2, 4);
+    network.widths = vec![BitWidth::MIN, BitWidth::MAX];
+    let result = run(&mut network, 50, 1);
+    assert_eq!(result.end, super::agent::End::Exhausted);
+    let mut all: Vec<_> = result.evaluations.iter().map(|e| e.widths.clone()).collect();
+    all.sort();
+    all.dedup();
+    assert_eq!((all.len(), result.evaluations.len()), (4, 4));
+}
+
+#[test]
+fn beats_the_baselines_on_networks_it_was_not_made_on() {
+    for (depth, evaluations) in [(4, 15), (9, 20), (22, 25)] {
+        let mut sums = [0.0; 5];
+        for seed in 0..3 {
+            let network = Additive::new(depth, 100 + seed);
+            let cost = CostModel::mean(depth);
+            let kept = |entries: &[Evaluated]| {
+                let accepted = entries.iter().filter(|e| e.accepted);
+                accepted.map(|e| mean_bits(&e.widths)).fold(8.0, f64::min)
+            };
+            sums[0] += kept(&run(&mut network.clone(), evaluations, seed).evaluations);
+            let others = [
+                Baseline::Uniform,
+                Baseline::CoordinateGreedy,
+                Baseline::SensitivityGreedy { profile: None },
+                Baseline::Random { seed },
+            ];
+            for (sum, baseline) in sums[1..].iter_mut().zip(others) {
+                let stop = || false;
+                let options = options(&cost, evaluations, seed, &stop);
+                let result = baselines::run(&mut network.clone(), &options.terms, &baseline).expect("runs");
+                assert!(result.evaluations.len() <= evaluations + 1);
+                *sum += kept(&result.evaluations);
+            }
+        }
+        assert!(sums[1..].iter().all(|other| sums[0] < *other), "{depth} layers: {sums:?}");
+    }
+}
+
+#[test]
+fn greedy_repeats_the_known_figures_and_the_agent_is_sooner() {
+    let Some(table) =
+        authors_table("releq_lenet.csv", &[500, 25_000, 400_000, 5_000], &[288_000, 1_600_000, 400_000, 5_000])
+    else {
+        return;
+    };
+    let cost = CostModel::mean(4);
+    let stop = || false;
+    let options = options(&cost, usize::MAX, 0, &stop);
+    let greedy = baselines::run(&mut table.clone(), &options.terms, &Baseline::CoordinateGreedy).expect("runs");
+    assert_eq!(greedy.evaluations.len(), 41);
+    assert_eq!(greedy.best.map(|b| mean_bits(&b.widths)), Some(3.75));
+    for seed in 0..3 {
+        let result = run(&mut table.clone(), 25, seed);
+        let best = result.best.expect("evaluated");
+        assert!(best.accepted && mean_bits(&best.widths) <= 3.25, "seed {seed}: {best:?}");
+    }
+}
+
+#[test]
+fn the_result_explains_itself() {
+    let mut network = Additive::new(6, 4);
+    let result = run(&mut network, 15, 1);
+    let best = result.best.clone().expect("evaluated");
+    assert_eq!(result.explanation.len(), 6);
+    for (layer, explanation) in result.explanation.iter().enumerate() {
+        assert_eq!(explanation.chosen, best.widths[layer]);
+        assert_eq!(explanation.widths.iter().map(|w| w.tried).sum::<usize>(), result.evaluations.len());
+        let chosen = explanation.widths.iter().find(|w| w.width == explanation.chosen).expect("listed");
+        assert_eq!((chosen.loss_change, chosen.measured), (0.0, Some(0.0)));
+        let first = explanation.widths.first().expect("widths");
+        let last = explanation.widths.last().expect("widths");
+        assert!(first.loss_change > last.loss_change, "fewer bits lose more");
+    }
+    let chosen = result.evaluations.iter().position(|e| e.widths == best.widths).expect("evaluated");
+    assert!(
+        result.pareto.contains(&chosen) || result.evaluations.iter().any(|e| e.relative_cost <= best.relative_cost)
+    );
+    assert_eq!(result.evaluations[0].origin, Origin::Reference);
+}
+
+#[test]
+fn input_that_fits_no_network_is_refused() {
+    let mut network = Additive::new(3, 1);
+    let cost = CostModel::mean(4);
+    let error = search(&mut network, &options(&cost, 5, 0, &|| false), &mut |_| {}).expect_err("refused");
+    assert!(matches!(error, SearchError::Invalid { .. }), "{error}");
+    let cost = CostModel::mean(3);
+    let mut wrong = options(&cost, 5, 0, &|| false);
+    wrong.profile = Some(super::SensitivityProfile { drops: vec![vec![0.0; 7]; 2] });
+    assert!(search(&mut network, &wrong, &mut |_| {}).is_err());
+    network.widths.truncate(1);
+    assert!(Problem::of(&network).is_err());
+}

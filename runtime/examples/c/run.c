@@ -1,0 +1,46 @@
+/* Runs a network on zeros and prints its outputs, one value a line: run MODEL.rq [ISA] */
+#include "releq.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+int main(int argc, char **argv) {
+    char error[512];
+    if (argc < 2) {
+        fprintf(stderr, "usage: %s MODEL.rq [ISA]\n", argv[0]);
+        return 2;
+    }
+    releq_model *model = releq_model_open(argv[1], error, sizeof error);
+    if (model == NULL) {
+        fprintf(stderr, "%s\n", error);
+        return 2;
+    }
+    size_t extents[4];
+    size_t rank = releq_model_input_shape(model, extents, 4);
+    fprintf(stderr, "input %s:", releq_model_input_name(model));
+    for (size_t i = 0; i < rank; i++) {
+        fprintf(stderr, " %zu", extents[i]);
+    }
+    fprintf(stderr, "; %zu output(s), the first is %s\n", releq_model_outputs(model), releq_model_output_name(model, 0));
+
+    releq_session *session = releq_session_new(model, argc > 2 ? argv[2] : NULL, 1, error, sizeof error);
+    releq_model_free(model);
+    if (session == NULL) {
+        fprintf(stderr, "%s\n", error);
+        return 2;
+    }
+    size_t outputs = releq_session_output_size(session);
+    float *input = calloc(releq_session_input_size(session), sizeof *input);
+    float *output = calloc(outputs, sizeof *output);
+    if (input == NULL || output == NULL || releq_session_run(session, input, 1, output, error, sizeof error) != 0) {
+        fprintf(stderr, "%s\n", error);
+        return 1;
+    }
+    for (size_t i = 0; i < outputs; i++) {
+        printf("%.9g\n", output[i]);
+    }
+    free(input);
+    free(output);
+    releq_session_free(session);
+    return 0;
+}

@@ -1,0 +1,317 @@
+//! The C interface, as include/releq.h states it.
+#![allow(unsafe_code, reason = "pointers from C")]
+
+use crate::format::{Artifact, LoadOptions};
+use crate::program::Port;
+use crate::{Session, SessionOptions};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// A loaded network.
+#[allow(non_camel_case_types, reason = "its name in C")]
+pub struct releq_model {
+    artifact: Artifact,
+    input: CString,
+    outputs: Vec<CString>,
+}
+
+/// A planned network with its memory.
+#[allow(non_camel_case_types, reason = "its name in C")]
+pub struct releq_session {
+    session: Mutex<Session>,
+    isa: CString,
+    input_size: usize,
+    output_size: usize,
+}
+
+/// Writes a message, cut to the buffer, with its terminating zero.
+///
+/// # Safety
+/// `error` is valid for `size` bytes, or `size` is 0.
+unsafe fn report(message: &str, error: *mut c_char, size: usize) {
+    if error.is_null() || size == 0 {
+        return;
+    }
+    let len = message.len().min(size - 1);
+    // SAFETY: `len + 1 <= size` bytes are valid by the contract.
+    unsafe {
+        std::ptr::copy_nonoverlapping(message.as_ptr(), error.cast(), len);
+        *error.add(len) = 0;
+    }
+}
+
+/// Runs `body`; a failure or a panic becomes a message and `None`.
+///
+/// # Safety
+/// As [`report`].
+unsafe fn guarded<T>(error: *mut c_char, size: usize, body: impl FnOnce() -> Result<T, String>) -> Option<T> {
+    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| Err("internal error".to_owned()));
+    // SAFETY: by the contract.
+    result.map_err(|message| unsafe { report(&message, error, size) }).ok()
+}
+
+/// A heap pointer for C.
+fn boxed<T>(value: Option<T>) -> *mut T {
+    value.map_or(std::ptr::null_mut(), |value| Box::into_raw(Box::new(value)))
+}
+
+/// Text from C.
+///
+/// # Safety
+/// `text` is NULL or ends in a zero.
+unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str, String> {
+    if text.is_null() {
+        return Err(format!("{name} is NULL"));
+    }
+    // SAFETY: by the contract.
+    unsafe { CStr::from_ptr(text) }.to_str().map_err(|_| format!("{name} is not UTF-8"))
+}
+
+fn model(artifact: Artifact) -> Result<releq_model, String> {
+    // Names hold no zero byte in practice; one that does is cut there.
+    let name = |port: &Port| CString::new(port.name.split('\0').next().unwrap_or_default()).unwrap_or_default();
+    let program = artifact.program();
+    let outputs = program.outputs.iter().map(|(port, _)| name(port)).collect();
+    Ok(releq_model { input: name(&program.input), outputs, artifact })
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `path` ends in a zero; `error` is valid for `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_model_open(
+    path: *const c_char,
+    error: *mut c_char,
+    error_size: usize,
+) -> *mut releq_model {
+    // SAFETY: by the contract.
+    boxed(unsafe {
+        guarded(error, error_size, || {
+            let path = text(path, "path")?;
+            Artifact::open(Path::new(path)).map_err(|error| format!("{path}: {error}")).and_then(model)
+        })
+    })
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `bytes` is valid for `size` bytes, `error` for `error_size`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_model_load(
+    bytes: *const c_void,
+    size: usize,
+    error: *mut c_char,
+    error_size: usize,
+) -> *mut releq_model {
+    // SAFETY: by the contract.
+    boxed(unsafe {
+        guarded(error, error_size, || {
+            if bytes.is_null() {
+                return Err("bytes is NULL".to_owned());
+            }
+            let bytes = std::slice::from_raw_parts(bytes.cast::<u8>(), size);
+            Artifact::from_bytes(bytes, LoadOptions::default()).map_err(|error| error.to_string()).and_then(model)
+        })
+    })
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `model` is NULL or came from this interface, and is not used afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_model_free(model: *mut releq_model) {
+    if !model.is_null() {
+        // SAFETY: by the contract it came from `Box::into_raw`, and is freed once.
+        drop(unsafe { Box::from_raw(model) });
+    }
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `model` is NULL or a live model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_model_outputs(model: *const releq_model) -> usize {
+    // SAFETY: by the contract.
+    unsafe { model.as_ref() }.map_or(0, |model| model.outputs.len())
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `model` is NULL or a live model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_model_input_name(model: *const releq_model) -> *const c_char {
+    // SAFETY: by the contract.
+    unsafe { model.as_ref() }.map_or(std::ptr::null(), |model| model.input.as_ptr())
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `model` is NULL or a live model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_model_output_name(model: *const releq_model, index: usize) -> *const c_char {
+    // SAFETY: by the contract.
+    let name = unsafe { model.as_ref() }.and_then(|model| model.outputs.get(index));
+    name.map_or(std::ptr::null(), |name| name.as_ptr())
+}
+
+/// Stores the extents of a port.
+///
+/// # Safety
+/// `extents` is valid for `capacity` values, or `capacity` is 0.
+unsafe fn shape(port: Option<&Port>, extents: *mut usize, capacity: usize) -> usize {
+    let Some(port) = port else { return 0 };
+    if !extents.is_null() {
+        for (i, &extent) in port.dims.iter().take(capacity).enumerate() {
+            // SAFETY: `i < capacity`.
+            unsafe { *extents.add(i) = extent as usize };
+        }
+    }
+    port.dims.len()
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `model` is NULL or a live model, `extents` is valid for `capacity` values.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_model_input_shape(
+    model: *const releq_model,
+    extents: *mut usize,
+    capacity: usize,
+) -> usize {
+    // SAFETY: by the contract.
+    unsafe { shape(model.as_ref().map(|model| &model.artifact.program().input), extents, capacity) }
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `model` is NULL or a live model, `extents` is valid for `capacity` values.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_model_output_shape(
+    model: *const releq_model,
+    index: usize,
+    extents: *mut usize,
+    capacity: usize,
+) -> usize {
+    // SAFETY: by the contract.
+    unsafe {
+        let output = model.as_ref().and_then(|model| model.artifact.program().outputs.get(index));
+        shape(output.map(|(port, _)| port), extents, capacity)
+    }
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `model` is a live model, `isa` is NULL or ends in a zero, `error` is valid for `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_session_new(
+    model: *const releq_model,
+    isa: *const c_char,
+    threads: usize,
+    error: *mut c_char,
+    error_size: usize,
+) -> *mut releq_session {
+    // SAFETY: by the contract.
+    boxed(unsafe {
+        guarded(error, error_size, || {
+            let model = model.as_ref().ok_or("model is NULL")?;
+            let isa = if isa.is_null() {
+                None
+            } else {
+                Some(text(isa, "isa")?.parse().map_err(|error: crate::isa::UnknownIsa| error.to_string())?)
+            };
+            let session =
+                Session::new(&model.artifact, SessionOptions { isa, threads }).map_err(|error| error.to_string())?;
+            Ok(releq_session {
+                isa: CString::new(session.isa().name()).unwrap_or_default(),
+                input_size: session.input_len(),
+                output_size: session.output_len(),
+                session: Mutex::new(session),
+            })
+        })
+    })
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `session` is NULL or came from this interface, and is not used afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_session_free(session: *mut releq_session) {
+    if !session.is_null() {
+        // SAFETY: by the contract it came from `Box::into_raw`, and is freed once.
+        drop(unsafe { Box::from_raw(session) });
+    }
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `session` is NULL or a live session.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_session_isa(session: *const releq_session) -> *const c_char {
+    // SAFETY: by the contract.
+    unsafe { session.as_ref() }.map_or(std::ptr::null(), |session| session.isa.as_ptr())
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `session` is NULL or a live session.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_session_input_size(session: *const releq_session) -> usize {
+    // SAFETY: by the contract.
+    unsafe { session.as_ref() }.map_or(0, |session| session.input_size)
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `session` is NULL or a live session.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_session_output_size(session: *const releq_session) -> usize {
+    // SAFETY: by the contract.
+    unsafe { session.as_ref() }.map_or(0, |session| session.output_size)
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `session` is a live session; `input` and `output` are valid for `samples` samples and do not overlap; `error` is valid for
+/// `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_session_run(
+    session: *mut releq_session,
+    input: *const f32,
+    samples: usize,
+    output: *mut f32,
+    error: *mut c_char,
+    error_size: usize,
+) -> c_int {
+    // SAFETY: by the contract.
+    let done = unsafe {
+        guarded(error, error_size, || {
+            let session = session.as_ref().ok_or("session is NULL")?;
+            if input.is_null() || output.is_null() {
+                return Err("input or output is NULL".to_owned());
+            }
+            let len = |size: usize| size.checked_mul(samples).ok_or("too many samples");
+            let input = std::slice::from_raw_parts(input, len(session.input_size)?);
+            let output = std::slice::from_raw_parts_mut(output, len(session.output_size)?);
+            // A run that panicked left no state behind that the next run reads.
+            let mut planned = session.session.lock().unwrap_or_else(PoisonError::into_inner);
+            planned.run_batch(input, output).map_err(|error| error.to_string())
+        })
+    };
+    if done.is_some() { 0 } else { -1 }
+}

@@ -1,0 +1,73 @@
+//! A run allocates nothing, on any instruction set, with one thread or several.
+
+#![cfg(feature = "encode")]
+#![allow(missing_docs, unsafe_code, clippy::unwrap_used, reason = "a test with a counting allocator")]
+
+#[path = "support/net.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by tests")]
+mod net;
+
+use net::{Net, square};
+use releqc_runtime::program::Window;
+use releqc_runtime::{BitWidth, Isa, Session, SessionOptions};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: hands every call on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn run_allocates_nothing() {
+    let bits = |k| BitWidth::new(k).unwrap();
+    let (mut net, x) = Net::new(5, [3, 40, 33], 7);
+    let x = net.conv(x, 64, square(3, 1, 1), 1, bits(4), [0, 0, 255]).unwrap();
+    let x = net.conv(x, 64, square(3, 1, 1), 64, bits(6), [9, 0, 255]).unwrap();
+    let wide = Window { padding: [70; 4], stride: [9; 2], ..square(3, 1, 0) };
+    let gathered = net.conv(x, 8, wide, 1, bits(5), [0, 0, 255]).unwrap();
+    let y = net.conv(x, 64, square(3, 1, 1), 1, bits(8), [9, 0, 255]).unwrap();
+    let x = net.add(x, y, [0, 0, 255]);
+    let x = net.affine(x, [0, 0, 255]);
+    let x = net.concat(&[(x, false), (y, true)]);
+    let x = net.max_pool(x, square(2, 2, 0)).unwrap();
+    let x = net.average_pool(x, square(4, 4, 0), false, 0).unwrap();
+    let x = net.conv(x, 64, square(3, 1, 1), 1, bits(2), [0, 0, 255]).unwrap();
+    let [h, w, c] = net.extents(x);
+    let x = net.reshape(x, [1, 1, h * w * c]);
+    let logits = net.logits(x, 130, bits(2));
+    let softmax = net.softmax(logits, false);
+    let codes = net.dequantize(gathered);
+    [logits, softmax, codes].into_iter().for_each(|slot| net.output(slot));
+    let artifact = net.artifact();
+    for isa in Isa::available() {
+        for threads in [1, 3] {
+            let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads }).unwrap();
+            let x = vec![0.3; session.input_len()];
+            let mut y = vec![0.0; session.output_len()];
+            // The first run lets the workers start.
+            session.run(&x, &mut y).unwrap();
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            for _ in 0..5 {
+                session.run(&x, &mut y).unwrap();
+            }
+            assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{isa}, {threads} threads");
+        }
+    }
+}

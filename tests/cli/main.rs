@@ -1,0 +1,10 @@
+//! The real binary, as a user calls it.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "in a test a panic is the message")]
+
+mod errors;
+mod executors;
+mod json;
+mod onnx;
+mod reproducible;
+mod support;

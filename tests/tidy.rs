@@ -1,0 +1,140 @@
+//! Rules of the house that no compiler checks.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "in a test a panic is the message")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longest file; one concept fits.
+const MOST_LINES: usize = 700;
+
+/// Files that a program wrote.
+const GENERATED: &[&str] = &["passes/src/onnx/onnx_protobuf.rs"];
+
+/// Where `unsafe` may stand: kernels, and the one file mapping.
+const UNSAFE_PLACES: &[&str] = &[
+    "runtime/src/kernels",
+    "runtime/src/kernels.rs",
+    "runtime/src/isa.rs",
+    "runtime/src/c_api.rs",
+    "runtime/src/session/pool.rs",
+    "runtime/tests/no_allocation.rs",
+    "runtime/src/format/artifact.rs",
+    "passes/src/train/kernels",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below the folders of the repository that hold code, with its path from the root.
+fn sources() -> Vec<(String, String)> {
+    fn visit(folder: &Path, found: &mut Vec<PathBuf>) {
+        let Ok(entries) = fs::read_dir(folder) else { return };
+        for entry in entries.map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                visit(&entry, found);
+            } else if entry.extension().is_some_and(|e| e == "rs") {
+                found.push(entry);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for folder in ["src", "passes", "runtime", "models", "tests", "benches"] {
+        visit(&root().join(folder), &mut found);
+    }
+    assert!(found.len() > 50, "the sources are found");
+    found.sort();
+    let relative = |path: &PathBuf| path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+    found.iter().map(|path| (relative(path), fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let long: Vec<String> = sources()
+        .into_iter()
+        .filter(|(path, _)| !GENERATED.contains(&path.as_str()))
+        .map(|(path, text)| (path, text.lines().count()))
+        .filter(|(_, lines)| *lines > MOST_LINES)
+        .map(|(path, lines)| format!("{path}: {lines} lines"))
+        .collect();
+    assert!(long.is_empty(), "at most {MOST_LINES} lines are allowed: {long:#?}");
+}
+
+#[test]
+fn unsafe_stands_only_where_it_may() {
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let uses = |text: &str| {
+        text.lines()
+            .filter(is_code)
+            .any(|line| line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl"))
+    };
+    let bad: Vec<String> = sources()
+        .into_iter()
+        .filter(|(path, text)| path != "tests/tidy.rs" && uses(text))
+        .map(|(path, _)| path)
+        .filter(|path| !UNSAFE_PLACES.iter().any(|place| path == place || path.starts_with(&format!("{place}/"))))
+        .collect();
+    assert!(bad.is_empty(), "unsafe outside of {UNSAFE_PLACES:?}: {bad:#?}");
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let silent: Vec<String> = sources()
+        .into_iter()
+        .filter(|(path, text)| !GENERATED.contains(&path.as_str()) && !text.starts_with("//!"))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(silent.is_empty(), "each file begins with a //! line: {silent:#?}");
+}
+
+#[test]
+fn no_snapshot_is_orphaned_or_pending() {
+    let texts: String = sources().into_iter().map(|(_, text)| text).collect();
+    let folder = root().join("snapshots");
+    let mut bad = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        // A snapshot is named in full, or by a prefix that a loop completes: "prefix_{..}".
+        let named = name.strip_suffix(".snap").is_some_and(|stem| {
+            let prefix = |(at, _): (usize, &str)| texts.contains(&format!("\"{}{{", &stem[..=at]));
+            texts.contains(&format!("\"{stem}\"")) || stem.match_indices('_').any(prefix)
+        });
+        if !named {
+            bad.insert(name);
+        }
+    }
+    assert!(bad.is_empty(), "snapshots without a test, or not accepted: {bad:#?}");
+}
+
+/// Dependencies point one way: src -> passes -> runtime; only the import names tract, only training and search name Burn.
+#[test]
+fn dependencies_point_one_way() {
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let rules: [(&str, &[&str]); 3] = [
+        ("releqc_passes", &["src/", "passes/", "models/", "tests/", "benches/"]),
+        ("tract_", &["passes/src/import/", "passes/tests/", "passes/benches/", "tests/tidy.rs"]),
+        (
+            "burn::",
+            &[
+                "passes/src/train",
+                "passes/src/search",
+                "passes/tests/",
+                "passes/benches/",
+                "passes/examples/",
+                "models/",
+                "tests/tidy.rs",
+            ],
+        ),
+    ];
+    for (name, places) in rules {
+        let bad: Vec<String> = sources()
+            .into_iter()
+            .filter(|(_, text)| text.lines().filter(is_code).any(|line| line.contains(name)))
+            .map(|(path, _)| path)
+            .filter(|path| !places.iter().any(|place| path.starts_with(place)))
+            .collect();
+        assert!(bad.is_empty(), "{name} is named outside of {places:?}: {bad:#?}");
+    }
+}
