@@ -175,7 +175,7 @@ impl Binder<'_> {
             group_inputs,
             group_outputs,
             group_tiles: group_outputs.div_ceil(TILE_OUTPUTS),
-            vectors: block_vectors(height * width, tiles.form.stored),
+            vectors: block_vectors(height * width),
             weights: tiles.codes,
             biases: tiles.biases,
             multipliers: tiles.multipliers,
@@ -274,12 +274,8 @@ impl Binder<'_> {
 
 /// Most vectors of outputs in a block: fewer where the weights of a layer are used by few blocks, so that each is loaded, and unpacked,
 /// once or twice.
-fn block_vectors(windows: usize, stored: u8) -> usize {
-    match (windows, stored) {
-        (9..=16, 8 | 16) => 2,
-        (9..=16, _) => 1,
-        _ => 4,
-    }
+fn block_vectors(windows: usize) -> usize {
+    if (9..=16).contains(&windows) { 2 } else { 4 }
 }
 
 struct Windows {

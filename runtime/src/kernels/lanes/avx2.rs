@@ -96,7 +96,7 @@ pub(crate) struct Narrow(pub(crate) Avx2);
 unsafe impl Lanes for Narrow {
     const LANES: usize = 8;
     const BLOCKS: [usize; 3] = [0, 4, 0];
-    const PACKED_BLOCKS: [usize; 3] = [0, 4, 0];
+    const PACKED_BLOCKS: [usize; 3] = [0, 1, 0];
     type Sum = __m256i;
     type Bytes = __m256i;
     type Weights = __m256i;
@@ -159,7 +159,7 @@ pub(crate) struct Deep {
 unsafe impl Lanes for Deep {
     const LANES: usize = 8;
     const BLOCKS: [usize; 3] = [0, 4, 0];
-    const PACKED_BLOCKS: [usize; 3] = [0, 4, 0];
+    const PACKED_BLOCKS: [usize; 3] = [0, 1, 0];
     const DEEP: bool = true;
     type Sum = __m256i;
     type Bytes = __m256i;

@@ -88,7 +88,7 @@ pub(crate) struct Narrow(pub(crate) Avx512);
 unsafe impl Lanes for Narrow {
     const LANES: usize = 16;
     const BLOCKS: [usize; 3] = [8, 6, 0];
-    const PACKED_BLOCKS: [usize; 3] = [4, 4, 0];
+    const PACKED_BLOCKS: [usize; 3] = [1, 1, 0];
     type Sum = __m512i;
     type Bytes = __m512i;
     type Weights = __m512i;
@@ -151,7 +151,7 @@ pub(crate) struct Deep {
 unsafe impl Lanes for Deep {
     const LANES: usize = 16;
     const BLOCKS: [usize; 3] = [8, 6, 0];
-    const PACKED_BLOCKS: [usize; 3] = [4, 4, 0];
+    const PACKED_BLOCKS: [usize; 3] = [1, 1, 0];
     const DEEP: bool = true;
     type Sum = __m512i;
     type Bytes = __m512i;

@@ -15,7 +15,7 @@ pub(crate) struct Vnni(pub(crate) Avx512Vnni);
 unsafe impl Lanes for Vnni {
     const LANES: usize = 16;
     const BLOCKS: [usize; 3] = [16, 8, 6];
-    const PACKED_BLOCKS: [usize; 3] = [16, 8, 4];
+    const PACKED_BLOCKS: [usize; 3] = [4, 8, 4];
     type Sum = __m512i;
     type Bytes = __m512i;
     type Weights = __m512i;
