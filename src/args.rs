@@ -93,7 +93,7 @@ pub(crate) struct Compile {
     #[arg(long)]
     pub(crate) resume: bool,
     /// What the reward counts as quantization cost
-    #[arg(long, value_enum, default_value_t = Cost::Paper)]
+    #[arg(long, value_enum, default_value_t = Cost::Mean)]
     pub(crate) cost: Cost,
     /// Reward of the agent: knows --max-loss, or the paper's shaped one
     #[arg(long, value_enum, default_value_t = Reward::Constrained)]
@@ -248,6 +248,8 @@ pub(crate) enum Retrain {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Cost {
+    /// Plain mean of the widths, as in the paper's tables and its released code
+    Mean,
     /// Weights (weighed with memory energy) and multiply-accumulates, times bits
     Paper,
     /// Latency of the CPU kernels, measured on this machine

@@ -34,7 +34,8 @@ fn main() {
         _ => Preprocessing::Normalize { mean: numbers(mean), std: numbers(std) },
     };
     let splits = load(Path::new(folder), Some(&preprocessing), folded.input_shape()).expect("the data are readable");
-    let (train, test) = (splits.train.expect("a train part"), splits.test.expect("a test part"));
+    let (all, test) = (splits.train.expect("a train part"), splits.test.expect("a test part"));
+    let (train, validation) = all.split(1, 1.0 / 6.0);
     let samples: Vec<Vec<f32>> = (0..128)
         .map(|i| {
             let mut sample = vec![0.0; train.shape().len()];
@@ -48,12 +49,22 @@ fn main() {
     let start = Instant::now();
     let evaluator = Evaluator::new(&calibrated.folded, &test).expect("the data fit");
     let float = 100.0 * evaluator.float().accuracy.expect("labels");
-    println!("float {float:.2} % ({} samples in {:.1} s)", test.len(), start.elapsed().as_secs_f32());
+    let held_back = Evaluator::new(&calibrated.folded, &validation).expect("the data fit");
+    println!(
+        "float {float:.2} % of {} test samples, {:.2} % of {} held back ({:.1} s)",
+        test.len(),
+        100.0 * held_back.float().accuracy.expect("labels"),
+        validation.len(),
+        start.elapsed().as_secs_f32()
+    );
     let steps: usize = steps.parse().expect("a number of steps");
+    let wanted = Augmentation { shift: env("SHIFT", 4.0) as usize, flip: env("FLIP", 1.0) > 0.0 };
+    let augmentation = wanted.borne_by(&calibrated.folded, &train, 1).expect("a trainable graph");
+    println!("images are changed by {augmentation:?}");
     let recipe = Recipe {
         learning_rate: env("LR", 0.02),
         batch: env("BATCH", 128.0) as usize,
-        augmentation: Augmentation { shift: env("SHIFT", 4.0) as usize, flip: env("FLIP", 1.0) > 0.0 },
+        augmentation,
         learn_activation_steps: env("ACT", 0.0) > 0.0,
         norm: if env("FROZEN", 0.0) > 0.0 { NormStatistics::Frozen } else { NormStatistics::Batch },
         ..Recipe::full(steps)
@@ -83,11 +94,13 @@ fn main() {
         });
         let result = result.expect("one width a layer");
         let after = evaluator.evaluate(&result.annotated).expect("a trainable graph");
+        let held_back = held_back.evaluate(&result.annotated).expect("a trainable graph");
         println!(
-            "[{list}] before {:.2} % after {:.2} % (loss {:+.2}) train {:.2} % {:.0} s",
+            "[{list}] before {:.2} % after {:.2} % (loss {:+.2}) held back {:.2} % train {:.2} % {:.0} s",
             100.0 * before.accuracy.expect("labels"),
             100.0 * after.accuracy.expect("labels"),
             float - 100.0 * after.accuracy.expect("labels"),
+            100.0 * held_back.accuracy.expect("labels"),
             100.0 * result.train_accuracy,
             start.elapsed().as_secs_f32()
         );

@@ -5,6 +5,7 @@
 mod budget;
 mod environment;
 mod error;
+mod finish;
 mod options;
 mod report;
 mod search;
@@ -13,7 +14,7 @@ mod sensitivity;
 pub use error::{CompileError, Fault};
 pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, Retrain, RewardKind, WidthPolicy};
 pub use report::{
-    Accuracy, CompileReport, LayerExplanation, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport,
+    Accuracy, CompileReport, Finalist, LayerExplanation, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport,
     SizeReport, WidthCost,
 };
 
@@ -28,8 +29,8 @@ use crate::import;
 use crate::lower::{Lowered, lower};
 use crate::quantize::{Quantized, quantize};
 use crate::rewrite::{canonicalize_observed, fold_batch_norm};
-use crate::synthesize::{InputRange, synthesize};
-use crate::train::{Recipe, Trainer};
+use crate::synthesize::{InputRange, sure_ones, synthesize};
+use crate::train::{Recipe, TrainError, Trainer};
 use releqc_runtime::BitWidth;
 use releqc_runtime::format::{Artifact, LoadOptions, Metadata};
 use releqc_runtime::reference::Reference;
@@ -51,7 +52,7 @@ pub struct Compiled {
 
 /// Samples that stand in for a data set where there is none: synthesised, labelled by nobody.
 const SYNTHETIC_TRAINING: usize = 1024;
-const SYNTHETIC_VALIDATION: usize = 1024;
+const SYNTHETIC_VALIDATION: usize = 2048;
 
 /// Samples on which the finished artifact is run through the reference executor too.
 const PROOF_SAMPLES: usize = 3;
@@ -92,7 +93,7 @@ pub fn compile(
 
     let judge = Judge::new(&calibrated, material.validation())?;
     let decision = match (annotation, &options.widths) {
-        (Some((annotated, _)), _) => Decision { annotated, search: None },
+        (Some((annotated, _)), _) => Decision { annotated, search: None, reference: None },
         (None, WidthPolicy::Uniform(bits)) => {
             Decision::fixed(vec![*bits; layers], &calibrated, &material, options, hooks)?
         }
@@ -103,7 +104,7 @@ pub fn compile(
     };
 
     hooks.stage("quantize");
-    let Decision { annotated, search } = decision;
+    let Decision { annotated, search, reference } = decision;
     stages.push(("annotated".to_owned(), annotated.to_string()));
     let annotated_model = options.annotated.then(|| annotation::write(&annotated, preprocessing.as_ref()));
     let widths: Vec<BitWidth> = annotated.weights.values().map(|w| w.bits).collect();
@@ -128,7 +129,7 @@ pub fn compile(
 
     hooks.stage("measure");
     let sensitivity = sensitivity::alone(&calibrated, &widths, &material)?;
-    let accuracy = judge.accuracy(&loaded, &material)?;
+    let accuracy = judge.accuracy(&loaded, &material, reference)?;
     let report = CompileReport::new(&loaded, &quantized, cost, accuracy, search, &sensitivity, &input_range, options);
     Ok(Compiled { artifact, report, annotated: annotated_model, stages })
 }
@@ -145,6 +146,8 @@ pub(crate) fn build(annotated: Annotated) -> Result<Artifact, CompileError> {
 struct Decision {
     annotated: Annotated,
     search: Option<SearchReport>,
+    /// The accuracy that losses are counted from, where it is not the float network's.
+    reference: Option<f64>,
 }
 
 impl Decision {
@@ -156,13 +159,15 @@ impl Decision {
         options: &CompileOptions,
         hooks: &mut Hooks<'_>,
     ) -> Result<Self, CompileError> {
-        let recipe = match options.retrain {
-            Retrain::None => return Ok(Decision { annotated: annotate(calibrated, &widths), search: None }),
-            Retrain::Short => budget::short_recipe(calibrated, material.is_labelled()),
-            Retrain::Full => budget::full_recipe(calibrated, material.is_labelled()),
+        let annotated = match options.retrain {
+            Retrain::None => annotate(calibrated, &widths),
+            Retrain::Short | Retrain::Full => {
+                let recipes = budget::Recipes::new(calibrated, material, options.seed).map_err(TrainError::from)?;
+                let recipe = recipes.of(options.retrain).unwrap_or(&recipes.full).clone();
+                retrain(calibrated, material, recipe, &widths, options.seed, hooks)?
+            }
         };
-        let annotated = retrain(calibrated, material, recipe, &widths, options.seed, hooks)?;
-        Ok(Decision { annotated, search: None })
+        Ok(Decision { annotated, search: None, reference: None })
     }
 }
 
@@ -195,6 +200,8 @@ pub(crate) enum Material<'d> {
         training: Dataset,
         /// For agreement with the float network.
         validation: Dataset,
+        /// Whether the input's range was stated and not guessed.
+        range_stated: bool,
     },
 }
 
@@ -211,19 +218,25 @@ impl<'d> Material<'d> {
         let learns = matches!(options.widths, WidthPolicy::Search) || options.retrain != Retrain::None;
         let (training, validation) = if learns { (SYNTHETIC_TRAINING, SYNTHETIC_VALIDATION) } else { (256, 256) };
         let affordable = calibrate::sample_budget(folded) * 4;
-        let set = |count: usize, seed: u64| {
-            let samples = synthesize(folded, range, count.min(affordable), seed);
+        let draw = |count: usize, seed: u64| synthesize(folded, range, count.min(affordable), seed);
+        let set = |samples: Vec<Vec<f32>>| {
             Dataset::new(folded.input_shape().clone(), Samples::Values(samples.concat()), None)
                 .expect("every synthesised sample has the input's shape")
         };
         // Two streams of the same seed: validation never sees a training sample.
-        let (training, validation) = (set(training, options.seed), set(validation, options.seed ^ 0x5eed));
-        Material::Synthetic { training, validation }
+        let training = set(draw(training, options.seed));
+        let validation = set(sure_ones(folded, draw(validation, options.seed ^ 0x5eed)));
+        Material::Synthetic { training, validation, range_stated: range.stated }
     }
 
     /// Whether the samples have labels.
     pub(crate) fn is_labelled(&self) -> bool {
         matches!(self, Material::Labelled(_))
+    }
+
+    /// Whether samples are synthesised in a range that nobody stated.
+    pub(crate) fn is_guess(&self) -> bool {
+        matches!(self, Material::Synthetic { range_stated: false, .. })
     }
 
     /// Names the samples in the keys of the evaluation store; synthesised ones follow from network and seed.
@@ -278,17 +291,26 @@ impl Judge {
         &self.float_classes
     }
 
+    /// The classes that count as right: the labels, or the float network's where there are none.
+    pub(crate) fn expected<'a>(&'a self, material: &'a Material<'_>) -> &'a [u32] {
+        material.validation().labels().unwrap_or(&self.float_classes)
+    }
+
     /// Share of right classes, or of agreement with the float network where there are no labels; float network and artifact.
-    fn accuracy(&self, artifact: &Artifact, material: &Material<'_>) -> Result<Accuracy, CompileError> {
+    fn accuracy(
+        &self,
+        artifact: &Artifact,
+        material: &Material<'_>,
+        reference: Option<f64>,
+    ) -> Result<Accuracy, CompileError> {
         let validation = material.validation();
         let classes = predictions(artifact, validation)?;
-        let (metric, expected) = match validation.labels() {
-            Some(labels) => (Metric::Top1, labels),
-            None => (Metric::Agreement, self.float_classes()),
-        };
+        let expected = self.expected(material);
+        let float = agreement(self.float_classes(), expected);
         Ok(Accuracy {
-            metric,
-            float: agreement(self.float_classes(), expected),
+            metric: if validation.labels().is_some() { Metric::Top1 } else { Metric::Agreement },
+            float,
+            reference: reference.unwrap_or(float),
             quantized: agreement(&classes, expected),
             split: if material.is_labelled() { "validation" } else { "synthetic" },
             samples: validation.len(),

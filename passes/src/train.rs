@@ -15,6 +15,7 @@
 //! export     parameters back into graphs, weights on their codes
 //! ```
 
+mod augment;
 mod batches;
 mod buffers;
 mod export;

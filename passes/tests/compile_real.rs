@@ -48,7 +48,7 @@ fn resnet20_at_eight_and_four_bits() {
                 println!("{:6.1} s  {name}", start.elapsed().as_secs_f64());
             }
         };
-        let mut hooks = Hooks { events: &mut events, interrupted: &|| false, out_of_time: &|| false };
+        let mut hooks = Hooks { events: &mut events, interrupted: &|| false, remaining: &|| None };
         let compiled = compile(&model, Some(&data), &options, &mut hooks).unwrap();
         let accuracy = &compiled.report.accuracy;
         println!(

@@ -9,7 +9,7 @@ use releqc_passes::onnx;
 use releqc_runtime::BitWidth;
 
 fn compiled(model: &[u8], options: &CompileOptions) -> Compiled {
-    let mut hooks = Hooks { events: &mut |_| (), interrupted: &|| false, out_of_time: &|| false };
+    let mut hooks = Hooks { events: &mut |_| (), interrupted: &|| false, remaining: &|| None };
     compile(model, None, options, &mut hooks).unwrap()
 }
 

@@ -136,6 +136,7 @@ fn options(args: &args::Compile, places: &Places) -> Result<CompileOptions, Fail
         action_set: args.widths.0.clone(),
         episodes: args.episodes,
         cost: match args.cost {
+            args::Cost::Mean => CostKind::Mean,
             args::Cost::Paper => CostKind::Paper,
             args::Cost::Cpu => CostKind::Cpu,
             args::Cost::Accelerator => CostKind::Accelerator,
@@ -204,7 +205,7 @@ fn run(
     let mut hooks = Hooks {
         events: &mut |event| show(&bar, event),
         interrupted: &console::interrupted,
-        out_of_time: &|| deadline.is_some_and(|deadline| Instant::now() >= deadline),
+        remaining: &|| deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
     };
     compile(model, data, options, &mut hooks).map_err(|error| match error.fault() {
         Fault::Interrupted if options.store.is_some() => {

@@ -20,6 +20,7 @@ pub(crate) fn html(report: &CompileReport, artifact: &Path, seconds: f64) -> Str
     if let Some(search) = &report.search {
         let _ = write!(page, "<h2>Agent and baselines</h2>\n{}", table(&summary::methods(search)));
         let _ = write!(page, "<h2>Pareto front</h2>\n{}", table(&summary::pareto(search)));
+        let _ = write!(page, "<h2>Long retraining</h2>\n{}", table(&summary::finalists(search)));
         if !search.explanation.is_empty() {
             page.push_str(
                 "<h2>What each layer costs at each width</h2>\n<table><tr><th>layer<th>points lost at (bits)\n",
@@ -45,6 +46,7 @@ fn facts(report: &CompileReport, artifact: &Path, seconds: f64) -> String {
         Some(summary::layers(report)),
         report.search.as_ref().map(summary::methods),
         report.search.as_ref().map(summary::pareto),
+        report.search.as_ref().map(summary::finalists),
     ];
     let mut text = summary::text(report, artifact, seconds);
     for table in tables.into_iter().flatten() {

@@ -67,7 +67,7 @@ pub(super) fn layers(report: &CompileReport) -> Table {
 }
 
 fn accuracy(report: &CompileReport) -> String {
-    let Accuracy { metric, float, quantized, split, samples } = &report.accuracy;
+    let Accuracy { metric, float, quantized, reference, split, samples } = &report.accuracy;
     let samples = format!("{} {split} samples", grouped(*samples as u64));
     let mut text = match metric {
         Metric::Top1 => format!(
@@ -78,6 +78,13 @@ fn accuracy(report: &CompileReport) -> String {
         ),
         Metric::Agreement => format!("agreement    {:.2} % with the float network on {samples}", 100.0 * quantized),
     };
+    if reference < float {
+        let _ = write!(
+            text,
+            " against {:.2} % at 8 bits after the same retraining (the network knew these samples, retraining forgets them)",
+            100.0 * reference
+        );
+    }
     match report.max_loss {
         Some(limit) if report.goal_missed => {
             let _ = write!(text, "; GOAL MISSED: at most {limit} may be lost, this is the best artifact found");
@@ -99,8 +106,46 @@ fn spent(search: &SearchReport) -> String {
         grouped(search.virtual_episodes as u64),
         search.end
     );
+    let _ = writeln!(
+        text,
+        "             an evaluation might lose {:.2} points from {:.2} %{}",
+        search.limit,
+        100.0 * search.reference,
+        winner(search)
+    );
     let _ = write!(text, "\n{}\n{}\n", methods(search), pareto(search));
+    if !search.finalists.is_empty() {
+        let _ = write!(text, "\n{}", finalists(search));
+    }
     text
+}
+
+/// Says where a baseline did better than the agent.
+fn winner(search: &SearchReport) -> String {
+    let Some((agent, others)) = search.methods.split_first() else { return String::new() };
+    let better: Vec<_> = others.iter().filter(|o| o.reward > agent.reward).map(|o| o.name.as_str()).collect();
+    if better.is_empty() { String::new() } else { format!("; the agent was beaten by: {}", better.join(", ")) }
+}
+
+/// The choices that got the last retraining.
+pub(super) fn finalists(search: &SearchReport) -> Table {
+    let mut table = Table::new(&[
+        ("long retraining", Align::Left),
+        ("average bits", Align::Right),
+        ("lost in the search", Align::Right),
+        ("points lost", Align::Right),
+        ("widths", Align::Left),
+    ]);
+    for finalist in &search.finalists {
+        table.row([
+            if finalist.kept { "kept the goal" } else { "missed the goal" }.into(),
+            format!("{:.2}", finalist.average_bits),
+            format!("{:.2}", finalist.evaluated_loss),
+            format!("{:.2}", finalist.loss),
+            joined(&finalist.widths),
+        ]);
+    }
+    table
 }
 
 /// Agent and baselines at the same number of evaluations.

@@ -7,4 +7,5 @@ mod executors;
 mod json;
 mod onnx;
 mod reproducible;
+mod search;
 mod support;

@@ -1,12 +1,22 @@
 //! How much training a network's size affords: functions of the network alone, never of a clock.
 
+use super::{Material, Retrain};
 use crate::calibrate::Calibrated;
-use crate::train::{Augmentation, Recipe};
+use crate::ir::Op;
+use crate::train::{Augmentation, NetworkError, Recipe};
+use std::cell::Cell;
+use std::time::Duration;
 
 /// Multiply-accumulates (forward, both gradients) of one evaluation of the search: about ten seconds of two cores.
-const SHORT_MACS: u64 = 600_000_000_000;
+const SHORT_MACS: u64 = 1_000_000_000_000;
 /// The same for the long run.
-const FULL_MACS: u64 = 8_000_000_000_000;
+const FULL_MACS: u64 = 24_000_000_000_000;
+/// How much more than the goal an evaluation of the search may lose: the long run recovers about three quarters of what the short
+/// one loses (ResNet-20 at 3 bits: see docs/search.md). Where it recovers less, the long runs find out.
+const RECOVERY: f64 = 4.0;
+/// Share of the learning rate that a network without batch normalisation bears. SimpleNet at 8 bits, which has nothing to learn: 0.02
+/// takes it from 73.8 % to between 62 and 72, 0.01 and less leave it where it is.
+const UNNORMALIZED: f32 = 0.5;
 
 fn steps(calibrated: &Calibrated, batch: usize, macs: u64, range: std::ops::RangeInclusive<u64>) -> usize {
     let graph = &calibrated.folded;
@@ -14,27 +24,75 @@ fn steps(calibrated: &Calibrated, batch: usize, macs: u64, range: std::ops::Rang
     (macs / (3 * sample.max(1) * batch as u64)).clamp(*range.start(), *range.end()) as usize
 }
 
-/// Retraining of one evaluation.
-pub(super) fn short_recipe(calibrated: &Calibrated, labelled: bool) -> Recipe {
-    let recipe = Recipe::short();
-    fitted(Recipe { steps: steps(calibrated, recipe.batch, SHORT_MACS, 60..=150), ..recipe }, calibrated, labelled)
+/// How this network is retrained on these samples.
+#[derive(Debug)]
+pub(super) struct Recipes {
+    /// One evaluation of the search.
+    pub(super) short: Recipe,
+    /// The result.
+    pub(super) full: Recipe,
 }
 
-/// Retraining of the result.
-pub(super) fn full_recipe(calibrated: &Calibrated, labelled: bool) -> Recipe {
-    let full = Recipe::full(1);
-    let steps = steps(calibrated, full.batch, FULL_MACS, 300..=2500);
-    fitted(Recipe::full(if labelled { steps } else { steps.min(600) }), calibrated, labelled)
-}
+impl Recipes {
+    /// Images of one channel (digits, spectra) and synthesised samples are not varied: a shifted or mirrored one is another sample.
+    pub(super) fn new(calibrated: &Calibrated, material: &Material<'_>, seed: u64) -> Result<Self, NetworkError> {
+        let (short, full) = (Recipe::short(), Recipe::full(1));
+        let short_steps = steps(calibrated, short.batch, SHORT_MACS, 60..=100);
+        let full_steps = steps(calibrated, full.batch, FULL_MACS, 300..=1500);
+        let full_steps = if material.is_labelled() { full_steps } else { full_steps.min(600) };
+        let colour = calibrated.graph.input_shape().chw()[0] == 3;
+        let augmentation = match material.is_labelled() && colour {
+            true => full.augmentation.borne_by(&calibrated.folded, material.training(), seed)?,
+            false => Augmentation::NONE,
+        };
+        let normalized = calibrated.graph.nodes.iter().any(|node| match &node.op {
+            Op::Conv(conv) => conv.batch_norm.is_some(),
+            Op::FullyConnected(fc) => fc.batch_norm.is_some(),
+            op => matches!(op, Op::BatchNorm(_)),
+        });
+        let calm = if normalized { 1.0 } else { UNNORMALIZED };
+        let rated = |recipe: Recipe| Recipe { learning_rate: calm * recipe.learning_rate, augmentation, ..recipe };
+        Ok(Recipes { short: rated(Recipe { steps: short_steps, ..short }), full: rated(Recipe::full(full_steps)) })
+    }
 
-/// Images of one channel (digits, spectra) and synthesised samples are not varied: a shifted or mirrored one is another sample.
-fn fitted(recipe: Recipe, calibrated: &Calibrated, labelled: bool) -> Recipe {
-    let colour = calibrated.graph.input_shape().chw()[0] == 3;
-    let augmentation = if labelled && colour { recipe.augmentation } else { Augmentation::NONE };
-    Recipe { augmentation, ..recipe }
+    /// The recipe of a result; `None` where nothing is retrained.
+    pub(super) fn of(&self, retrain: Retrain) -> Option<&Recipe> {
+        match retrain {
+            Retrain::None => None,
+            Retrain::Short => Some(&self.short),
+            Retrain::Full => Some(&self.full),
+        }
+    }
 }
 
 /// Evaluations of the agent; without retraining one takes a fraction of a second.
 pub(super) fn episodes(layers: usize, retrains: bool) -> usize {
-    if retrains { (16 + 2 * layers).min(60) } else { (40 + 4 * layers).min(120) }
+    if retrains { (16 + layers).min(40) } else { (40 + 4 * layers).min(120) }
+}
+
+/// Points that an evaluation of the search may lose, where the result may lose `max_loss`.
+pub(super) fn search_limit(max_loss: f64, recovers: bool) -> f64 {
+    if recovers { RECOVERY * max_loss } else { max_loss }
+}
+
+/// How fast retraining goes on this machine, learned from runs. Only decides what a time budget leaves out.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Seconds a trained sample.
+    seconds: Cell<Option<f64>>,
+}
+
+impl Pace {
+    /// A run of `steps` updates took `elapsed`.
+    pub(super) fn note(&self, recipe: &Recipe, steps: usize, elapsed: Duration) {
+        if steps > 0 {
+            self.seconds.set(Some(elapsed.as_secs_f64() / (steps * recipe.batch) as f64));
+        }
+    }
+
+    /// Time of a whole run; `None` before the first one.
+    pub(super) fn of(&self, recipe: &Recipe) -> Option<Duration> {
+        let samples = (recipe.steps * recipe.batch) as f64;
+        self.seconds.get().map(|seconds| Duration::from_secs_f64(seconds * samples))
+    }
 }

@@ -1,5 +1,6 @@
 //! The environment of the search: retrain at the asked widths, build the artifact, measure it on the validation samples.
 
+use super::budget::Pace;
 use super::{Hooks, Judge, Material, build};
 use crate::annotate::{Annotated, annotate};
 use crate::calibrate::Calibrated;
@@ -10,7 +11,9 @@ use crate::search::{Environment, Evaluation, LayerFacts, SearchError};
 use crate::train::{Progress, Trainer};
 use releqc_runtime::BitWidth;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 /// Answers with the accuracy of the artifact itself.
 pub(super) struct RetrainingEnvironment<'a, 't, 'r, 'h> {
@@ -22,7 +25,16 @@ pub(super) struct RetrainingEnvironment<'a, 't, 'r, 'h> {
     /// `None` measures without retraining.
     trainer: Option<&'a Trainer<'t>>,
     hooks: &'a RefCell<&'r mut Hooks<'h>>,
+    pace: &'a Pace,
 }
+
+/// A retraining is hopeless, and ends, when after this share of its updates ...
+pub(super) const PROBATION: f64 = 1.0 / 3.0;
+/// ... the mean accuracy of the last updates ...
+const LAST_UPDATES: usize = 8;
+/// ... is below this share of the float network's accuracy. What it has reached is measured as it is. A function of the run
+/// alone, so the answer stays one of the widths alone.
+pub(super) const HOPELESS: f32 = 0.5;
 
 impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
     pub(super) fn new(
@@ -32,38 +44,54 @@ impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
         trainer: Option<&'a Trainer<'t>>,
         widths: Vec<BitWidth>,
         hooks: &'a RefCell<&'r mut Hooks<'h>>,
+        pace: &'a Pace,
     ) -> Self {
-        RetrainingEnvironment { layers: facts(&calibrated.folded), widths, calibrated, material, judge, trainer, hooks }
+        let layers = facts(&calibrated.folded);
+        RetrainingEnvironment { layers, widths, calibrated, material, judge, trainer, hooks, pace }
     }
 
     fn annotated(&self, widths: &[BitWidth]) -> Result<Annotated, CompileError> {
         let Some(trainer) = self.trainer else { return Ok(annotate(self.calibrated, widths)) };
+        let float = agreement(self.judge.float_classes(), self.judge.expected(self.material)) as f32;
+        let mut recent = VecDeque::with_capacity(LAST_UPDATES);
         let watch = |progress: &Progress| {
             let mut hooks = self.hooks.borrow_mut();
             hooks.report(Event::Retraining { step: progress.step, steps: progress.steps, loss: progress.loss });
-            if hooks.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if recent.len() == LAST_UPDATES {
+                recent.pop_front();
+            }
+            recent.push_back(progress.accuracy);
+            let judged = progress.step == (PROBATION * progress.steps as f64) as usize && recent.len() == LAST_UPDATES;
+            let mean = recent.iter().sum::<f32>() / recent.len() as f32;
+            let hopeless = judged && mean < HOPELESS * float;
+            if hopeless || hooks.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
+        let start = Instant::now();
         let retrained = trainer.retrain(widths, watch)?;
         self.hooks.borrow().check_interrupt()?;
+        self.pace.note(trainer.recipe(), retrained.steps, start.elapsed());
         Ok(retrained.annotated)
     }
 
     fn measure(&self, widths: &[BitWidth]) -> Result<Evaluation, CompileError> {
         let artifact = build(self.annotated(widths)?)?;
         let classes = predictions(&artifact, self.material.validation())?;
-        let float = self.judge.float_classes();
-        let expected = self.material.validation().labels().unwrap_or(float);
-        // Both networks see the same samples: only those on which one alone is right carry noise.
-        let decides = |i: &usize| (classes[*i] == expected[*i]) != (float[*i] == expected[*i]);
-        let differing = (0..classes.len()).filter(decides).count() as f64;
-        let standard_error = (differing + 1.0).sqrt() / classes.len() as f64;
+        let expected = self.judge.expected(self.material);
         Ok(Evaluation {
             accuracy: agreement(&classes, expected),
             samples: classes.len(),
-            standard_error: Some(standard_error),
+            standard_error: Some(paired_error(&classes, self.judge.float_classes(), expected)),
             cached: false,
         })
     }
+}
+
+/// Standard error of the difference of two accuracies, 0..=1. Both networks see the same samples: only those on which one alone is
+/// right carry noise.
+pub(super) fn paired_error(classes: &[u32], others: &[u32], expected: &[u32]) -> f64 {
+    let decides = |i: &usize| (classes[*i] == expected[*i]) != (others[*i] == expected[*i]);
+    let differing = (0..classes.len()).filter(decides).count() as f64;
+    (differing + 1.0).sqrt() / classes.len() as f64
 }
 
 impl Environment for RetrainingEnvironment<'_, '_, '_, '_> {

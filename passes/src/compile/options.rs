@@ -5,6 +5,7 @@ use crate::data::{Dataset, Preprocessing};
 use crate::ir::Graph;
 use releqc_runtime::BitWidth;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Labelled data, split. The test part never enters a compilation.
 #[derive(Clone, Debug)]
@@ -206,8 +207,9 @@ pub struct Hooks<'a> {
     pub events: &'a mut dyn FnMut(Event),
     /// True ends the compilation as soon as possible.
     pub interrupted: &'a dyn Fn() -> bool,
-    /// True ends the search with its best result so far: a time budget.
-    pub out_of_time: &'a dyn Fn() -> bool,
+    /// Time left of a budget; `None` where there is none. The search ends while there is time for the long retraining, and with its best
+    /// result so far.
+    pub remaining: &'a dyn Fn() -> Option<Duration>,
 }
 
 impl Hooks<'_> {

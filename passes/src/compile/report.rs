@@ -2,7 +2,7 @@
 
 use super::{CompileOptions, packed_bytes};
 use crate::quantize::Quantized;
-use crate::synthesize::InputRange;
+use crate::synthesize::{InputRange, NORMALIZED};
 use releqc_runtime::accel::cost::CostReport;
 use releqc_runtime::format::Artifact;
 use serde::Serialize;
@@ -26,6 +26,9 @@ pub struct Accuracy {
     pub float: f64,
     /// Of the artifact, 0..=1.
     pub quantized: f64,
+    /// What losses are counted from, 0..=1: the float network's, or that of the 8-bit network after the same retraining where that
+    /// is lower. It is lower where the float network was trained on the samples held back: they are no longer remembered.
+    pub reference: f64,
     /// Which samples.
     pub split: &'static str,
     /// How many.
@@ -35,7 +38,7 @@ pub struct Accuracy {
 impl Accuracy {
     /// Points lost, 0..=100; negative where the artifact is better.
     pub fn loss_points(&self) -> f64 {
-        100.0 * (self.float - self.quantized)
+        100.0 * (self.reference - self.quantized)
     }
 }
 
@@ -88,6 +91,21 @@ pub struct MethodReport {
     pub evaluations: usize,
 }
 
+/// A choice that got the long retraining.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finalist {
+    /// Widths.
+    pub widths: Vec<u8>,
+    /// Their mean.
+    pub average_bits: f64,
+    /// Points lost in the search's evaluation.
+    pub evaluated_loss: f64,
+    /// Points lost after the long retraining.
+    pub loss: f64,
+    /// Whether that keeps the goal, the noise of the validation samples taken into account.
+    pub kept: bool,
+}
+
 /// One choice of the front of cost against accuracy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ParetoPoint {
@@ -136,8 +154,14 @@ pub struct SearchReport {
     pub virtual_episodes: usize,
     /// Why it ended.
     pub end: String,
+    /// Points that an evaluation might lose: more than the goal where a long retraining follows.
+    pub limit: f64,
+    /// The accuracy that evaluations are compared with, 0..=1.
+    pub reference: f64,
     /// Agent and baselines.
     pub methods: Vec<MethodReport>,
+    /// Choices that got the long retraining, in order.
+    pub finalists: Vec<Finalist>,
     /// The front, cheapest first.
     pub pareto: Vec<ParetoPoint>,
     /// What each layer costs at each width.
@@ -215,7 +239,9 @@ impl CompileReport {
             assumptions
                 .push("no data: inputs were synthesised, accuracy is agreement with the float network on them".into());
             if !range.stated {
-                assumptions.push("input range not stated (--mean, --std, --raw-pixels): [-2, 2] was assumed".into());
+                let (low, high) = NORMALIZED;
+                assumptions
+                    .push(format!("input range not stated (--mean, --std, --raw-pixels): [{low}, {high}] was assumed"));
             }
         }
         let goal_missed = options.max_loss.is_some_and(|limit| accuracy.loss_points() > limit + 1e-9);

@@ -1,34 +1,36 @@
 //! The decision of a compilation without given widths: profile, search, baselines, long retraining of the winner.
 
-use super::environment::{RetrainingEnvironment, facts};
+use super::budget::{Pace, Recipes};
+use super::environment::{HOPELESS, PROBATION, RetrainingEnvironment, facts};
+use super::finish::{Finish, Finished, Goal};
 use super::sensitivity::Profiler;
 use super::{
     CompileError, CompileOptions, CostKind, Decision, Event, Hooks, Judge, LayerExplanation, Material, MethodReport,
-    ParetoPoint, Retrain, RewardKind, SearchReport, WidthCost, budget, build, retrain,
+    ParetoPoint, Retrain, RewardKind, SearchReport, WidthCost, budget, build,
 };
-use crate::annotate::{Annotated, annotate};
+use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
-use crate::evaluate::{agreement, predictions};
+use crate::evaluate::agreement;
 use crate::ir::Op;
 use crate::search::environment::mean_bits;
 use crate::search::ledger::Terms;
 use crate::search::pareto::{self, LayerCost};
 use crate::search::{
-    Baseline, CostModel, Evaluated, EvaluationStore, Ingredients, LayerFacts, Reward, SearchOptions, SearchResult,
-    SensitivityProfile, Stored, baselines, search, store_key,
+    Baseline, CostModel, Environment, Evaluated, EvaluationStore, Ingredients, LayerFacts, Reward, SearchOptions,
+    SearchResult, SensitivityProfile, Stored, baselines, search, store_key,
 };
-use crate::train::{Recipe, Trainer};
+use crate::train::{Recipe, TrainError, Trainer};
 use releqc_runtime::BitWidth;
 use releqc_runtime::accel::cost::{Cost, CostModel as AcceleratorModel, LayerShape};
 use releqc_runtime::program;
 use releqc_runtime::session::{Session, SessionOptions};
 use std::cell::RefCell;
 
-/// Points that may be lost where the caller names no limit.
+/// Points that may be lost where the caller names no limit; half of it on samples that are a guess.
 const DEFAULT_MAX_LOSS: f64 = 0.3;
 
-/// Choices that get the long retraining when the first ones miss the goal.
-const ATTEMPTS: usize = 3;
+/// Long retrainings that the search leaves time for: two choices and the reference.
+const RESERVED_RUNS: u32 = 3;
 
 /// Searches widths and retrains the network for them.
 pub(super) fn bitwidths(
@@ -43,26 +45,36 @@ pub(super) fn bitwidths(
     let profile = SensitivityProfile { drops };
 
     hooks.stage("search");
-    let recipe = budget::short_recipe(calibrated, material.is_labelled());
-    let trainer = match options.retrain {
+    let recipes = match options.retrain {
         Retrain::None => None,
         Retrain::Short | Retrain::Full => {
-            Some(Trainer::new(calibrated, material.training(), recipe.clone(), options.seed)?)
+            Some(Recipes::new(calibrated, material, options.seed).map_err(TrainError::from)?)
         }
+    };
+    let trainer = match &recipes {
+        Some(recipes) => Some(Trainer::new(calibrated, material.training(), recipes.short.clone(), options.seed)?),
+        None => None,
     };
     let layers = facts(&calibrated.folded);
     let cost = cost_model(&layers, calibrated, options)?;
-    let max_loss = options.max_loss.unwrap_or(DEFAULT_MAX_LOSS);
+    let max_loss =
+        options.max_loss.unwrap_or(if material.is_guess() { DEFAULT_MAX_LOSS / 2.0 } else { DEFAULT_MAX_LOSS });
+    let search_limit = budget::search_limit(max_loss, options.retrain == Retrain::Full);
     let reward = match options.reward {
-        RewardKind::Constrained => Reward::constrained(max_loss)?,
+        RewardKind::Constrained => Reward::constrained(search_limit)?,
         RewardKind::Paper => Reward::paper(),
     };
+    let goal = Goal { max_loss, search_limit, reward };
     let evaluations = options.episodes.unwrap_or_else(|| budget::episodes(layers.len(), trainer.is_some()));
-    let (interrupted, out_of_time) = (hooks.interrupted, hooks.out_of_time);
-    let stop = move || interrupted() || out_of_time();
-    let expected = material.validation().labels().unwrap_or(judge.float_classes());
-    let reference = agreement(judge.float_classes(), expected);
-    let terms = |evaluations| Terms { reward, cost: &cost, reference: Some(reference), evaluations, stop: &stop };
+    let pace = Pace::default();
+    let (interrupted, remaining) = (hooks.interrupted, hooks.remaining);
+    // Time for the long retraining is kept back.
+    let out_of_time = || {
+        let long = recipes.as_ref().and_then(|recipes| recipes.of(options.retrain));
+        let reserve = long.and_then(|recipe| pace.of(recipe)).unwrap_or_default();
+        remaining().is_some_and(|left| left <= RESERVED_RUNS * reserve)
+    };
+    let stop = || interrupted() || out_of_time();
 
     let hooks_cell = RefCell::new(&mut *hooks);
     let environment = RetrainingEnvironment::new(
@@ -72,13 +84,21 @@ pub(super) fn bitwidths(
         trainer.as_ref(),
         options.action_set.clone(),
         &hooks_cell,
+        &pace,
     );
     let store = match &options.store {
         Some(path) => EvaluationStore::open(path)?,
         None => EvaluationStore::in_memory(),
     };
-    let key = key(calibrated, material, trainer.is_some().then_some(&recipe), options.seed);
+    let key = key(calibrated, material, recipes.as_ref().map(|recipes| &recipes.short), options.seed);
     let mut environment = Stored::new(environment, store, key);
+    let mut reference = agreement(judge.float_classes(), judge.expected(material));
+    if trainer.is_some() {
+        // Retraining forgets samples held back that the float network was trained on; at 8 bits that is all that it loses.
+        let widest = vec![*options.action_set.last().unwrap_or(&BitWidth::MAX); layers.len()];
+        reference = reference.min(environment.evaluate(&widest)?.accuracy);
+    }
+    let terms = |evaluations| Terms { reward, cost: &cost, reference: Some(reference), evaluations, stop: &stop };
     let search_options = SearchOptions {
         terms: terms(evaluations),
         seed: options.seed,
@@ -99,6 +119,7 @@ pub(super) fn bitwidths(
     hooks_cell.borrow().check_interrupt()?;
     let mut methods = vec![method("agent", result.best.as_ref(), result.evaluations.len())];
     let made = result.evaluations.len().max(1);
+    let mut known = result.evaluations.clone();
     if options.baselines && !out_of_time() {
         let fixed = [
             Baseline::Uniform,
@@ -109,60 +130,18 @@ pub(super) fn bitwidths(
             let found = baselines::run(&mut environment, &terms(made), &baseline)?;
             hooks_cell.borrow().check_interrupt()?;
             methods.push(method(found.name, found.best.as_ref(), found.evaluations.len()));
+            known.extend(found.evaluations);
         }
     }
     let paid = environment.paid();
     drop(environment);
     let hooks = hooks_cell.into_inner();
 
-    let (annotated, chosen) = finish(calibrated, material, judge, max_loss, &result, options, hooks)?;
-    let report = search_report(&result, methods, paid, &chosen);
-    Ok(Decision { annotated, search: Some(report) })
-}
-
-/// The long retraining of the best choices, in order of reward, until one keeps the limit; else the one that loses least.
-fn finish(
-    calibrated: &Calibrated,
-    material: &Material<'_>,
-    judge: &Judge,
-    max_loss: f64,
-    result: &SearchResult,
-    options: &CompileOptions,
-    hooks: &mut Hooks<'_>,
-) -> Result<(Annotated, Vec<BitWidth>), CompileError> {
-    let recipe: Option<Recipe> = match options.retrain {
-        Retrain::None => None,
-        Retrain::Short => Some(budget::short_recipe(calibrated, material.is_labelled())),
-        Retrain::Full => Some(budget::full_recipe(calibrated, material.is_labelled())),
-    };
-    let widest = vec![*options.action_set.last().unwrap_or(&BitWidth::MAX); calibrated.folded.weight_layers().len()];
-    let mut candidates: Vec<&Evaluated> = result.evaluations.iter().collect();
-    candidates.sort_by(|a, b| b.reward.total_cmp(&a.reward));
-    let mut choices: Vec<Vec<BitWidth>> = candidates.iter().take(ATTEMPTS).map(|e| e.widths.clone()).collect();
-    choices.push(widest);
-    let validation = material.validation();
-    let expected = match validation.labels() {
-        Some(labels) => labels,
-        None => judge.float_classes(),
-    };
-    let mut best: Option<(f64, Annotated, Vec<BitWidth>)> = None;
-    for widths in choices {
-        hooks.stage("retrain");
-        let annotated = match &recipe {
-            Some(recipe) => retrain(calibrated, material, recipe.clone(), &widths, options.seed, hooks)?,
-            None => annotate(calibrated, &widths),
-        };
-        let classes = predictions(&build(annotated.clone())?, material.validation())?;
-        let loss = 100.0 * (result.reference - agreement(&classes, expected));
-        if best.as_ref().is_none_or(|(least, ..)| loss < *least) {
-            best = Some((loss, annotated, widths));
-        }
-        if loss <= max_loss || (hooks.out_of_time)() {
-            break;
-        }
-    }
-    let (_, annotated, widths) = best.expect("at least the widest choice was tried");
-    Ok((annotated, widths))
+    let finish = Finish { calibrated, material, judge, options, goal, recipes: recipes.as_ref(), pace: &pace, hooks };
+    let finished = finish.run(&known)?;
+    let report = search_report(&result, methods, paid, search_limit, &finished);
+    let Finished { annotated, reference, .. } = finished;
+    Ok(Decision { annotated, search: Some(report), reference: Some(reference) })
 }
 
 /// Everything an evaluation depends on besides the widths.
@@ -178,7 +157,7 @@ fn key(calibrated: &Calibrated, material: &Material<'_>, recipe: Option<&Recipe>
         network.extend(values.map(|v| format!(" {:08x}", v.to_bits())));
     }
     let ranges: Vec<_> = calibrated.ranges.iter().map(|r| (r.min.to_bits(), r.max.to_bits())).collect();
-    let recipe = format!("{recipe:?} {ranges:?} {}", env!("CARGO_PKG_VERSION"));
+    let recipe = format!("{recipe:?} {PROBATION} {HOPELESS} {ranges:?} {}", env!("CARGO_PKG_VERSION"));
     store_key(&[network.as_bytes(), material.fingerprint().as_bytes(), recipe.as_bytes(), &seed.to_le_bytes()])
 }
 
@@ -198,7 +177,13 @@ fn bits(widths: &[BitWidth]) -> Vec<u8> {
     widths.iter().map(|w| w.bits()).collect()
 }
 
-fn search_report(result: &SearchResult, methods: Vec<MethodReport>, paid: usize, chosen: &[BitWidth]) -> SearchReport {
+fn search_report(
+    result: &SearchResult,
+    methods: Vec<MethodReport>,
+    paid: usize,
+    limit: f64,
+    finished: &Finished,
+) -> SearchReport {
     let point = |&index: &usize| {
         let entry = &result.evaluations[index];
         ParetoPoint {
@@ -206,7 +191,7 @@ fn search_report(result: &SearchResult, methods: Vec<MethodReport>, paid: usize,
             average_bits: mean_bits(&entry.widths),
             relative_cost: entry.relative_cost,
             loss: entry.loss,
-            chosen: entry.widths == chosen,
+            chosen: entry.widths == finished.widths,
         }
     };
     let explain = |layer: &pareto::LayerExplanation| {
@@ -223,7 +208,10 @@ fn search_report(result: &SearchResult, methods: Vec<MethodReport>, paid: usize,
         paid,
         virtual_episodes: result.virtual_episodes,
         end: format!("{:?}", result.end).to_lowercase(),
+        limit,
+        reference: result.reference,
         methods,
+        finalists: finished.finalists.clone(),
         pareto: result.pareto.iter().map(point).collect(),
         explanation: result.explanation.iter().map(explain).collect(),
     }

@@ -79,9 +79,10 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// A few hundred updates: what a search affords for one evaluation.
+    /// A hundred updates: what a search affords for one evaluation. Half the batch at the same rate costs half the time and the
+    /// 8-bit network more than it can spare (ResNet-20: 91.28 % against 92.12).
     pub fn short() -> Self {
-        Recipe { steps: 300, batch: 64, learning_rate: 0.01, ..Recipe::full(300) }
+        Recipe { learning_rate: 0.01, ..Recipe::full(100) }
     }
 
     /// The long run of the chosen widths. The constants are those of the retraining study in the project's design notes

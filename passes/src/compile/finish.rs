@@ -1,0 +1,233 @@
+//! The long retraining: the cheapest choice of the search that keeps the goal after it.
+//!
+//! An evaluation of the search retrains shortly, and a long run recovers most of what a short one loses. So the search works with a
+//! limit above the goal, and here a few long runs find how far above it one may go: a choice that misses the goal makes the
+//! next one safer, a choice that keeps it makes the next one bolder, in proportion.
+
+use super::budget::{Pace, Recipes};
+use super::environment::paired_error;
+use super::{CompileError, CompileOptions, Event, Finalist, Hooks, Judge, Material, Retrain, build, retrain};
+use crate::annotate::{Annotated, annotate};
+use crate::calibrate::Calibrated;
+use crate::evaluate::{agreement, predictions};
+use crate::search::environment::mean_bits;
+use crate::search::reward::Outcome;
+use crate::search::{Evaluated, Reward};
+use crate::train::Recipe;
+use releqc_runtime::BitWidth;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// Long runs of different choices, at most; the reference comes on top.
+const ATTEMPTS: usize = 4;
+
+/// A choice that kept the goal makes the limit of the next one larger by at most this factor.
+const MOST_BOLD: f64 = 3.0;
+
+/// A choice that missed the goal makes the limit of the next one smaller, to between these shares.
+const SAFER: (f64, f64) = (0.2, 0.8);
+
+/// What was decided.
+pub(super) struct Finished {
+    pub(super) annotated: Annotated,
+    pub(super) widths: Vec<BitWidth>,
+    /// The accuracy on the validation samples that losses are counted from, 0..=1: the float network's, or the 8-bit network's after the
+    /// same retraining where that is lower.
+    pub(super) reference: f64,
+    /// Every long run, in order.
+    pub(super) finalists: Vec<Finalist>,
+}
+
+/// The goal, and what the search made of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Goal {
+    /// Points that may be lost in the end.
+    pub(super) max_loss: f64,
+    /// Points that were allowed in an evaluation of the search.
+    pub(super) search_limit: f64,
+    /// Which reward ranked the choices.
+    pub(super) reward: Reward,
+}
+
+/// One network after its last retraining.
+struct Trained {
+    annotated: Annotated,
+    widths: Vec<BitWidth>,
+    classes: Vec<u32>,
+    accuracy: f64,
+    cost: f64,
+}
+
+pub(super) struct Finish<'a, 'h, 'e> {
+    pub(super) calibrated: &'a Calibrated,
+    pub(super) material: &'a Material<'a>,
+    pub(super) judge: &'a Judge,
+    pub(super) options: &'a CompileOptions,
+    pub(super) goal: Goal,
+    /// `None` retrains nothing.
+    pub(super) recipes: Option<&'a Recipes>,
+    pub(super) pace: &'a Pace,
+    pub(super) hooks: &'h mut Hooks<'e>,
+}
+
+impl Finish<'_, '_, '_> {
+    /// Retrains choices of `known` (what agent and baselines evaluated) until the cheapest that keeps the goal is found or the
+    /// attempts or the time are spent.
+    pub(super) fn run(mut self, known: &[Evaluated]) -> Result<Finished, CompileError> {
+        let recipe = self.recipes.and_then(|recipes| recipes.of(self.options.retrain));
+        // Only a run longer than the evaluation's can recover what that lost.
+        let recovers = self.options.retrain == Retrain::Full && self.affords(recipe);
+        let recipe = if recovers { recipe } else { self.recipes.map(|recipes| &recipes.short) };
+        let mut limit = if recovers { self.goal.search_limit } else { self.goal.max_loss };
+        let accepts = Reward::constrained(self.goal.max_loss)?;
+        let mut reference: Option<Trained> = None;
+        let mut tried: BTreeSet<Vec<BitWidth>> = BTreeSet::new();
+        let mut runs: Vec<(Trained, f64)> = Vec::new();
+        let mut best: Option<usize> = None;
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 && !self.affords(recipe) {
+                self.hooks.report(Event::Note("the time budget leaves no time for a further long retraining".into()));
+                break;
+            }
+            let cheaper_than = best.map_or(f64::INFINITY, |best| runs[best].0.cost);
+            let next =
+                if recovers { self.next(known, limit, cheaper_than, &tried) } else { self.preferred(known, &tried) };
+            let Some((entry, evaluated_loss)) = next else { break };
+            let (widths, cost) = (entry.widths.clone(), entry.relative_cost);
+            let trained = self.train(&widths, cost, recipe)?;
+            tried.insert(widths);
+            if recovers && reference.is_none() && !self.keeps(&accepts, &trained, None) {
+                let widest = self.widest();
+                reference = Some(self.train(&widest, 1.0, recipe)?);
+            }
+            let (loss, _) = self.loss(&trained, reference.as_ref());
+            let kept = self.keeps(&accepts, &trained, reference.as_ref());
+            runs.push((trained, evaluated_loss));
+            if kept {
+                best = Some(runs.len() - 1);
+                limit = evaluated_loss.max(limit) * (self.goal.max_loss / loss.max(self.goal.max_loss / MOST_BOLD));
+            } else {
+                let (least, most) = SAFER;
+                limit = evaluated_loss.max(0.0) * (self.goal.max_loss / loss).clamp(least, most);
+            }
+            if kept && !recovers {
+                break;
+            }
+        }
+        self.decide(runs, best, reference, recipe)
+    }
+
+    fn decide(
+        &mut self,
+        mut runs: Vec<(Trained, f64)>,
+        best: Option<usize>,
+        reference: Option<Trained>,
+        recipe: Option<&Recipe>,
+    ) -> Result<Finished, CompileError> {
+        let accepts = Reward::constrained(self.goal.max_loss)?;
+        let finalist = |(trained, evaluated_loss): &(Trained, f64)| Finalist {
+            widths: trained.widths.iter().map(|w| w.bits()).collect(),
+            average_bits: mean_bits(&trained.widths),
+            evaluated_loss: *evaluated_loss,
+            loss: self.loss(trained, reference.as_ref()).0,
+            kept: self.keeps(&accepts, trained, reference.as_ref()),
+        };
+        let finalists: Vec<Finalist> = runs.iter().map(finalist).collect();
+        let float = self.float();
+        let reference_accuracy = reference.as_ref().map_or(float, |r| r.accuracy.min(float));
+        if let Some(best) = best {
+            let (Trained { annotated, widths, .. }, _) = runs.swap_remove(best);
+            return Ok(Finished { annotated, widths, reference: reference_accuracy, finalists });
+        }
+        // Nothing kept the goal: the widest widths, with and without retraining, join, and what loses least is kept.
+        let widest = self.widest();
+        let mut last: Vec<Trained> = runs.into_iter().map(|(trained, _)| trained).collect();
+        match reference {
+            Some(reference) => last.push(reference),
+            None if recipe.is_some() && self.affords(recipe) => last.push(self.train(&widest, 1.0, recipe)?),
+            None => {}
+        }
+        last.push(self.train(&widest, 1.0, None)?);
+        // The first of equals stands, and cheaper ones stand first.
+        let chosen = last.into_iter().reduce(|a, b| if b.accuracy > a.accuracy { b } else { a });
+        let Trained { annotated, widths, .. } = chosen.expect("the widest choice is in the list");
+        Ok(Finished { annotated, widths, reference: reference_accuracy, finalists })
+    }
+
+    /// Whether the time left is enough for a run of this recipe.
+    fn affords(&self, recipe: Option<&Recipe>) -> bool {
+        let Some(left) = (self.hooks.remaining)() else { return true };
+        let needed = recipe.and_then(|recipe| self.pace.of(recipe)).unwrap_or(Duration::ZERO);
+        left > needed
+    }
+
+    /// The cheapest choice not tried that lost at most `limit` in the search, with that loss.
+    fn next<'k>(
+        &self,
+        known: &'k [Evaluated],
+        limit: f64,
+        cheaper_than: f64,
+        tried: &BTreeSet<Vec<BitWidth>>,
+    ) -> Option<(&'k Evaluated, f64)> {
+        if matches!(self.goal.reward, Reward::Paper(_)) {
+            return self.preferred(known, tried);
+        }
+        known
+            .iter()
+            .filter(|entry| !tried.contains(&entry.widths) && entry.relative_cost < cheaper_than)
+            .map(|entry| (entry, entry.loss.max(entry.believed_loss)))
+            .filter(|&(_, loss)| loss <= limit)
+            .min_by(|a, b| a.0.relative_cost.total_cmp(&b.0.relative_cost).then(a.1.total_cmp(&b.1)))
+    }
+
+    /// The choice not tried that the search prefers.
+    fn preferred<'k>(&self, known: &'k [Evaluated], tried: &BTreeSet<Vec<BitWidth>>) -> Option<(&'k Evaluated, f64)> {
+        let open = known.iter().filter(|entry| !tried.contains(&entry.widths));
+        open.reduce(|best, entry| if entry.beats(best) { entry } else { best }).map(|entry| (entry, entry.loss))
+    }
+
+    fn train(&mut self, widths: &[BitWidth], cost: f64, recipe: Option<&Recipe>) -> Result<Trained, CompileError> {
+        self.hooks.stage("retrain");
+        let start = Instant::now();
+        let annotated = match recipe {
+            Some(recipe) => {
+                let seed = self.options.seed;
+                retrain(self.calibrated, self.material, recipe.clone(), widths, seed, self.hooks)?
+            }
+            None => annotate(self.calibrated, widths),
+        };
+        if let Some(recipe) = recipe {
+            self.pace.note(recipe, recipe.steps, start.elapsed());
+        }
+        let classes = predictions(&build(annotated.clone())?, self.material.validation())?;
+        let accuracy = agreement(&classes, self.judge.expected(self.material));
+        Ok(Trained { annotated, widths: widths.to_vec(), classes, accuracy, cost })
+    }
+
+    /// Points lost against the reference, and their standard error.
+    fn loss(&self, trained: &Trained, reference: Option<&Trained>) -> (f64, f64) {
+        let expected = self.judge.expected(self.material);
+        let float = self.float();
+        let (accuracy, classes) = match reference {
+            Some(reference) if reference.accuracy < float => (reference.accuracy, &reference.classes[..]),
+            _ => (float, self.judge.float_classes()),
+        };
+        (100.0 * (accuracy - trained.accuracy), 100.0 * paired_error(&trained.classes, classes, expected))
+    }
+
+    fn keeps(&self, goal: &Reward, trained: &Trained, reference: Option<&Trained>) -> bool {
+        let (loss, noise) = self.loss(trained, reference);
+        // Without labels nothing is sampled: the synthesised inputs are what is asked about.
+        let noise = if self.material.is_labelled() { noise } else { 0.0 };
+        goal.accepts(&Outcome { relative_cost: trained.cost, loss, reference: self.float(), noise })
+    }
+
+    fn float(&self) -> f64 {
+        agreement(self.judge.float_classes(), self.judge.expected(self.material))
+    }
+
+    fn widest(&self) -> Vec<BitWidth> {
+        let widest = *self.options.action_set.last().unwrap_or(&BitWidth::MAX);
+        vec![widest; self.calibrated.folded.weight_layers().len()]
+    }
+}

@@ -1,0 +1,81 @@
+//! A search on labelled data: the same bytes for any number of threads, and after being killed.
+
+use crate::support::{Place, idx};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Images of five classes, each a bright square at its own place under noise.
+fn data(place: &Place) {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    let mut state = 1u32;
+    for sample in 0..600u32 {
+        let class = sample % 5;
+        let (top, left) = (2 * class as usize, (3 * class as usize) % 8);
+        for i in 0..288usize {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (row, column) = (i % 144 / 12, i % 12);
+            let inside = (top..top + 4).contains(&row) && (left..left + 4).contains(&column);
+            pixels.push((state >> 25) as u8 + if inside { 120 } else { 0 });
+        }
+        labels.push(class as u8);
+    }
+    place.write("data/train-images.idx", &idx(&[600, 2, 12, 12], &pixels));
+    place.write("data/train-labels.idx", &idx(&[600], &labels));
+}
+
+const SEARCH: [&str; 13] =
+    ["small.onnx", "-o", "y.rq", "--data", "data", "--mean", "0.5", "--std", "0.25", "--episodes", "3", "--seed", "5"];
+
+fn place() -> Place {
+    let place = Place::new();
+    data(&place);
+    place
+}
+
+/// The artifact and the report of a whole search; the untrained network may miss its goal.
+fn finished(place: &Place, more: &[&str]) -> (Vec<u8>, serde_json::Value) {
+    let answer = place.releqc(&[&SEARCH[..], more, &["--json"]].concat());
+    assert!(matches!(answer.code, Some(0 | 4)), "{more:?}: {answer:?}");
+    (place.read("y.rq"), serde_json::from_str(&answer.stdout).unwrap())
+}
+
+fn kept_evaluations(place: &Place) -> usize {
+    std::fs::read_to_string(place.path("y.rq.evaluations")).map_or(0, |text| text.lines().count())
+}
+
+/// Starts a search and kills it, as `kill -9` does, once the store holds `evaluations` lines.
+fn killed(place: &Place, evaluations: usize) {
+    let mut child: Child = Command::new(env!("CARGO_BIN_EXE_releqc"))
+        .args(SEARCH)
+        .arg("--quiet")
+        .current_dir(place.path(""))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(240);
+    while kept_evaluations(place) < evaluations {
+        assert!(child.try_wait().unwrap().is_none(), "the search ended before {evaluations} evaluations were kept");
+        assert!(Instant::now() < deadline, "no {evaluations} evaluations in four minutes");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!place.path("y.rq").exists(), "a killed search leaves no artifact");
+}
+
+#[test]
+fn threads_and_kills_change_no_byte() {
+    let (artifact, report) = finished(&place(), &["--threads", "1"]);
+    let paid = report["search"]["paid"].as_u64().unwrap();
+    assert!(paid >= 4, "agent and baselines were evaluated: {report}");
+    let (again, _) = finished(&place(), &["--threads", "2"]);
+    assert_eq!(again, artifact, "two threads");
+    for evaluations in [1, 4] {
+        let place = place();
+        killed(&place, evaluations);
+        let (resumed, report) = finished(&place, &["--resume"]);
+        assert_eq!(resumed, artifact, "killed after {evaluations} evaluations");
+        let rest = report["search"]["paid"].as_u64().unwrap();
+        assert!(rest < paid, "{rest} of {paid} evaluations were computed again after {evaluations} were kept");
+    }
+}
