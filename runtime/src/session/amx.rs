@@ -41,8 +41,8 @@ pub(super) fn is_chosen(unit: TileUnit, program: &Program, conv: &Conv, grid: &G
     let computed =
         [Strips::new(grid, grid.height).computed(), outputs.next_multiple_of(TILE_OUTPUTS), steps * STEP_DEPTHS];
     let needed = [windows, outputs, depth];
-    let product = |extents: [usize; 3]| extents.iter().map(|&extent| extent as u64).product::<u64>();
-    product(computed) <= MOST_PADDING as u64 * product(needed)
+    let product = |extents: [usize; 3]| extents.iter().map(|&extent| extent as u128).product::<u128>();
+    product(computed) <= MOST_PADDING as u128 * product(needed)
 }
 
 /// Whether tests ask for tiles wherever they are possible.
@@ -89,4 +89,85 @@ pub(super) fn panels_bytes(unit: TileUnit, program: &Program) -> usize {
         amx::panels_bytes(group_tiles, conv.depth(program.tensor(conv.x)) / TILE_DEPTH)
     };
     packed.map(bytes).max().unwrap_or(0)
+}
+
+#[cfg(all(test, feature = "encode"))]
+mod tests {
+    use super::*;
+    use crate::isa::EmulatedTiles;
+    use crate::program::{Destination, FloatId, LayerKind, Op, Tensor, TensorId, Window};
+
+    const WHERE_IT_PAYS: TileUnit = TileUnit::Emulated(EmulatedTiles::WhereHardwarePays);
+
+    /// A layer with a square kernel over `inputs` channels; its windows are `side` x `side`, a row of taps is one run.
+    fn layer(kernel: u32, inputs: u32, side: u32, outputs: u32, groups: u32) -> (Program, Grid, Vec<Run>) {
+        let extent = side + kernel - 1;
+        let conv = Conv {
+            name: String::new(),
+            kind: LayerKind::Conv,
+            x: TensorId(0),
+            destination: Destination::Logits { y: FloatId(0) },
+            window: Window { kernel: [kernel; 2], stride: [1; 2], dilation: [1; 2], padding: [0; 4] },
+            groups,
+            outputs,
+            bits: BitWidth::MIN,
+            weights_offset: 0,
+            constants_offset: 0,
+        };
+        let tensor = Tensor {
+            name: String::new(),
+            height: extent,
+            width: extent,
+            channels: inputs,
+            scale: 1.0,
+            zero_point: 0,
+            arena_offset: 0,
+        };
+        let (pixel, side, extent) = (inputs as usize, side as usize, extent as usize);
+        let grid = Grid { origin: 0, row: extent * pixel, pixel, height: side, width: side };
+        let depth = (kernel * inputs / groups) as usize;
+        let run = |row: usize| Run { offset: row * extent * pixel, groups: depth.div_ceil(TILE_DEPTH) };
+        let runs = (0..kernel as usize).map(run).collect();
+        (Program { tensors: vec![tensor], ops: vec![Op::Conv(conv)], ..Program::default() }, grid, runs)
+    }
+
+    fn chosen(kernel: u32, inputs: u32, side: u32, outputs: u32, groups: u32) -> bool {
+        let (program, grid, runs) = layer(kernel, inputs, side, outputs, groups);
+        program.convs().all(|conv| is_chosen(WHERE_IT_PAYS, &program, conv, &grid, &runs))
+    }
+
+    #[test]
+    fn tiles_are_chosen_where_they_are_filled() {
+        assert!(chosen(3, 16, 32, 16, 1), "ResNet-20's first stage");
+        assert!(chosen(3, 64, 8, 64, 1), "and its last");
+        assert!(chosen(1, 512, 14, 512, 1), "pointwise layers of MobileNet");
+        assert!(chosen(5, 6, 10, 16, 1), "the second layer of LeNet");
+        assert!(chosen(11, 3, 55, 96, 1), "the first layer of AlexNet");
+        assert!(chosen(5, 96, 27, 256, 2), "two groups of 128 outputs");
+        assert!(chosen(3, 512, 4, 512, 1), "16 windows");
+        assert!(!chosen(3, 512, 3, 512, 1), "9 windows");
+        assert!(!chosen(1, 4096, 1, 4096, 1), "fully connected");
+        assert!(!chosen(3, 3, 32, 64, 1), "27 depths");
+        assert!(!chosen(5, 32, 16, 10, 1), "10 outputs");
+        assert!(!chosen(3, 128, 16, 128, 16), "groups of 8 outputs");
+        assert!(!chosen(9, 1, 20, 16, 1), "81 depths in nine steps");
+    }
+
+    #[test]
+    fn runs_are_padded_to_steps_and_no_further() {
+        let (_, _, mut runs) = layer(3, 24, 8, 16, 1);
+        pad(&mut runs);
+        let padded: Vec<_> = runs.iter().map(|run| (run.offset, run.groups)).collect();
+        assert_eq!(padded, [(0, 32), (240, 32), (480, 32)]);
+        pad(&mut runs);
+        assert_eq!(runs.iter().map(|run| run.groups).sum::<usize>(), 96);
+    }
+
+    #[test]
+    fn only_large_layers_of_whole_steps_need_panels() {
+        let bytes = |kernel, inputs, outputs| panels_bytes(WHERE_IT_PAYS, &layer(kernel, inputs, 4, outputs, 1).0);
+        assert_eq!(bytes(3, 512, 512), 8 * 2 * 16 * 9 * 512, "a block of 32 outputs for each part of 64");
+        assert_eq!(bytes(3, 64, 64), 0, "36 KiB");
+        assert_eq!(bytes(3, 500, 512), 0, "depths of 4500");
+    }
 }

@@ -11,6 +11,7 @@
 //! The last tile of a strip begins where it ends with the strip; windows it shares with the tile before are computed twice.
 #![allow(unsafe_code, reason = "runs tile instructions on raw pointers")]
 
+#[cfg(feature = "encode")]
 mod portable;
 #[cfg(all(test, feature = "encode"))]
 mod tests;

@@ -22,7 +22,7 @@ struct Case {
     runs: Vec<(usize, usize)>,
     groups: usize,
     group_outputs: usize,
-    bits: u8,
+    bits: BitWidth,
     logits: bool,
     by_outputs: bool,
     /// Cuts of the parts, as fractions of 256: runs of parts are computed one after the other.
@@ -33,7 +33,11 @@ struct Case {
 fn cases() -> impl Strategy<Value = Case> {
     let extents = (1usize..8, 1usize..40, prop_oneof![1usize..70, Just(16), Just(64)], 0usize..3, 0usize..50);
     let runs = prop::collection::vec((0usize..300, 1usize..3), 1..4);
-    let outputs = (1usize..3, prop_oneof![1usize..80, Just(16), Just(32), Just(64)], 2u8..=8);
+    let outputs = (
+        1usize..3,
+        prop_oneof![1usize..80, Just(16), Just(32), Just(64)],
+        prop::sample::select(BitWidth::all().collect::<Vec<_>>()),
+    );
     let rest = (any::<bool>(), any::<bool>(), prop::collection::vec(any::<u8>(), 0..3), any::<u64>());
     (extents, runs, outputs, rest).prop_map(
         |((height, width, pixel, whole, odd), runs, (groups, group_outputs, bits), rest)| {
@@ -71,7 +75,7 @@ fn bench(case: &Case) -> Bench {
         width: case.width,
     };
     let group_inputs = 24;
-    let reach = runs.iter().map(|run| run.offset + run.groups * 4).max().unwrap();
+    let reach = runs.iter().map(|run| run.offset + run.groups * 4).max().unwrap_or(0);
     let input = grid.origin + case.height * grid.row + case.groups * group_inputs + reach;
     let y = View {
         offset: input.next_multiple_of(64) + 5,
@@ -83,11 +87,10 @@ fn bench(case: &Case) -> Bench {
     let panels = (y.offset + case.height * y.row).next_multiple_of(64);
     let mut codes = AlignedBytes::zeroed(panels + panels_bytes(group_tiles, depth_groups));
     codes.iter_mut().for_each(|code| *code = next() as u8);
-    let bits = BitWidth::new(case.bits).unwrap();
     let weights: Vec<i8> =
-        (0..lanes * depth_groups * 4).map(|_| (next() as u8).cast_signed() >> (8 - case.bits)).collect();
+        (0..lanes * depth_groups * 4).map(|_| (next() as u8).cast_signed() >> (8 - case.bits.bits())).collect();
     // `pack` wants a row of all depths an output, tiles of 16 outputs: the order of a layer.
-    let packed = pack::pack(&weights, lanes, depth_groups * 4, bits);
+    let packed = pack::pack(&weights, lanes, depth_groups * 4, case.bits);
     let mut bytes = AlignedBytes::zeroed(packed.len());
     bytes[..packed.len()].copy_from_slice(&packed);
     let biases = (0..lanes).map(|_| if next() % 8 == 0 { next().cast_signed() } else { next().cast_signed() >> 12 });
@@ -119,10 +122,10 @@ fn check(case: &Case, available: Available, unit: TileUnit) -> Result<(), TestCa
     let mut expected = bench(case);
     let span = Span { rows: 0..case.height, origin_row: 0, tiles: 0..expected.layer.group_tiles };
     let memory = Memory::new(&mut expected.codes, &mut expected.floats, &[]);
-    scalar::rows(&expected.layer, &memory, &span, case.bits);
+    scalar::rows(&expected.layer, &memory, &span, case.bits.bits());
     let Bench { layer, mut codes, mut floats, panels } = bench(case);
     let cut = if case.by_outputs { Cut::Outputs } else { Cut::Rows };
-    let kernel = TileConv::new(available, unit, layer, case.bits, cut, panels);
+    let kernel = TileConv::new(available, unit, layer, case.bits.bits(), cut, panels);
     let parts = kernel.parts();
     let mut cuts: Vec<usize> = case.cuts.iter().map(|&cut| usize::from(cut) * parts / 256).collect();
     cuts.extend([0, parts]);
