@@ -2,6 +2,7 @@
 //!
 //! The bounds below are estimates for hardware that the project has not had: see docs/decisions/0005-amx.md.
 
+use super::layout::SLACK;
 use super::weights::{Order, Tiles};
 use crate::BitWidth;
 use crate::format::Artifact;
@@ -18,6 +19,9 @@ const FEWEST_DEPTHS: usize = STEP_DEPTHS;
 
 /// Depths of a step.
 const STEP_DEPTHS: usize = STEP_GROUPS * TILE_DEPTH;
+
+// What a padded run reads behind a tensor is its slack.
+const _: () = assert!(STEP_DEPTHS - 1 <= SLACK);
 
 /// Products computed for each product needed, beyond which vectors are faster: a tile unit does about eight times as many as
 /// `vpdpbusd`, and half of that is allowed for loading and storing tiles.
@@ -55,7 +59,7 @@ fn is_everywhere(unit: TileUnit) -> bool {
     }
 }
 
-/// Pads every run to whole steps. A window then reads up to 63 bytes behind its runs, which the layout's slack allows.
+/// Pads every run to whole steps. A window then reads up to 63 bytes behind its runs.
 pub(super) fn pad(runs: &mut [Run]) {
     runs.iter_mut().for_each(|run| run.groups = run.groups.next_multiple_of(STEP_GROUPS));
 }

@@ -13,7 +13,7 @@ use crate::program::{Conv, LayerKind, Program, Tensor, TensorId};
 use std::ops::Range;
 
 /// Bytes a kernel may read beyond a tensor: fewer than a step of tiles.
-const SLACK: usize = 64;
+pub(super) const SLACK: usize = 64;
 
 /// A halo may make a tensor this many times larger; a layer that needs more gathers its windows.
 const MAX_HALO_GROWTH: usize = 4;
