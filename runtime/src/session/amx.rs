@@ -69,8 +69,8 @@ pub(super) fn arrange(artifact: &Artifact, unit: TileUnit, conv: &Conv, run_dept
     let program = artifact.program();
     let order = Order::new(conv, conv.depth(program.tensor(conv.x)), run_depth, runs);
     let (biases, multipliers) = order.constants(artifact, conv);
-    let whole_steps = order.is_canonical() && run_depth.is_multiple_of(STEP_DEPTHS);
-    let (codes, stored) = if whole_steps && (conv.bits == BitWidth::MAX || may_stay_packed(unit, program, conv)) {
+    let readable = conv.bits == BitWidth::MAX || may_stay_packed(unit, program, conv);
+    let (codes, stored) = if readable && order.is_canonical() {
         (Weights::InPlace(artifact.clone(), artifact.weight_range(conv)), conv.bits.bits())
     } else {
         (Weights::Bytes(order.widen(artifact.weights(conv), conv)), BitWidth::MAX.bits())

@@ -119,11 +119,12 @@ impl<'a> Order<'a> {
         (biases, multipliers)
     }
 
-    /// Whether it is the order of the artifact.
+    /// Whether it is the order of the artifact, and its runs are not padded further.
     pub(super) fn is_canonical(&self) -> bool {
+        let unpadded = self.depth_groups == self.depth.div_ceil(TILE_DEPTH);
         let whole_groups = self.runs.len() == 1 || self.run_depth.is_multiple_of(TILE_DEPTH);
         let whole_tiles = self.groups == 1 || self.group_outputs.is_multiple_of(TILE_OUTPUTS);
-        whole_groups && whole_tiles
+        whole_groups && whole_tiles && unpadded
     }
 
     /// Groups of 4 depths whose products an i16 holds the sum of, for these very codes: at least `floor`.
