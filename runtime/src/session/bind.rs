@@ -154,13 +154,8 @@ impl Binder<'_> {
         }
         let mut steps: Vec<Box<dyn Kernel>> = Vec::new();
         steps.extend(self.strip(conv).map(|strip| Box::new(strip) as Box<dyn Kernel>));
-        let cut = if self.artifact.weight_range(conv).len() > x.len() { Cut::Outputs } else { Cut::Rows };
         if let Some(unit) = self.tile_unit(conv, &windows) {
-            amx::pad(&mut windows.runs);
-            let tiles = amx::arrange(self.artifact, unit, conv, windows.run_depth, &windows.runs);
-            let stored = tiles.form.stored;
-            let layer = self.layer(conv, windows.grid, windows.runs, tiles, 1);
-            steps.push(Box::new(TileConv::new(self.available, unit, layer, stored, cut, self.places.panels)));
+            steps.push(Box::new(self.tile_conv(conv, unit, windows)));
             return steps;
         }
         let isa = self.available.isa();
@@ -177,16 +172,16 @@ impl Binder<'_> {
             steps.push(Box::new(ToWords { from, to: self.places.words, copy: widen::widen(self.available) }));
         }
         let rows = conv::rows(self.available, tiles.form);
-        let layer = self.layer(conv, windows.grid, windows.runs, tiles, input_bytes);
+        let layer = self.bound(conv, windows.grid, windows.runs, tiles, input_bytes);
         steps.push(match windows.gather {
             Some(gather) => Box::new(conv::Gathered { layer, gather, rows }),
-            None => Box::new(conv::Conv { layer, rows, cut }),
+            None => Box::new(conv::Conv { layer, rows, cut: self.cut(conv) }),
         });
         steps
     }
 
     /// A layer over windows of inputs of `input_bytes` each.
-    fn layer(&self, conv: &Conv, grid: Grid, runs: Vec<Run>, tiles: Tiles, input_bytes: usize) -> Layer {
+    fn bound(&self, conv: &Conv, grid: Grid, runs: Vec<Run>, tiles: Tiles, input_bytes: usize) -> Layer {
         let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
         let groups = conv.groups as usize;
         let group_outputs = conv.outputs as usize / groups;
@@ -213,6 +208,21 @@ impl Binder<'_> {
     fn tile_unit(&self, conv: &Conv, windows: &Windows) -> Option<TileUnit> {
         let chosen = |&unit: &TileUnit| amx::is_chosen(unit, self.program, conv, &windows.grid, &windows.runs);
         self.available.tiles().filter(|_| windows.gather.is_none()).filter(chosen)
+    }
+
+    /// The layer on tiles.
+    fn tile_conv(&self, conv: &Conv, unit: TileUnit, mut windows: Windows) -> TileConv {
+        amx::pad(&mut windows.runs);
+        let tiles = amx::arrange(self.artifact, unit, conv, windows.run_depth, &windows.runs);
+        let stored = tiles.form.stored;
+        let layer = self.bound(conv, windows.grid, windows.runs, tiles, 1);
+        TileConv::new(self.available, unit, layer, stored, self.cut(conv), self.places.panels)
+    }
+
+    /// How a layer is shared between threads: by what is larger, its weights or its input.
+    fn cut(&self, conv: &Conv) -> Cut {
+        let larger = self.artifact.weight_range(conv).len() > self.program.tensor(conv.x).len();
+        if larger { Cut::Outputs } else { Cut::Rows }
     }
 
     /// The kernel for one channel a group, where the instruction set has one and the halo holds the padding.
