@@ -17,6 +17,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "runtime/src/kernels",
     "runtime/src/kernels.rs",
     "runtime/src/isa.rs",
+    "runtime/src/isa",
     "runtime/src/c_api.rs",
     "runtime/src/session/pool.rs",
     "runtime/tests/no_allocation.rs",

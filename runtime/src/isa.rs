@@ -3,6 +3,12 @@
 //! A kernel that needs a CPU feature takes a token such as [`Avx2`]. Only this file makes tokens, and only after the probe has seen
 //! the feature, so holding one is the proof that the kernel may run.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) use amx::Amx;
+
 use crate::RunError;
 use std::fmt;
 use std::str::FromStr;
@@ -58,7 +64,7 @@ impl Isa {
             Isa::Avx2Vnni => Avx2Vnni::probe().is_some(),
             Isa::Avx512 => Avx512::probe().is_some(),
             Isa::Avx512Vnni => Avx512Vnni::probe().is_some(),
-            Isa::Amx => false,
+            Isa::Amx => TileUnit::probe().is_some(),
         }
     }
 
@@ -68,7 +74,8 @@ impl Isa {
     /// [`RunError::Isa`] where it does not.
     pub(crate) fn require(self) -> Result<Available, RunError> {
         if self.is_available() {
-            return Ok(Available(self));
+            let tiles = if self == Isa::Amx { TileUnit::probe() } else { None };
+            return Ok(Available { isa: self, tiles });
         }
         let available: Vec<&str> = Isa::available().map(Isa::name).collect();
         Err(RunError::Isa { isa: self.name().to_owned(), available: available.join(", ") })
@@ -83,13 +90,60 @@ impl fmt::Display for Isa {
 
 /// Proof that the machine has an instruction set.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Available(Isa);
+pub(crate) struct Available {
+    isa: Isa,
+    tiles: Option<TileUnit>,
+}
 
 impl Available {
+    /// The best instruction set below AMX, with emulated tiles in the place of its tile unit.
+    #[cfg(feature = "encode")]
+    pub(crate) fn with_emulated_tiles(use_of_tiles: EmulatedTiles) -> Self {
+        let vectors = Isa::available().rfind(|&isa| isa < Isa::Amx).unwrap_or(Isa::Scalar);
+        Available { isa: vectors, tiles: Some(TileUnit::Emulated(use_of_tiles)) }
+    }
+
     /// The instruction set.
     pub(crate) fn isa(self) -> Isa {
-        self.0
+        self.isa
     }
+
+    /// What multiplies tiles, if anything does.
+    pub(crate) fn tiles(self) -> Option<TileUnit> {
+        self.tiles
+    }
+}
+
+/// What multiplies tiles of int8.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TileUnit {
+    /// The tile unit of this machine.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Hardware(Amx),
+    /// Portable code with the semantics of its instructions.
+    #[cfg(feature = "encode")]
+    Emulated(EmulatedTiles),
+}
+
+impl TileUnit {
+    /// The tile unit of this machine, where it has one that may be used.
+    fn probe() -> Option<Self> {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        return Amx::probe().map(TileUnit::Hardware);
+        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+        None
+    }
+}
+
+/// Which layers emulated tiles compute.
+#[doc(hidden)]
+#[cfg(feature = "encode")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmulatedTiles {
+    /// Those for which the hardware would be chosen.
+    WhereHardwarePays,
+    /// Every layer that they can compute, and codes packed wherever they can be read so.
+    Everywhere,
 }
 
 /// A name that is no instruction set.

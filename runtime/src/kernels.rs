@@ -3,6 +3,7 @@
 //! Every file for an instruction set equals its `scalar.rs` byte for byte. Kernels see the session's memory as raw pointers
 //! ([`Memory`]); the planner in `session/` proves where they may read and write.
 
+pub(crate) mod amx;
 mod compiled;
 pub(crate) mod conv;
 pub(crate) mod depthwise;

@@ -3,6 +3,7 @@
 //! [`Session::new`] plans everything that depends on the instruction set: where tensors lie, which kernel runs each operator, how
 //! weights are laid out. [`Session::run`] calls the bound kernels in order; it allocates nothing and decides nothing.
 
+mod amx;
 mod bind;
 mod layout;
 mod pool;
@@ -10,7 +11,9 @@ mod weights;
 
 use crate::RunError;
 use crate::format::Artifact;
-use crate::isa::Isa;
+#[cfg(feature = "encode")]
+use crate::isa::EmulatedTiles;
+use crate::isa::{Available, Isa};
 use crate::kernels::{AlignedBytes, Memory};
 use bind::Step;
 use pool::Pool;
@@ -56,18 +59,30 @@ impl Session {
     /// # Errors
     /// [`RunError::Isa`] where the machine lacks the instruction set.
     pub fn new(artifact: &Artifact, options: SessionOptions) -> Result<Self, RunError> {
-        let available = options.isa.unwrap_or_else(Isa::detect).require()?;
+        Ok(Self::plan(artifact, options.isa.unwrap_or_else(Isa::detect).require()?, options.threads))
+    }
+
+    /// Plans a network for the best instruction set below AMX, with emulated tiles in the place of its tile unit: for tests on machines
+    /// without one.
+    #[doc(hidden)]
+    #[cfg(feature = "encode")]
+    pub fn with_emulated_tiles(artifact: &Artifact, tiles: EmulatedTiles, threads: usize) -> Self {
+        Self::plan(artifact, Available::with_emulated_tiles(tiles), threads)
+    }
+
+    fn plan(artifact: &Artifact, available: Available, threads: usize) -> Self {
         let program = artifact.program();
-        let places = layout::plan(program, bind::needs_words(available.isa()));
+        let panels_bytes = available.tiles().map_or(0, |unit| amx::panels_bytes(unit, program));
+        let places = layout::plan(program, bind::needs_words(available.isa()), panels_bytes);
         let steps = bind::steps(artifact, available, &places);
         let mut codes = AlignedBytes::zeroed(places.arena_bytes);
         for (range, value) in &places.halos {
             codes[range.clone()].fill(*value);
         }
         let outputs: Vec<_> = program.outputs.iter().map(|(_, slot)| places.floats[slot.0 as usize].clone()).collect();
-        let threads = options.threads.clamp(1, MAX_THREADS);
+        let threads = threads.clamp(1, MAX_THREADS);
         let helps = threads > 1 && steps.iter().any(|step| step.shared);
-        Ok(Session {
+        Session {
             artifact: artifact.clone(),
             isa: available.isa(),
             threads,
@@ -77,7 +92,7 @@ impl Session {
             floats: vec![0.0; places.float_count],
             output_len: outputs.iter().map(ExactSizeIterator::len).sum(),
             outputs,
-        })
+        }
     }
 
     /// The instruction set it was planned for.

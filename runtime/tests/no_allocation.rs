@@ -8,6 +8,7 @@
 mod net;
 
 use net::{Net, square};
+use releqc_runtime::isa::EmulatedTiles;
 use releqc_runtime::program::Window;
 use releqc_runtime::{BitWidth, Isa, Session, SessionOptions};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -56,9 +57,12 @@ fn run_allocates_nothing() {
     let codes = net.dequantize(gathered);
     [logits, softmax, codes].into_iter().for_each(|slot| net.output(slot));
     let artifact = net.artifact();
-    for isa in Isa::available() {
-        for threads in [1, 3] {
-            let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads }).unwrap();
+    for threads in [1, 3] {
+        let real = Isa::available()
+            .map(|isa| (isa.to_string(), Session::new(&artifact, SessionOptions { isa: Some(isa), threads }).unwrap()));
+        let tiles = [EmulatedTiles::WhereHardwarePays, EmulatedTiles::Everywhere]
+            .map(|tiles| (format!("{tiles:?}"), Session::with_emulated_tiles(&artifact, tiles, threads)));
+        for (name, mut session) in real.chain(tiles) {
             let x = vec![0.3; session.input_len()];
             let mut y = vec![0.0; session.output_len()];
             // The first run lets the workers start.
@@ -67,7 +71,7 @@ fn run_allocates_nothing() {
             for _ in 0..5 {
                 session.run(&x, &mut y).unwrap();
             }
-            assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{isa}, {threads} threads");
+            assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{name}, {threads} threads");
         }
     }
 }

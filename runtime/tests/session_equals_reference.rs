@@ -9,12 +9,16 @@ mod net;
 
 use net::{Net, Random};
 use releqc_runtime::format::Artifact;
+use releqc_runtime::isa::EmulatedTiles;
 use releqc_runtime::program::{Op, TensorId, Window};
 use releqc_runtime::reference::Reference;
 use releqc_runtime::{BitWidth, Isa, Session, SessionOptions};
 
 /// Programs of each of the four tests over random programs, which share the cores.
 const CASES: u64 = 2500;
+
+/// One program in so many runs on emulated tiles too, which are slow: 2500 in all.
+const EMULATED_EVERY: u64 = 4;
 
 fn clamp(r: &mut Random) -> [u8; 3] {
     match r.below(4) {
@@ -175,18 +179,27 @@ fn check(seed: u64) {
     let artifact = random_net(seed);
     let x = input(&mut Random(!seed), artifact.program().input.len());
     let expected = words(&Reference::new(&artifact).run(&x).unwrap().concat());
-    for isa in Isa::available() {
-        let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads: 1 }).unwrap();
+    for (name, mut session) in sessions(&artifact, 1, seed.is_multiple_of(EMULATED_EVERY)) {
         for round in 0..2 {
             let mut y = vec![0.0; session.output_len()];
             session.run(&x, &mut y).unwrap();
             if words(&y) != expected {
                 let at = words(&y).iter().zip(&expected).position(|(a, b)| a != b);
                 let summary: Vec<String> = artifact.program().ops.iter().map(summary).collect();
-                panic!("seed {seed}, {isa}, round {round}: differs first at {at:?}\n{}", summary.join("\n"));
+                panic!("seed {seed}, {name}, round {round}: differs first at {at:?}\n{}", summary.join("\n"));
             }
         }
     }
+}
+
+/// A session for each instruction set of this machine, and for emulated tiles where they are asked for.
+fn sessions(artifact: &Artifact, threads: usize, emulated: bool) -> impl Iterator<Item = (String, Session)> {
+    let real = Isa::available()
+        .map(move |isa| (isa.to_string(), Session::new(artifact, SessionOptions { isa: Some(isa), threads }).unwrap()));
+    let tiles = [EmulatedTiles::WhereHardwarePays, EmulatedTiles::Everywhere].into_iter().filter(move |_| emulated);
+    real.chain(tiles.map(move |tiles| {
+        (format!("emulated tiles, {tiles:?}"), Session::with_emulated_tiles(artifact, tiles, threads))
+    }))
 }
 
 fn check_quarter(quarter: u64) {
@@ -245,12 +258,11 @@ fn threads_do_not_change_a_byte() {
     let x = input(&mut Random(2), artifact.program().input.len());
     let expected = words(&Reference::new(&artifact).run(&x).unwrap().concat());
     for threads in [1, 2, 3, 7] {
-        for isa in Isa::available() {
-            let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads }).unwrap();
+        for (name, mut session) in sessions(&artifact, threads, true) {
             for _ in 0..20 {
                 let mut y = vec![0.0; session.output_len()];
                 session.run(&x, &mut y).unwrap();
-                assert_eq!(words(&y), expected, "{threads} threads, {isa}");
+                assert_eq!(words(&y), expected, "{threads} threads, {name}");
             }
         }
     }

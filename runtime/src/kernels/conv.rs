@@ -12,6 +12,7 @@
 //! unsigned activations, broadcast to all lanes, with the four weights of each output adds one group of depth to 16 outputs.
 #![allow(unsafe_code, reason = "calls a loop compiled for an instruction set")]
 
+pub(crate) mod amx;
 pub(crate) mod scalar;
 pub(crate) mod widen;
 #[cfg(target_arch = "x86_64")]

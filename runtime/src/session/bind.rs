@@ -1,10 +1,12 @@
 //! Binds every operator to its kernel, its places and its constants.
 
+use super::amx;
 use super::layout::{self, Places};
 use super::pool::Awake;
-use super::weights;
+use super::weights::{self, Tiles};
 use crate::format::Artifact;
-use crate::isa::{Available, Isa};
+use crate::isa::{Available, Isa, TileUnit};
+use crate::kernels::conv::amx::TileConv;
 use crate::kernels::conv::{self, Cut, Gather, GatherRuns, Grid, Layer, Run, Target, ToWords, widen};
 use crate::kernels::depthwise::{self, Depthwise};
 use crate::kernels::elementwise::{
@@ -152,27 +154,43 @@ impl Binder<'_> {
         }
         let mut steps: Vec<Box<dyn Kernel>> = Vec::new();
         steps.extend(self.strip(conv).map(|strip| Box::new(strip) as Box<dyn Kernel>));
-        let groups = conv.groups as usize;
-        let group_outputs = conv.outputs as usize / groups;
-        let mut group_inputs = x.channels as usize / groups;
+        if let Some(unit) = self.tile_unit(conv, &windows) {
+            steps.push(Box::new(self.tile_conv(conv, unit, windows)));
+            return steps;
+        }
         let isa = self.available.isa();
         // Where few windows use each weight, twice the bytes of weights cost more than they save.
         let many = windows.grid.height * windows.grid.width > 16;
         let words = many && needs_words(isa) && layout::uses_words(conv) && windows.gather.is_none();
         let tiles = weights::arrange(self.artifact, isa, conv, windows.run_depth, &windows.runs, words);
+        let mut input_bytes = 1;
         if tiles.form.stored == 16 {
-            let from = windows.bytes(groups, group_inputs);
+            let groups = conv.groups as usize;
+            let from = windows.bytes(groups, x.channels as usize / groups);
             windows.double(from.start, self.places.words);
-            group_inputs *= 2;
+            input_bytes = 2;
             steps.push(Box::new(ToWords { from, to: self.places.words, copy: widen::widen(self.available) }));
         }
+        let rows = conv::rows(self.available, tiles.form);
+        let layer = self.bound(conv, windows.grid, windows.runs, tiles, input_bytes);
+        steps.push(match windows.gather {
+            Some(gather) => Box::new(conv::Gathered { layer, gather, rows }),
+            None => Box::new(conv::Conv { layer, rows, cut: self.cut(conv) }),
+        });
+        steps
+    }
+
+    /// A layer over windows of inputs of `input_bytes` each.
+    fn bound(&self, conv: &Conv, grid: Grid, runs: Vec<Run>, tiles: Tiles, input_bytes: usize) -> Layer {
         let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
-        let layer = Layer {
-            grid: windows.grid,
-            depth_groups: windows.runs.iter().map(|run| run.groups).sum(),
-            runs: windows.runs,
+        let groups = conv.groups as usize;
+        let group_outputs = conv.outputs as usize / groups;
+        Layer {
+            grid,
+            depth_groups: runs.iter().map(|run| run.groups).sum(),
+            runs,
             groups,
-            group_inputs,
+            group_inputs: self.program.tensor(conv.x).channels as usize / groups * input_bytes,
             group_outputs,
             group_tiles: group_outputs.div_ceil(TILE_OUTPUTS),
             vectors: block_vectors(height * width),
@@ -183,16 +201,28 @@ impl Binder<'_> {
                 Destination::Codes { y, lo, hi } => Target::Codes { y: self.view(y), clamp: self.clamp(y, lo, hi) },
                 Destination::Logits { y } => Target::Logits { first: self.floats(y), positions: height * width },
             },
-        };
-        let rows = conv::rows(self.available, tiles.form);
-        steps.push(match windows.gather {
-            Some(gather) => Box::new(conv::Gathered { layer, gather, rows }),
-            None => {
-                let cut = if self.artifact.weight_range(conv).len() > x.len() { Cut::Outputs } else { Cut::Rows };
-                Box::new(conv::Conv { layer, rows, cut })
-            }
-        });
-        steps
+        }
+    }
+
+    /// The tile unit, where there is one and the layer is to run on it.
+    fn tile_unit(&self, conv: &Conv, windows: &Windows) -> Option<TileUnit> {
+        let chosen = |&unit: &TileUnit| amx::is_chosen(unit, self.program, conv, &windows.grid, &windows.runs);
+        self.available.tiles().filter(|_| windows.gather.is_none()).filter(chosen)
+    }
+
+    /// The layer on tiles.
+    fn tile_conv(&self, conv: &Conv, unit: TileUnit, mut windows: Windows) -> TileConv {
+        amx::pad(&mut windows.runs);
+        let tiles = amx::arrange(self.artifact, unit, conv, windows.run_depth, &windows.runs);
+        let stored = tiles.form.stored;
+        let layer = self.bound(conv, windows.grid, windows.runs, tiles, 1);
+        TileConv::new(self.available, unit, layer, stored, self.cut(conv), self.places.panels)
+    }
+
+    /// How a layer is shared between threads: by what is larger, its weights or its input.
+    fn cut(&self, conv: &Conv) -> Cut {
+        let larger = self.artifact.weight_range(conv).len() > self.program.tensor(conv.x).len();
+        if larger { Cut::Outputs } else { Cut::Rows }
     }
 
     /// The kernel for one channel a group, where the instruction set has one and the halo holds the padding.

@@ -12,8 +12,8 @@ use crate::kernels::View;
 use crate::program::{Conv, LayerKind, Program, Tensor, TensorId};
 use std::ops::Range;
 
-/// Bytes a kernel may read beyond a tensor.
-const SLACK: usize = 64;
+/// Bytes a kernel may read beyond a tensor: fewer than a step of tiles.
+pub(super) const SLACK: usize = 64;
 
 /// A halo may make a tensor this many times larger; a layer that needs more gathers its windows.
 const MAX_HALO_GROWTH: usize = 4;
@@ -28,6 +28,8 @@ pub(super) struct Places {
     pub(super) scratch: usize,
     /// First byte of the scratch memory for activations as u16.
     pub(super) words: usize,
+    /// First byte of the scratch memory for unpacked weights.
+    pub(super) panels: usize,
     /// Bytes of the arena.
     pub(super) arena_bytes: usize,
     /// Of each float slot.
@@ -113,8 +115,8 @@ fn scratch(program: &Program, conv: &Conv) -> usize {
 
 /// Gives every tensor a place; places are reused once their last reader is done.
 ///
-/// `words` makes room for activations as u16.
-pub(super) fn plan(program: &Program, words: bool) -> Places {
+/// `words` makes room for activations as u16; `panels_bytes` are for unpacked weights.
+pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Places {
     let halos = halos(program);
     let last_use = last_uses(program);
     let mut places: Vec<Place> = Vec::new();
@@ -157,6 +159,7 @@ pub(super) fn plan(program: &Program, words: bool) -> Places {
         if uses_words(conv) { 2 * (bytes + SLACK) } else { 0 }
     };
     let word_bytes = if words { program.convs().map(as_words).max().unwrap_or(0) } else { 0 };
+    let panels = (end + scratch_bytes + word_bytes).next_multiple_of(64);
     let mut float_count = 0;
     let floats = program.floats.iter().map(|slot| {
         let first = float_count;
@@ -168,7 +171,8 @@ pub(super) fn plan(program: &Program, words: bool) -> Places {
         halos: filled.map(|p| (p.offset..p.offset + p.shape.bytes(), p.shape.fill)).collect(),
         scratch: end,
         words: end + scratch_bytes,
-        arena_bytes: end + scratch_bytes + word_bytes + SLACK,
+        panels,
+        arena_bytes: panels + panels_bytes + SLACK,
         floats: floats.collect(),
         float_count,
     }

@@ -42,13 +42,7 @@ pub(super) fn arrange(
 ) -> Tiles {
     let depth = conv.depth(artifact.program().tensor(conv.x));
     let order = Order::new(conv, depth, run_depth, runs);
-    let (mut biases, mut multipliers) = (vec![0; order.lanes()], vec![1.0; order.lanes()]);
-    let constants = artifact.biases(conv).into_iter().zip(artifact.multipliers(conv));
-    for (output, (bias, multiplier)) in constants.enumerate() {
-        let (tile, lane) = order.place(output);
-        biases[tile * TILE_OUTPUTS + lane] = bias;
-        multipliers[tile * TILE_OUTPUTS + lane] = multiplier;
-    }
+    let (biases, multipliers) = order.constants(artifact, conv);
     let range = artifact.weight_range(conv);
     let [height, width] = artifact.program().conv_output(conv).map(|extent| extent as usize);
     let bits = conv.bits.bits();
@@ -82,7 +76,7 @@ const _: () = assert!(255 * MOST_MAGNITUDE <= i16::MAX as i32);
 const _: () = assert!(i16_steps(8) == 0 && i16_steps(7) == 1 && i16_steps(4) == 8 && i16_steps(2) == 32);
 
 /// Where the kernel looks for each code.
-struct Order<'a> {
+pub(super) struct Order<'a> {
     outputs: usize,
     depth: usize,
     groups: usize,
@@ -95,7 +89,7 @@ struct Order<'a> {
 }
 
 impl<'a> Order<'a> {
-    fn new(conv: &Conv, depth: usize, run_depth: usize, runs: &'a [Run]) -> Self {
+    pub(super) fn new(conv: &Conv, depth: usize, run_depth: usize, runs: &'a [Run]) -> Self {
         let (outputs, groups) = (conv.outputs as usize, conv.groups as usize);
         let group_outputs = outputs / groups;
         let group_tiles = group_outputs.div_ceil(TILE_OUTPUTS);
@@ -113,11 +107,24 @@ impl<'a> Order<'a> {
         (group * self.group_tiles + o / TILE_OUTPUTS, o % TILE_OUTPUTS)
     }
 
-    /// Whether it is the order of the artifact.
-    fn is_canonical(&self) -> bool {
+    /// Biases and multipliers, `[group][tile][16]`.
+    pub(super) fn constants(&self, artifact: &Artifact, conv: &Conv) -> (Vec<i32>, Vec<f32>) {
+        let (mut biases, mut multipliers) = (vec![0; self.lanes()], vec![1.0; self.lanes()]);
+        let constants = artifact.biases(conv).into_iter().zip(artifact.multipliers(conv));
+        for (output, (bias, multiplier)) in constants.enumerate() {
+            let (tile, lane) = self.place(output);
+            biases[tile * TILE_OUTPUTS + lane] = bias;
+            multipliers[tile * TILE_OUTPUTS + lane] = multiplier;
+        }
+        (biases, multipliers)
+    }
+
+    /// Whether it is the order of the artifact, and its runs are not padded further.
+    pub(super) fn is_canonical(&self) -> bool {
+        let unpadded = self.depth_groups == self.depth.div_ceil(TILE_DEPTH);
         let whole_groups = self.runs.len() == 1 || self.run_depth.is_multiple_of(TILE_DEPTH);
         let whole_tiles = self.groups == 1 || self.group_outputs.is_multiple_of(TILE_OUTPUTS);
-        whole_groups && whole_tiles
+        whole_groups && whole_tiles && unpadded
     }
 
     /// Groups of 4 depths whose products an i16 holds the sum of, for these very codes: at least `floor`.
@@ -141,7 +148,7 @@ impl<'a> Order<'a> {
     }
 
     /// The codes as bytes in this order.
-    fn widen(&self, packed: &[u8], conv: &Conv) -> AlignedBytes {
+    pub(super) fn widen(&self, packed: &[u8], conv: &Conv) -> AlignedBytes {
         let codes = pack::unpack(packed, self.outputs, self.depth, conv.bits);
         let mut tiles = AlignedBytes::zeroed(self.lanes() / TILE_OUTPUTS * self.depth_groups * TILE_CODES);
         for (output, codes) in codes.chunks_exact(self.depth).enumerate() {
