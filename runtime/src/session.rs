@@ -6,6 +6,7 @@
 mod bind;
 mod layout;
 mod pool;
+mod trial;
 mod weights;
 
 use crate::RunError;
@@ -16,6 +17,8 @@ use bind::Step;
 use pool::Pool;
 use std::ops::Range;
 use std::time::{Duration, Instant};
+
+pub use weights::WeightLayout;
 
 /// Most threads of a session.
 pub const MAX_THREADS: usize = 256;
@@ -56,10 +59,18 @@ impl Session {
     /// # Errors
     /// [`RunError::Isa`] where the machine lacks the instruction set.
     pub fn new(artifact: &Artifact, options: SessionOptions) -> Result<Self, RunError> {
+        Self::with_weights(artifact, options, WeightLayout::default())
+    }
+
+    /// The same, with weights in a given layout.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn with_weights(artifact: &Artifact, options: SessionOptions, weights: WeightLayout) -> Result<Self, RunError> {
         let available = options.isa.unwrap_or_else(Isa::detect).require()?;
         let program = artifact.program();
         let places = layout::plan(program, bind::needs_words(available.isa()));
-        let steps = bind::steps(artifact, available, &places);
+        let steps = bind::steps(artifact, available, weights, &places);
         let mut codes = AlignedBytes::zeroed(places.arena_bytes);
         for (range, value) in &places.halos {
             codes[range.clone()].fill(*value);

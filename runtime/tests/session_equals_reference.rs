@@ -8,9 +8,10 @@
 mod net;
 
 use net::{Net, Random};
-use releqc_runtime::format::Artifact;
+use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
 use releqc_runtime::program::{Op, TensorId, Window};
 use releqc_runtime::reference::Reference;
+use releqc_runtime::session::WeightLayout;
 use releqc_runtime::{BitWidth, Isa, Session, SessionOptions};
 
 /// Programs of each of the four tests over random programs, which share the cores.
@@ -175,15 +176,21 @@ fn check(seed: u64) {
     let artifact = random_net(seed);
     let x = input(&mut Random(!seed), artifact.program().input.len());
     let expected = words(&Reference::new(&artifact).run(&x).unwrap().concat());
-    for isa in Isa::available() {
-        let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads: 1 }).unwrap();
-        for round in 0..2 {
+    // The second run of a session meets what the first one left in memory.
+    let layouts = [(WeightLayout::Fastest, 2), (WeightLayout::Packed, 1), (WeightLayout::Widened, 1)];
+    for (isa, (layout, runs)) in Isa::available().flat_map(|isa| layouts.map(|layout| (isa, layout))) {
+        let options = SessionOptions { isa: Some(isa), threads: 1 };
+        let mut session = Session::with_weights(&artifact, options, layout).unwrap();
+        for round in 0..runs {
             let mut y = vec![0.0; session.output_len()];
             session.run(&x, &mut y).unwrap();
             if words(&y) != expected {
                 let at = words(&y).iter().zip(&expected).position(|(a, b)| a != b);
                 let summary: Vec<String> = artifact.program().ops.iter().map(summary).collect();
-                panic!("seed {seed}, {isa}, round {round}: differs first at {at:?}\n{}", summary.join("\n"));
+                panic!(
+                    "seed {seed}, {isa}, {layout:?}, round {round}: differs first at {at:?}\n{}",
+                    summary.join("\n")
+                );
             }
         }
     }
@@ -211,6 +218,51 @@ fn random_programs_third_quarter() {
 #[test]
 fn random_programs_fourth_quarter() {
     check_quarter(3);
+}
+
+#[test]
+fn layers_that_are_tried_at_load_give_the_same_bytes() {
+    for k in 2..=8 {
+        let bits = BitWidth::new(k).unwrap();
+        let (mut net, x) = Net::new(k.into(), [256, 3, 3], 7);
+        let x = net.conv(x, 128, net::square(3, 1, 1), 1, bits, [9, 0, 255]).unwrap();
+        let x = net.fully_connected(x, 256, bits);
+        let y = net.logits(x, 20, bits);
+        net.output(y);
+        let artifact = net.artifact();
+        let x = input(&mut Random(2), artifact.program().input.len());
+        let expected = words(&Reference::new(&artifact).run(&x).unwrap().concat());
+        for isa in Isa::available() {
+            let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads: 1 }).unwrap();
+            let mut y = vec![0.0; session.output_len()];
+            session.run(&x, &mut y).unwrap();
+            assert_eq!(words(&y), expected, "{k} bits, {isa}");
+        }
+    }
+}
+
+#[test]
+fn bytes_in_memory_may_begin_anywhere() {
+    let parts = |net: Net| {
+        let Net { program, constants, weights, .. } = net;
+        encode(&ArtifactParts { program, constants, weights, ..ArtifactParts::default() })
+    };
+    let (mut net, x) = Net::new(3, [16, 5, 5], 7);
+    let y = net.conv_logits(x, 40, net::square(3, 1, 1), 1, BitWidth::new(5).unwrap()).unwrap();
+    net.output(y);
+    let bytes = parts(net);
+    let x = input(&mut Random(2), 16 * 5 * 5);
+    let mut expected = None;
+    for offset in 0..4 {
+        let mut moved = vec![0; offset];
+        moved.extend_from_slice(&bytes);
+        let artifact = Artifact::from_bytes(&moved[offset..], LoadOptions::default()).unwrap();
+        assert!(artifact.weights_section().as_ptr().addr().is_multiple_of(64), "kernels load whole cache lines");
+        let mut session = Session::new(&artifact, SessionOptions::default()).unwrap();
+        let mut y = vec![0.0; session.output_len()];
+        session.run(&x, &mut y).unwrap();
+        assert_eq!(*expected.get_or_insert_with(|| words(&y)), words(&y), "offset {offset}");
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::layout::{self, Places};
 use super::pool::Awake;
-use super::weights;
+use super::trial;
+use super::weights::{self, Form, WeightLayout};
 use crate::format::Artifact;
 use crate::isa::{Available, Isa};
 use crate::kernels::conv::{self, Cut, Gather, GatherRuns, Grid, Layer, Run, Target, ToWords, widen};
@@ -42,8 +43,8 @@ const SHARED_MACS: u64 = 1 << 20;
 const SHARED_VALUES: usize = 1 << 15;
 
 /// One or more steps an operator, in program order.
-pub(super) fn steps(artifact: &Artifact, available: Available, places: &Places) -> Vec<Step> {
-    let binder = Binder { artifact, program: artifact.program(), available, places };
+pub(super) fn steps(artifact: &Artifact, available: Available, weights: WeightLayout, places: &Places) -> Vec<Step> {
+    let binder = Binder { artifact, program: artifact.program(), available, weights, places };
     let ops = binder.program.ops.iter().enumerate();
     ops.flat_map(|(op, source)| {
         let shared = match source {
@@ -60,6 +61,7 @@ struct Binder<'a> {
     artifact: &'a Artifact,
     program: &'a Program,
     available: Available,
+    weights: WeightLayout,
     places: &'a Places,
 }
 
@@ -152,25 +154,57 @@ impl Binder<'_> {
         }
         let mut steps: Vec<Box<dyn Kernel>> = Vec::new();
         steps.extend(self.strip(conv).map(|strip| Box::new(strip) as Box<dyn Kernel>));
+        let gather = windows.gather.take();
+        let (words, kernel) = match self.form(conv, &windows) {
+            Some(form) => self.layer(conv, &windows, form, gather.is_none()),
+            None if gather.is_some() => self.layer(conv, &windows, Form::Widened, false),
+            None => {
+                let [packed, bytes] =
+                    [Form::InPlace, Form::Widened].map(|form| self.layer(conv, &windows, form, false).1);
+                (None, trial::faster(packed, bytes, self.places))
+            }
+        };
+        steps.extend(words.map(|words| Box::new(words) as Box<dyn Kernel>));
+        steps.push(match gather {
+            Some(gather) => Box::new(conv::Gathered { layer: kernel.layer, gather, rows: kernel.rows }),
+            None => Box::new(kernel),
+        });
+        steps
+    }
+
+    /// Where the codes of a layer should lie, if that is known without a trial.
+    fn form(&self, conv: &Conv, windows: &Windows) -> Option<Form> {
+        let depth = conv.depth(self.program.tensor(conv.x));
+        if !weights::may_lie_in_place(conv, depth, windows.run_depth, &windows.runs) {
+            return Some(Form::Widened);
+        }
+        let (isa, count) = (self.available.isa(), windows.grid.height * windows.grid.width);
+        self.weights.form(isa, count, conv.bits.bits(), weights::widened_bytes(conv, depth))
+    }
+
+    /// A layer whose codes lie in a form, with the step that must come before it; `words` allows activations as u16.
+    fn layer(&self, conv: &Conv, windows: &Windows, form: Form, words: bool) -> (Option<ToWords>, conv::Conv) {
+        let x = self.program.tensor(conv.x);
         let groups = conv.groups as usize;
         let group_outputs = conv.outputs as usize / groups;
         let mut group_inputs = x.channels as usize / groups;
         let isa = self.available.isa();
+        let (mut grid, mut runs) = (windows.grid, windows.runs.clone());
         // Where few windows use each weight, twice the bytes of weights cost more than they save.
-        let many = windows.grid.height * windows.grid.width > 16;
-        let words = many && needs_words(isa) && layout::uses_words(conv) && windows.gather.is_none();
-        let tiles = weights::arrange(self.artifact, isa, conv, windows.run_depth, &windows.runs, words);
-        if tiles.form.stored == 16 {
+        let many = grid.height * grid.width > 16;
+        let words = words && many && needs_words(isa) && layout::uses_words(conv);
+        let tiles = weights::arrange(self.artifact, isa, conv, windows.run_depth, &runs, form, words);
+        let to_words = (tiles.form.stored == 16).then(|| {
             let from = windows.bytes(groups, group_inputs);
-            windows.double(from.start, self.places.words);
+            (grid, runs) = windows.doubled(from.start, self.places.words);
             group_inputs *= 2;
-            steps.push(Box::new(ToWords { from, to: self.places.words, copy: widen::widen(self.available) }));
-        }
+            ToWords { from, to: self.places.words, copy: widen::widen(self.available) }
+        });
         let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
         let layer = Layer {
-            grid: windows.grid,
-            depth_groups: windows.runs.iter().map(|run| run.groups).sum(),
-            runs: windows.runs,
+            grid,
+            depth_groups: runs.iter().map(|run| run.groups).sum(),
+            runs,
             groups,
             group_inputs,
             group_outputs,
@@ -185,14 +219,8 @@ impl Binder<'_> {
             },
         };
         let rows = conv::rows(self.available, tiles.form);
-        steps.push(match windows.gather {
-            Some(gather) => Box::new(conv::Gathered { layer, gather, rows }),
-            None => {
-                let cut = if self.artifact.weight_range(conv).len() > x.len() { Cut::Outputs } else { Cut::Rows };
-                Box::new(conv::Conv { layer, rows, cut })
-            }
-        });
-        steps
+        let cut = if self.artifact.weight_range(conv).len() > x.len() { Cut::Outputs } else { Cut::Rows };
+        (to_words, conv::Conv { layer, rows, cut })
     }
 
     /// The kernel for one channel a group, where the instruction set has one and the halo holds the padding.
@@ -297,11 +325,10 @@ impl Windows {
     }
 
     /// The same windows over a copy at `to` of the bytes from `from` on, as u16.
-    fn double(&mut self, from: usize, to: usize) {
-        let grid = &mut self.grid;
-        grid.origin = to + 2 * (grid.origin - from);
-        (grid.row, grid.pixel) = (2 * grid.row, 2 * grid.pixel);
-        self.runs.iter_mut().for_each(|run| run.offset *= 2);
+    fn doubled(&self, from: usize, to: usize) -> (Grid, Vec<Run>) {
+        let Grid { origin, row, pixel, .. } = self.grid;
+        let grid = Grid { origin: to + 2 * (origin - from), row: 2 * row, pixel: 2 * pixel, ..self.grid };
+        (grid, self.runs.iter().map(|run| Run { offset: 2 * run.offset, ..*run }).collect())
     }
 }
 
