@@ -2,7 +2,7 @@
 
 use super::layout::{self, Places};
 use super::pool::Awake;
-use super::trial;
+use super::trial::{self, Trials};
 use super::weights::{self, Form, WeightLayout};
 use crate::format::Artifact;
 use crate::isa::{Available, Isa};
@@ -15,6 +15,7 @@ use crate::kernels::pool::{self, AveragePool, MaxPool, Pooling};
 use crate::kernels::{Clamp, Kernel, Memory, View};
 use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::{Conv, Destination, FloatId, Op, Program, Tensor, TensorId};
+use std::cell::RefCell;
 use std::ops::Range;
 
 /// A kernel and the operator it works for.
@@ -44,7 +45,8 @@ const SHARED_VALUES: usize = 1 << 15;
 
 /// One or more steps an operator, in program order.
 pub(super) fn steps(artifact: &Artifact, available: Available, weights: WeightLayout, places: &Places) -> Vec<Step> {
-    let binder = Binder { artifact, program: artifact.program(), available, weights, places };
+    let binder =
+        Binder { artifact, program: artifact.program(), available, weights, places, trials: RefCell::default() };
     let ops = binder.program.ops.iter().enumerate();
     ops.flat_map(|(op, source)| {
         let shared = match source {
@@ -63,6 +65,7 @@ struct Binder<'a> {
     available: Available,
     weights: WeightLayout,
     places: &'a Places,
+    trials: RefCell<Trials>,
 }
 
 impl Binder<'_> {
@@ -158,11 +161,7 @@ impl Binder<'_> {
         let (words, kernel) = match self.form(conv, &windows) {
             Some(form) => self.layer(conv, &windows, form, gather.is_none()),
             None if gather.is_some() => self.layer(conv, &windows, Form::Widened, false),
-            None => {
-                let [packed, bytes] =
-                    [Form::InPlace, Form::Widened].map(|form| self.layer(conv, &windows, form, false).1);
-                (None, trial::faster(packed, bytes, self.places))
-            }
+            None => (None, self.tried(conv, &windows)),
         };
         steps.extend(words.map(|words| Box::new(words) as Box<dyn Kernel>));
         steps.push(match gather {
@@ -180,6 +179,22 @@ impl Binder<'_> {
         }
         let (isa, count) = (self.available.isa(), windows.grid.height * windows.grid.width);
         self.weights.form(isa, count, conv.bits.bits(), weights::widened_bytes(conv, depth))
+    }
+
+    /// The layer in the form that is faster on this machine.
+    fn tried(&self, conv: &Conv, windows: &Windows) -> conv::Conv {
+        let shape = trial::Shape {
+            bits: conv.bits.bits(),
+            windows: windows.grid.height * windows.grid.width,
+            depth: conv.depth(self.program.tensor(conv.x)),
+            outputs: conv.outputs as usize,
+        };
+        let layer = |form| self.layer(conv, windows, form, false).1;
+        let mut trials = self.trials.borrow_mut();
+        match trials.decided(shape) {
+            Some(form) => layer(form),
+            None => trials.faster(shape, [layer(Form::InPlace), layer(Form::Widened)], self.artifact, self.places),
+        }
     }
 
     /// A layer whose codes lie in a form, with the step that must come before it; `words` allows activations as u16.

@@ -65,9 +65,9 @@ fn fastest(isa: Isa, windows: usize, bits: u8, widened_bytes: usize) -> Option<F
     match windows {
         _ if isa == Isa::Scalar || windows > MOST_WINDOWS => Some(Form::Widened),
         _ if bits == 8 => Some(Form::InPlace),
-        1 if cheap || dot_products => Some(Form::InPlace),
-        // Memory is slower than unpacking up to six bits.
-        1 if bits < 7 && widened_bytes > *WORTH_A_TRIAL.end() => Some(Form::InPlace),
+        1 if cheap || (dot_products && bits <= 5) => Some(Form::InPlace),
+        // Memory is slower than unpacking.
+        1 if (dot_products || bits < 7) && widened_bytes > *WORTH_A_TRIAL.end() => Some(Form::InPlace),
         _ if WORTH_A_TRIAL.contains(&widened_bytes) => None,
         _ if dot_products && cheap => Some(Form::InPlace),
         _ => Some(Form::Widened),

@@ -187,6 +187,7 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
         // A block of several vectors begins with a whole tile.
         let part = if VECTORS > 1 { 0 } else { strip.vector % per_tile };
         let mut tile = first_weights;
+        let few = layer.grid.height * layer.grid.width <= 16;
         if D::DEEP {
             for run in &layer.runs {
                 let mut from = x.add(run.offset);
@@ -196,6 +197,9 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
                     let mut partial = [[lanes.start(); VECTORS]; PIXELS];
                     for _ in 0..steps {
                         let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
+                        if K < 8 || few {
+                            prefetch::<D, VECTORS>(tile, row_bytes);
+                        }
                         for (p, partial) in partial.iter_mut().enumerate() {
                             let q = lanes.broadcast::<K>(from.add(p * pixel));
                             for (partial, &w) in partial.iter_mut().zip(&w) {
