@@ -35,7 +35,8 @@ impl Kernel for Quantize {
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         let plane = self.y.height * self.y.width;
         for row in parts {
-            let y = memory.codes_mut(self.y.row_range(row));
+            // SAFETY: each part writes the rows of the result that are its own.
+            let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
             let x = &memory.input()[row * self.y.width..];
             // SAFETY: bound for an instruction set that was proved available.
             unsafe { (self.row)(x, plane, self.inv_scale, self.z, y, self.y.pixel) };
@@ -63,8 +64,10 @@ impl Kernel for Add {
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         for row in parts {
             let (a, b) = (memory.codes(self.a.row_range(row)), memory.codes(self.b.row_range(row)));
+            // SAFETY: each part writes the rows of the result that are its own.
+            let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
             // SAFETY: bound for an instruction set that was proved available.
-            unsafe { (self.row)(a, b, self.terms, self.clamp, memory.codes_mut(self.y.row_range(row))) };
+            unsafe { (self.row)(a, b, self.terms, self.clamp, y) };
         }
     }
 }
@@ -87,7 +90,9 @@ impl Kernel for Affine {
 
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         for row in parts {
-            let (x, y) = (memory.codes(self.x.row_range(row)), memory.codes_mut(self.y.row_range(row)));
+            let x = memory.codes(self.x.row_range(row));
+            // SAFETY: each part writes the rows of the result that are its own.
+            let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
             // SAFETY: bound for an instruction set that was proved available.
             unsafe { (self.row)(x, self.z, &self.multipliers, &self.addends, self.clamp, y) };
         }
@@ -117,7 +122,8 @@ impl Kernel for Concat {
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         let clamp = Clamp { z: self.z, lo: 0, hi: 255 };
         for row in parts {
-            let y = memory.codes_mut(self.y.row_range(row));
+            // SAFETY: each part writes the rows of the result that are its own.
+            let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
             let mut first = 0;
             for input in &self.xs {
                 let channels = input.x.pixel;
@@ -150,7 +156,9 @@ impl Kernel for Reshape {
     fn run(&self, memory: &Memory, _: Range<usize>) {
         for i in 0..self.y.len() {
             let (from, to) = (self.x.channel_first(i), self.y.channel_first(i));
-            memory.codes_mut(to..to + 1)[0] = memory.codes(from..from + 1)[0];
+            let q = memory.codes(from..from + 1)[0];
+            // SAFETY: there is one part, and it writes its own result.
+            unsafe { memory.codes_mut(to..to + 1)[0] = q };
         }
     }
 }
@@ -170,7 +178,8 @@ impl Kernel for Dequantize {
     }
 
     fn run(&self, memory: &Memory, _: Range<usize>) {
-        let y = memory.floats_mut(self.y..self.y + self.x.len());
+        // SAFETY: there is one part, and it writes its own result.
+        let y = unsafe { memory.floats_mut(self.y..self.y + self.x.len()) };
         for (i, value) in y.iter_mut().enumerate() {
             let from = self.x.channel_first(i);
             *value = loops::centered(memory.codes(from..from + 1)[0], self.z) * self.scale;
@@ -192,7 +201,8 @@ impl Kernel for Softmax {
     }
 
     fn run(&self, memory: &Memory, _: Range<usize>) {
-        let y = memory.floats_mut(self.y..self.y + self.len);
+        // SAFETY: there is one part, and it writes its own result.
+        let y = unsafe { memory.floats_mut(self.y..self.y + self.len) };
         y.copy_from_slice(memory.floats(self.x..self.x + self.len));
         float_head::softmax(y, self.log);
     }

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 /// Buffers of one session during one run.
 ///
-/// Invariant (held by the planner): a kernel writes only the bytes of its result and its scratch, no two parts that run at the same time
-/// write the same byte, and nothing reads a byte while another part writes it.
+/// Invariant: a kernel writes only the bytes of its result and its scratch, no two parts that run at the same time write the same byte,
+/// and nothing reads a byte while another part writes it. The planner holds it for the places it hands to kernels; whoever writes
+/// promises it by `unsafe`, so that the functions that read are safe.
 #[derive(Clone, Copy)]
 pub(crate) struct Memory {
     codes: *mut u8,
@@ -71,10 +72,13 @@ impl Memory {
     }
 
     /// Bytes to write.
+    ///
+    /// # Safety
+    /// While the slice lives, no other slice of these bytes does, in this part of the kernel or in one that runs at the same time.
     #[inline(always)]
-    #[allow(clippy::mut_from_ref, reason = "the planner hands each byte to one writer at a time")]
-    pub(crate) fn codes_mut(&self, range: Range<usize>) -> &mut [u8] {
-        // SAFETY: in bounds by the check of `codes_ptr`; this part alone uses them now (invariant).
+    #[allow(clippy::mut_from_ref, reason = "the contract rules out two writers of a byte")]
+    pub(crate) unsafe fn codes_mut(&self, range: Range<usize>) -> &mut [u8] {
+        // SAFETY: in bounds by the check of `codes_ptr`; they are used by this slice alone (contract).
         unsafe { std::slice::from_raw_parts_mut(self.codes_ptr(range.start, range.len()), range.len()) }
     }
 
@@ -85,9 +89,12 @@ impl Memory {
     }
 
     /// Floats to write.
-    #[allow(clippy::mut_from_ref, reason = "the planner hands each float to one writer at a time")]
-    pub(crate) fn floats_mut(&self, range: Range<usize>) -> &mut [f32] {
-        // SAFETY: in bounds by the check of `floats_ptr`; this part alone uses them now (invariant).
+    ///
+    /// # Safety
+    /// As [`Memory::codes_mut`].
+    #[allow(clippy::mut_from_ref, reason = "the contract rules out two writers of a float")]
+    pub(crate) unsafe fn floats_mut(&self, range: Range<usize>) -> &mut [f32] {
+        // SAFETY: in bounds by the check of `floats_ptr`; they are used by this slice alone (contract).
         unsafe { std::slice::from_raw_parts_mut(self.floats_ptr(range.start, range.len()), range.len()) }
     }
 }
