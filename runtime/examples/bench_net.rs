@@ -276,7 +276,7 @@ fn compare_runs(session: &mut Session, other: &mut Session, x: &[f32]) -> Result
     let mut y = vec![0.0; session.output_len()];
     let mut times = [Vec::new(), Vec::new()];
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(2) {
+    while start.elapsed() < Duration::from_secs(4) {
         for (times, session) in times.iter_mut().zip([&mut *session, &mut *other]) {
             for _ in 0..3 {
                 let begin = Instant::now();
@@ -287,9 +287,10 @@ fn compare_runs(session: &mut Session, other: &mut Session, x: &[f32]) -> Result
     }
     let [own, others] = &mut times;
     let middle = [median(own), median(others)];
-    let (own, others) = (quiet(own), quiet(others));
-    println!("{} threads {own:.1} us, {} threads {others:.1} us", session.threads(), other.threads());
-    println!("{:.2} times as fast in quiet moments, {:.2} by medians", others / own, middle[1] / middle[0]);
+    // Both cores are seldom free on a shared machine: the best hundredth, which leaves out single flukes.
+    let [best, others_best] = [&*own, others].map(|times| times[times.len() / 100].as_secs_f64() * 1e6);
+    println!("{} threads {best:.1} us, {} threads {others_best:.1} us", session.threads(), other.threads());
+    println!("{:.2} times as fast at best, {:.2} by medians", others_best / best, middle[1] / middle[0]);
     Ok(())
 }
 
