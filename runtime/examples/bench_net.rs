@@ -1,6 +1,8 @@
 //! Latency of the eight networks of the paper with random weights, batch 1, from f32 input to f32 output.
 //!
 //! `bench_net NAME [--bits paper|K|K,K,..] [--isa ISA] [--threads N] [--table]`; the last line is the median in microseconds.
+//! `--against K` compares each layer with the same layer at other widths, `--against-threads N` the whole net with other threads: both
+//! in turns in one process. `--loads` times loading from a file.
 
 #![allow(clippy::print_stdout, reason = "a program that prints")]
 
@@ -9,7 +11,7 @@
 mod net;
 
 use net::{Net, Random, square};
-use releqc_runtime::format::Artifact;
+use releqc_runtime::format::{Artifact, ArtifactParts, encode};
 use releqc_runtime::program::{Op, TensorId, Window};
 use releqc_runtime::{BitWidth, Session, SessionOptions};
 use std::error::Error;
@@ -223,10 +225,108 @@ fn print_table(session: &mut Session, x: &[f32]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Turns of a comparison, and runs of a turn.
+const TURNS: usize = 25;
+const RUNS: usize = 8;
+
+/// The time below which a tenth of `times` lies: what the machine does in quiet moments.
+fn quiet(times: &mut [Duration]) -> f64 {
+    times.sort_unstable();
+    times[times.len() / 10].as_secs_f64() * 1e6
+}
+
+/// Each layer at its width and at that of `other`.
+fn compare_layers(session: &mut Session, other: &mut Session, x: &[f32]) -> Result<(), Box<dyn Error>> {
+    let program = session.artifact().program().clone();
+    let others: Vec<u8> = other.artifact().program().convs().map(|conv| conv.bits.bits()).collect();
+    let mut times = vec![[Vec::new(), Vec::new()]; program.ops.len()];
+    for _ in 0..TURNS {
+        for (side, session) in [&mut *session, &mut *other].into_iter().enumerate() {
+            for (times, time) in times.iter_mut().zip(session.profile(x, RUNS)?) {
+                times[side].push(time);
+            }
+        }
+    }
+    println!("{:>4} {:>9} {:>4} {:>9} {:>6}  layer", "bits", "us", "bits", "us", "faster");
+    let convs = program.ops.iter().zip(&mut times).filter_map(|(op, times)| match op {
+        Op::Conv(conv) => Some((conv, times)),
+        _ => None,
+    });
+    for ((conv, times), bits) in convs.zip(others) {
+        let [own, others] = times;
+        let (own, others) = (quiet(own), quiet(others));
+        let (x, [h, w]) = (program.tensor(conv.x), program.conv_output(conv));
+        println!(
+            "{:>4} {own:9.2} {bits:>4} {others:9.2} {:6.2}  {}x{}x{} -> {h}x{w}x{} kernel {:?} groups {}",
+            conv.bits.bits(),
+            others / own,
+            x.height,
+            x.width,
+            x.channels,
+            conv.outputs,
+            conv.window.kernel,
+            conv.groups,
+        );
+    }
+    Ok(())
+}
+
+/// The whole net in two sessions.
+fn compare_runs(session: &mut Session, other: &mut Session, x: &[f32]) -> Result<(), Box<dyn Error>> {
+    let mut y = vec![0.0; session.output_len()];
+    let mut times = [Vec::new(), Vec::new()];
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(4) {
+        for (times, session) in times.iter_mut().zip([&mut *session, &mut *other]) {
+            for _ in 0..3 {
+                let begin = Instant::now();
+                session.run(x, &mut y)?;
+                times.push(begin.elapsed());
+            }
+        }
+    }
+    let [own, others] = &mut times;
+    let middle = [median(own), median(others)];
+    // Both cores are seldom free on a shared machine: the best hundredth, which leaves out single flukes.
+    let [best, others_best] = [&*own, others].map(|times| times[times.len() / 100].as_secs_f64() * 1e6);
+    println!("{} threads {best:.1} us, {} threads {others_best:.1} us", session.threads(), other.threads());
+    println!("{:.2} times as fast at best, {:.2} by medians", others_best / best, middle[1] / middle[0]);
+    Ok(())
+}
+
+/// Writes the artifact to a file and loads it again and again: every byte is verified, then the net is planned.
+fn print_loads(artifact: &Artifact, options: SessionOptions) -> Result<(), Box<dyn Error>> {
+    let bytes = encode(&ArtifactParts {
+        program: artifact.program().clone(),
+        constants: artifact.constants_section().to_vec(),
+        weights: artifact.weights_section().to_vec(),
+        ..ArtifactParts::default()
+    });
+    let path = std::env::temp_dir().join(format!("bench_net-{}.rq", std::process::id()));
+    std::fs::write(&path, &bytes)?;
+    let (mut opened, mut planned) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        let start = Instant::now();
+        let artifact = Artifact::open(&path)?;
+        opened.push(start.elapsed());
+        let start = Instant::now();
+        Session::new(&artifact, options)?;
+        planned.push(start.elapsed());
+    }
+    std::fs::remove_file(&path)?;
+    println!("{:.1} MB, milliseconds: opened and verified, planned", bytes.len() as f64 / 1e6);
+    for (name, times) in [("opened", &mut opened), ("planned", &mut planned)] {
+        let middle = median(times) / 1e3;
+        println!("{name}: {middle:.2} median, {:.2} least", times[0].as_secs_f64() * 1e3);
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().ok_or("usage: bench_net NAME [--bits ..] [--isa ..] [--threads N] [--table]")?;
     let (mut bits, mut options, mut table) = ("paper".to_owned(), SessionOptions::default(), false);
+    let (mut against, mut against_threads, mut loads) = (None, None, false);
     while let Some(flag) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{flag} needs a value"));
         match flag.as_str() {
@@ -234,14 +334,23 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--isa" => options.isa = Some(value()?.parse()?),
             "--threads" => options.threads = value()?.parse()?,
             "--table" => table = true,
+            "--loads" => loads = true,
+            "--against" => against = Some(value()?),
+            "--against-threads" => against_threads = Some(value()?.parse()?),
             other => return Err(format!("unknown flag {other}").into()),
         }
     }
-    let widths = match bits.as_str() {
-        "paper" => paper(&name).ok_or("unknown network")?.to_vec(),
-        list => list.split(',').map(str::parse).collect::<Result<_, _>>()?,
+    let network = |bits: &str| -> Result<Artifact, Box<dyn Error>> {
+        let widths = match bits {
+            "paper" => paper(&name).ok_or("unknown network")?.to_vec(),
+            list => list.split(',').map(str::parse).collect::<Result<_, _>>()?,
+        };
+        Ok(build(&name, widths).ok_or("unknown network")?)
     };
-    let artifact = build(&name, widths).ok_or("unknown network")?;
+    let artifact = network(&bits)?;
+    if loads {
+        return print_loads(&artifact, options);
+    }
     let start = Instant::now();
     let mut session = Session::new(&artifact, options)?;
     let planned = start.elapsed();
@@ -249,6 +358,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let x: Vec<f32> = (0..session.input_len()).map(|_| random.normal()).collect();
     let mut y = vec![0.0; session.output_len()];
     session.run(&x, &mut y)?;
+    if let Some(bits) = against {
+        return compare_layers(&mut session, &mut Session::new(&network(&bits)?, options)?, &x);
+    }
+    if let Some(threads) = against_threads {
+        return compare_runs(&mut session, &mut Session::new(&artifact, SessionOptions { threads, ..options })?, &x);
+    }
     if table {
         println!("isa {}, planned in {:.1} ms", session.isa(), planned.as_secs_f64() * 1e3);
         print_table(&mut session, &x)?;

@@ -13,7 +13,7 @@ mod lanes;
 mod memory;
 pub(crate) mod pool;
 
-pub(crate) use memory::{AlignedBytes, Memory, View};
+pub(crate) use memory::{AlignedBytes, Input, Memory, View};
 
 use std::ops::Range;
 

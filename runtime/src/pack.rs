@@ -99,23 +99,46 @@ pub fn planes(bits: BitWidth) -> impl Iterator<Item = u8> {
 /// # Panics
 /// When `packed` is shorter than a tile.
 pub fn unpack_tile(packed: &[u8], bits: BitWidth) -> [i8; TILE_CODES] {
-    let k = bits.bits();
-    if k == 8 {
-        return std::array::from_fn(|i| packed[i].cast_signed());
+    match bits.bits() {
+        2 => fields::<2>(packed),
+        3 => fields::<3>(packed),
+        4 => fields::<4>(packed),
+        5 => fields::<5>(packed),
+        6 => fields::<6>(packed),
+        7 => fields::<7>(packed),
+        _ => std::array::from_fn(|i| packed[i].cast_signed()),
     }
+}
+
+/// [`unpack_tile`] for `K` bits: loops of constant length over whole planes, which the compiler vectorizes.
+fn fields<const K: u8>(packed: &[u8]) -> [i8; TILE_CODES] {
     let mut fields = [0u8; TILE_CODES];
-    let (mut shift, mut first) = (0, 0);
-    for plane in planes(bits) {
-        let codes_a_byte = usize::from(8 / plane);
-        let bytes = TILE_CODES / codes_a_byte;
-        for (i, field) in fields.iter_mut().enumerate() {
-            let (b, j) = if plane == 1 { (i / 8, i % 8) } else { (i % bytes, i / bytes) };
-            *field |= ((packed[first + b] >> (j as u8 * plane)) & ((1 << plane) - 1)) << shift;
+    let (mut planes, mut shift) = (packed, 0);
+    if K & 4 != 0 {
+        let (plane, rest) = planes.split_at(32);
+        for (b, byte) in plane.iter().enumerate() {
+            fields[b] = byte & 15;
+            fields[b + 32] = byte >> 4;
         }
-        shift += plane;
-        first += bytes;
+        (planes, shift) = (rest, 4);
     }
-    fields.map(|u| (i16::from(u) - (1 << (k - 1))) as i8)
+    if K & 2 != 0 {
+        let (plane, rest) = planes.split_at(16);
+        for j in 0..4 {
+            for (b, byte) in plane.iter().enumerate() {
+                fields[16 * j + b] |= (byte >> (2 * j) & 3) << shift;
+            }
+        }
+        (planes, shift) = (rest, shift + 2);
+    }
+    if K & 1 != 0 {
+        for (b, byte) in planes[..8].iter().enumerate() {
+            for j in 0..8 {
+                fields[8 * b + j] |= (byte >> j & 1) << shift;
+            }
+        }
+    }
+    fields.map(|u| u.wrapping_sub(1 << (K - 1)).cast_signed())
 }
 
 /// Unpacks a layer to `[outputs][depth]`.

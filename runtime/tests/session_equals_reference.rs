@@ -8,11 +8,12 @@
 mod net;
 
 use net::{Net, Random};
-use releqc_runtime::format::Artifact;
+use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
 use releqc_runtime::isa::EmulatedTiles;
 use releqc_runtime::program::{Op, TensorId, Window};
 use releqc_runtime::reference::Reference;
-use releqc_runtime::{BitWidth, Isa, Session, SessionOptions};
+use releqc_runtime::session::WeightLayout;
+use releqc_runtime::{BitWidth, Isa, Pixels, Session, SessionOptions};
 
 /// Programs of each of the four tests over random programs, which share the cores.
 const CASES: u64 = 2500;
@@ -179,8 +180,9 @@ fn check(seed: u64) {
     let artifact = random_net(seed);
     let x = input(&mut Random(!seed), artifact.program().input.len());
     let expected = words(&Reference::new(&artifact).run(&x).unwrap().concat());
-    for (name, mut session) in sessions(&artifact, 1, seed.is_multiple_of(EMULATED_EVERY)) {
-        for round in 0..2 {
+    // The second run of a session meets what the first one left in memory.
+    for (name, mut session, runs) in sessions(&artifact, 1, seed.is_multiple_of(EMULATED_EVERY)) {
+        for round in 0..runs {
             let mut y = vec![0.0; session.output_len()];
             session.run(&x, &mut y).unwrap();
             if words(&y) != expected {
@@ -192,13 +194,18 @@ fn check(seed: u64) {
     }
 }
 
-/// A session for each instruction set of this machine, and for emulated tiles where they are asked for.
-fn sessions(artifact: &Artifact, threads: usize, emulated: bool) -> impl Iterator<Item = (String, Session)> {
-    let real = Isa::available()
-        .map(move |isa| (isa.to_string(), Session::new(artifact, SessionOptions { isa: Some(isa), threads }).unwrap()));
+/// A session for each instruction set of this machine and each layout of weights, and for emulated tiles where they are asked for, with the
+/// number of runs it is worth.
+fn sessions(artifact: &Artifact, threads: usize, emulated: bool) -> impl Iterator<Item = (String, Session, usize)> {
+    let layouts = [(WeightLayout::Fastest, 2), (WeightLayout::Packed, 1), (WeightLayout::Widened, 1)];
+    let real = Isa::available().flat_map(move |isa| layouts.map(|layout| (isa, layout)));
+    let real = real.map(move |(isa, (layout, runs))| {
+        let options = SessionOptions { isa: Some(isa), threads };
+        (format!("{isa}, {layout:?}"), Session::with_weights(artifact, options, layout).unwrap(), runs)
+    });
     let tiles = [EmulatedTiles::WhereHardwarePays, EmulatedTiles::Everywhere].into_iter().filter(move |_| emulated);
     real.chain(tiles.map(move |tiles| {
-        (format!("emulated tiles, {tiles:?}"), Session::with_emulated_tiles(artifact, tiles, threads))
+        (format!("emulated tiles, {tiles:?}"), Session::with_emulated_tiles(artifact, tiles, threads), 2)
     }))
 }
 
@@ -224,6 +231,110 @@ fn random_programs_third_quarter() {
 #[test]
 fn random_programs_fourth_quarter() {
     check_quarter(3);
+}
+
+#[test]
+fn layers_that_are_tried_at_load_give_the_same_bytes() {
+    for k in 2..=8 {
+        let bits = BitWidth::new(k).unwrap();
+        let (mut net, x) = Net::new(k.into(), [256, 3, 3], 7);
+        let x = net.conv(x, 128, net::square(3, 1, 1), 1, bits, [9, 0, 255]).unwrap();
+        let x = net.fully_connected(x, 256, bits);
+        let y = net.logits(x, 20, bits);
+        net.output(y);
+        let artifact = net.artifact();
+        let x = input(&mut Random(2), artifact.program().input.len());
+        let expected = words(&Reference::new(&artifact).run(&x).unwrap().concat());
+        for isa in Isa::available() {
+            let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads: 1 }).unwrap();
+            let mut y = vec![0.0; session.output_len()];
+            session.run(&x, &mut y).unwrap();
+            assert_eq!(words(&y), expected, "{k} bits, {isa}");
+        }
+    }
+}
+
+#[test]
+fn bytes_in_memory_may_begin_anywhere() {
+    let parts = |net: Net| {
+        let Net { program, constants, weights, .. } = net;
+        encode(&ArtifactParts { program, constants, weights, ..ArtifactParts::default() })
+    };
+    let (mut net, x) = Net::new(3, [16, 5, 5], 7);
+    let y = net.conv_logits(x, 40, net::square(3, 1, 1), 1, BitWidth::new(5).unwrap()).unwrap();
+    net.output(y);
+    let bytes = parts(net);
+    let x = input(&mut Random(2), 16 * 5 * 5);
+    let mut expected = None;
+    for offset in 0..4 {
+        let mut moved = vec![0; offset];
+        moved.extend_from_slice(&bytes);
+        let artifact = Artifact::from_bytes(&moved[offset..], LoadOptions::default()).unwrap();
+        assert!(artifact.weights_section().as_ptr().addr().is_multiple_of(64), "kernels load whole cache lines");
+        let mut session = Session::new(&artifact, SessionOptions::default()).unwrap();
+        let mut y = vec![0.0; session.output_len()];
+        session.run(&x, &mut y).unwrap();
+        assert_eq!(*expected.get_or_insert_with(|| words(&y)), words(&y), "offset {offset}");
+    }
+}
+
+#[test]
+fn pixels_give_what_their_values_give() {
+    for (channels, mean, std) in [
+        (1, vec![0.1307], vec![0.3081]),
+        (3, vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
+        (5, vec![0.5], vec![0.2]),
+    ] {
+        let (mut net, x) = Net::new(channels.into(), [channels, 19, 70], 117);
+        let x = net.conv(x, 24, net::square(3, 1, 1), 1, BitWidth::new(4).unwrap(), [0, 0, 255]).unwrap();
+        let y = net.logits(x, 10, BitWidth::MAX);
+        net.output(y);
+        let artifact = net.artifact();
+        let mut random = Random(3);
+        let pixels: Vec<u8> = (0..artifact.program().input.len()).map(|_| random.below(256) as u8).collect();
+        for mapping in [Pixels::Normalize { mean, std }, Pixels::Raw] {
+            let value = |(i, &pixel): (usize, &u8)| mapping.value(pixel, i / (19 * 70));
+            let values: Vec<f32> = pixels.iter().enumerate().map(value).collect();
+            let expected = words(&Reference::new(&artifact).run(&values).unwrap().concat());
+            for isa in Isa::available() {
+                let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads: 2 }).unwrap();
+                session.set_pixels(mapping.clone()).unwrap();
+                let mut y = vec![0.0; session.output_len()];
+                session.run_u8(&pixels, &mut y).unwrap();
+                assert_eq!(words(&y), expected, "{channels} channels, {isa}, {mapping:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn pixels_take_what_the_artifact_records() {
+    let artifact = |entries: &[(&str, &str)]| {
+        let (mut net, x) = Net::new(3, [3, 5, 5], 7);
+        let y = net.logits(x, 4, BitWidth::MAX);
+        net.output(y);
+        let metadata = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let Net { program, constants, weights, .. } = net;
+        let bytes = encode(&ArtifactParts { program, constants, weights, metadata, ..ArtifactParts::default() });
+        Artifact::from_bytes(bytes, LoadOptions::default()).unwrap()
+    };
+    let session = |entries: &[(&str, &str)]| Session::new(&artifact(entries), SessionOptions::default()).unwrap();
+    let stated = [("preprocessing", "normalize"), ("preprocessing.mean", "0.5,0.25,0"), ("preprocessing.std", "2")];
+    let normalize = Pixels::Normalize { mean: vec![0.5, 0.25, 0.0], std: vec![2.0] };
+    assert_eq!(session(&stated).pixels(), Some(&normalize));
+    assert_eq!(session(&[("preprocessing", "raw")]).pixels(), Some(&Pixels::Raw));
+
+    // Two means for three channels, and nothing at all.
+    let wrong = [("preprocessing", "normalize"), ("preprocessing.mean", "0.5,0.25"), ("preprocessing.std", "2")];
+    for entries in [&wrong[..], &[]] {
+        let mut session = session(entries);
+        let error = session.run_u8(&[0; 75], &mut [0.0; 4]).unwrap_err().to_string();
+        assert!(error.contains("state mean and standard deviation"), "{error}");
+        assert!(session.set_pixels(Pixels::Normalize { mean: vec![0.0], std: vec![-1.0] }).is_err());
+        session.set_pixels(normalize.clone()).unwrap();
+        session.run_u8(&[0; 75], &mut [0.0; 4]).unwrap();
+        assert!(session.run_u8(&[0; 74], &mut [0.0; 4]).is_err());
+    }
 }
 
 #[test]
@@ -258,7 +369,7 @@ fn threads_do_not_change_a_byte() {
     let x = input(&mut Random(2), artifact.program().input.len());
     let expected = words(&Reference::new(&artifact).run(&x).unwrap().concat());
     for threads in [1, 2, 3, 7] {
-        for (name, mut session) in sessions(&artifact, threads, true) {
+        for (name, mut session, _) in sessions(&artifact, threads, true) {
             for _ in 0..20 {
                 let mut y = vec![0.0; session.output_len()];
                 session.run(&x, &mut y).unwrap();

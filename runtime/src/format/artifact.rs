@@ -4,6 +4,7 @@ use super::container::{self, Container, SectionKind};
 use super::words::Words;
 use super::{DEFAULT_ACTIVATION_LIMIT, plan};
 use crate::FormatError;
+use crate::kernels::AlignedBytes;
 use crate::program::{Conv, Program};
 use crate::verify;
 use memmap2::Mmap;
@@ -32,7 +33,8 @@ impl Default for LoadOptions {
 
 #[derive(Clone)]
 enum Bytes {
-    Owned(Arc<[u8]>),
+    /// A copy that begins at a cache line, as mapped files do, and its length.
+    Owned(Arc<AlignedBytes>, usize),
     Mapped(Arc<Mmap>),
 }
 
@@ -41,7 +43,7 @@ impl std::ops::Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Bytes::Owned(bytes) => bytes,
+            Bytes::Owned(bytes, len) => &bytes[..*len],
             Bytes::Mapped(map) => map,
         }
     }
@@ -74,12 +76,15 @@ impl Artifact {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
-    /// Checks bytes in memory.
+    /// Checks a copy of bytes in memory, which may begin anywhere.
     ///
     /// # Errors
     /// A [`FormatError`] when they are no valid artifact.
-    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>, options: LoadOptions) -> Result<Self, FormatError> {
-        Self::load(Bytes::Owned(bytes.into()), options)
+    pub fn from_bytes(bytes: impl AsRef<[u8]>, options: LoadOptions) -> Result<Self, FormatError> {
+        let bytes = bytes.as_ref();
+        let mut copy = AlignedBytes::zeroed(bytes.len());
+        copy[..bytes.len()].copy_from_slice(bytes);
+        Self::load(Bytes::Owned(Arc::new(copy), bytes.len()), options)
     }
 
     fn load(bytes: Bytes, options: LoadOptions) -> Result<Self, FormatError> {

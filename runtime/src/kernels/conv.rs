@@ -220,7 +220,8 @@ impl Kernel for GatherRuns {
             for column in 0..self.from.width {
                 let from = self.from.origin + row * self.from.row + column * self.from.pixel;
                 let to = self.to.origin + row * self.to.row + column * self.to.pixel;
-                let window = memory.codes_mut(to..to + self.offsets.len() * self.run_bytes);
+                // SAFETY: each part writes the windows of its own rows.
+                let window = unsafe { memory.codes_mut(to..to + self.offsets.len() * self.run_bytes) };
                 for (run, offset) in window.chunks_exact_mut(self.run_bytes).zip(&self.offsets) {
                     run.copy_from_slice(memory.codes(from + offset..from + offset + self.run_bytes));
                 }
@@ -250,7 +251,8 @@ impl Kernel for ToWords {
         let end = (parts.end * PART_BYTES).min(self.from.len());
         let range = parts.start * PART_BYTES..end;
         let from = memory.codes(self.from.start + range.start..self.from.start + range.end);
-        let to = memory.codes_mut(self.to + 2 * range.start..self.to + 2 * range.end);
+        // SAFETY: each part writes the copy of its own bytes.
+        let to = unsafe { memory.codes_mut(self.to + 2 * range.start..self.to + 2 * range.end) };
         // SAFETY: bound for an instruction set that was proved available.
         unsafe { (self.copy)(from, to) };
     }
@@ -278,7 +280,8 @@ impl Gather {
         let channels = self.x.pixel;
         for column in 0..self.width {
             let at = grid.origin + column * grid.pixel;
-            let window = memory.codes_mut(at..at + grid.pixel);
+            // SAFETY: there is one part, and the scratch memory is its own.
+            let window = unsafe { memory.codes_mut(at..at + grid.pixel) };
             let cells = (0..self.kernel[0]).flat_map(|ky| (0..self.kernel[1]).map(move |kx| (ky, kx)));
             for ((ky, kx), cell) in cells.zip(window.chunks_exact_mut(channels)) {
                 let tap = |axis: usize, at: usize, tap: usize, size: usize| {

@@ -4,6 +4,7 @@
 mod loops;
 
 use super::{Clamp, Kernel, Memory, View};
+use crate::Pixels;
 use crate::float_head;
 use crate::isa::Available;
 use std::ops::Range;
@@ -35,10 +36,56 @@ impl Kernel for Quantize {
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         let plane = self.y.height * self.y.width;
         for row in parts {
-            let y = memory.codes_mut(self.y.row_range(row));
+            // SAFETY: each part writes the rows of the result that are its own.
+            let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
             let x = &memory.input()[row * self.y.width..];
             // SAFETY: bound for an instruction set that was proved available.
             unsafe { (self.row)(x, plane, self.inv_scale, self.z, y, self.y.pixel) };
+        }
+    }
+}
+
+/// Pixels, (channel, row, column), to codes: each level of a channel has its code.
+pub(crate) struct QuantizePixels {
+    y: View,
+    /// Code of each level, a channel.
+    codes: Vec<[u8; 256]>,
+}
+
+impl QuantizePixels {
+    /// The codes that [`Quantize`] gives to the values of `pixels`.
+    pub(crate) fn new(y: View, inv_scale: f32, z: u8, pixels: &Pixels) -> Self {
+        let clamp = Clamp { z, lo: 0, hi: 255 };
+        let code = |level: usize, channel| clamp.requantize(pixels.value(level as u8, channel) * inv_scale);
+        let codes = (0..y.pixel).map(|channel| std::array::from_fn(|level| code(level, channel)));
+        QuantizePixels { y, codes: codes.collect() }
+    }
+}
+
+impl Kernel for QuantizePixels {
+    fn parts(&self) -> usize {
+        self.y.height
+    }
+
+    fn run(&self, memory: &Memory, parts: Range<usize>) {
+        let (width, channels) = (self.y.width, self.y.pixel);
+        let plane = self.y.height * width;
+        for row in parts {
+            // SAFETY: each part writes the rows of the result that are its own.
+            let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
+            let x = |channel: usize| &memory.pixels()[channel * plane + row * width..][..width];
+            if let [red, green, blue] = &self.codes[..] {
+                let planes = x(0).iter().zip(x(1)).zip(x(2));
+                for (y, ((&r, &g), &b)) in y.chunks_exact_mut(3).zip(planes) {
+                    [y[0], y[1], y[2]] = [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]];
+                }
+                continue;
+            }
+            for (channel, codes) in self.codes.iter().enumerate() {
+                for (y, &level) in y.chunks_exact_mut(channels).zip(x(channel)) {
+                    y[channel] = codes[usize::from(level)];
+                }
+            }
         }
     }
 }
@@ -63,8 +110,10 @@ impl Kernel for Add {
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         for row in parts {
             let (a, b) = (memory.codes(self.a.row_range(row)), memory.codes(self.b.row_range(row)));
+            // SAFETY: each part writes the rows of the result that are its own.
+            let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
             // SAFETY: bound for an instruction set that was proved available.
-            unsafe { (self.row)(a, b, self.terms, self.clamp, memory.codes_mut(self.y.row_range(row))) };
+            unsafe { (self.row)(a, b, self.terms, self.clamp, y) };
         }
     }
 }
@@ -87,7 +136,9 @@ impl Kernel for Affine {
 
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         for row in parts {
-            let (x, y) = (memory.codes(self.x.row_range(row)), memory.codes_mut(self.y.row_range(row)));
+            let x = memory.codes(self.x.row_range(row));
+            // SAFETY: each part writes the rows of the result that are its own.
+            let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
             // SAFETY: bound for an instruction set that was proved available.
             unsafe { (self.row)(x, self.z, &self.multipliers, &self.addends, self.clamp, y) };
         }
@@ -117,7 +168,8 @@ impl Kernel for Concat {
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         let clamp = Clamp { z: self.z, lo: 0, hi: 255 };
         for row in parts {
-            let y = memory.codes_mut(self.y.row_range(row));
+            // SAFETY: each part writes the rows of the result that are its own.
+            let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
             let mut first = 0;
             for input in &self.xs {
                 let channels = input.x.pixel;
@@ -150,7 +202,9 @@ impl Kernel for Reshape {
     fn run(&self, memory: &Memory, _: Range<usize>) {
         for i in 0..self.y.len() {
             let (from, to) = (self.x.channel_first(i), self.y.channel_first(i));
-            memory.codes_mut(to..to + 1)[0] = memory.codes(from..from + 1)[0];
+            let q = memory.codes(from..from + 1)[0];
+            // SAFETY: there is one part, and it writes its own result.
+            unsafe { memory.codes_mut(to..to + 1)[0] = q };
         }
     }
 }
@@ -170,7 +224,8 @@ impl Kernel for Dequantize {
     }
 
     fn run(&self, memory: &Memory, _: Range<usize>) {
-        let y = memory.floats_mut(self.y..self.y + self.x.len());
+        // SAFETY: there is one part, and it writes its own result.
+        let y = unsafe { memory.floats_mut(self.y..self.y + self.x.len()) };
         for (i, value) in y.iter_mut().enumerate() {
             let from = self.x.channel_first(i);
             *value = loops::centered(memory.codes(from..from + 1)[0], self.z) * self.scale;
@@ -192,7 +247,8 @@ impl Kernel for Softmax {
     }
 
     fn run(&self, memory: &Memory, _: Range<usize>) {
-        let y = memory.floats_mut(self.y..self.y + self.len);
+        // SAFETY: there is one part, and it writes its own result.
+        let y = unsafe { memory.floats_mut(self.y..self.y + self.len) };
         y.copy_from_slice(memory.floats(self.x..self.x + self.len));
         float_head::softmax(y, self.log);
     }

@@ -11,6 +11,7 @@ pub(crate) mod avx2;
 pub(crate) mod avx2vnni;
 pub(crate) mod avx512;
 pub(crate) mod avx512vnni;
+pub(crate) mod gfni;
 
 use super::Clamp;
 

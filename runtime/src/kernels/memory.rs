@@ -3,10 +3,20 @@
 
 use std::ops::Range;
 
+/// One sample.
+#[derive(Clone, Copy)]
+pub(crate) enum Input<'a> {
+    /// Values.
+    Floats(&'a [f32]),
+    /// Pixels.
+    Pixels(&'a [u8]),
+}
+
 /// Buffers of one session during one run.
 ///
-/// Invariant (held by the planner): a kernel writes only the bytes of its result and its scratch, no two parts that run at the same time
-/// write the same byte, and nothing reads a byte while another part writes it.
+/// Invariant: a kernel writes only the bytes of its result and its scratch, no two parts that run at the same time write the same byte,
+/// and nothing reads a byte while another part writes it. The planner holds it for the places it hands to kernels; whoever writes
+/// promises it by `unsafe`, so that the functions that read are safe.
 #[derive(Clone, Copy)]
 pub(crate) struct Memory {
     codes: *mut u8,
@@ -15,6 +25,8 @@ pub(crate) struct Memory {
     floats_len: usize,
     input: *const f32,
     input_len: usize,
+    pixels: *const u8,
+    pixels_len: usize,
 }
 
 // SAFETY: the pointers are to buffers that outlive the run; the invariant above rules out data races.
@@ -23,8 +35,12 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Views of the three buffers; valid while their borrows would be.
-    pub(crate) fn new(codes: &mut [u8], floats: &mut [f32], input: &[f32]) -> Self {
+    /// Views of the buffers; valid while their borrows would be.
+    pub(crate) fn new(codes: &mut [u8], floats: &mut [f32], input: Input) -> Self {
+        let (input, pixels): (&[f32], &[u8]) = match input {
+            Input::Floats(input) => (input, &[]),
+            Input::Pixels(pixels) => (&[], pixels),
+        };
         Memory {
             codes: codes.as_mut_ptr(),
             codes_len: codes.len(),
@@ -32,10 +48,18 @@ impl Memory {
             floats_len: floats.len(),
             input: input.as_ptr(),
             input_len: input.len(),
+            pixels: pixels.as_ptr(),
+            pixels_len: pixels.len(),
         }
     }
 
-    /// The network's input.
+    /// The network's input as pixels; empty where it is floats.
+    pub(crate) fn pixels(&self) -> &[u8] {
+        // SAFETY: made from a slice that the caller of `run_u8` keeps borrowed.
+        unsafe { std::slice::from_raw_parts(self.pixels, self.pixels_len) }
+    }
+
+    /// The network's input as floats; empty where it is pixels.
     pub(crate) fn input(&self) -> &[f32] {
         // SAFETY: made from a slice that the caller of `run` keeps borrowed.
         unsafe { std::slice::from_raw_parts(self.input, self.input_len) }
@@ -71,10 +95,13 @@ impl Memory {
     }
 
     /// Bytes to write.
+    ///
+    /// # Safety
+    /// While the slice lives, no other slice of these bytes does, in this part of the kernel or in one that runs at the same time.
     #[inline(always)]
-    #[allow(clippy::mut_from_ref, reason = "the planner hands each byte to one writer at a time")]
-    pub(crate) fn codes_mut(&self, range: Range<usize>) -> &mut [u8] {
-        // SAFETY: in bounds by the check of `codes_ptr`; this part alone uses them now (invariant).
+    #[allow(clippy::mut_from_ref, reason = "the contract rules out two writers of a byte")]
+    pub(crate) unsafe fn codes_mut(&self, range: Range<usize>) -> &mut [u8] {
+        // SAFETY: in bounds by the check of `codes_ptr`; they are used by this slice alone (contract).
         unsafe { std::slice::from_raw_parts_mut(self.codes_ptr(range.start, range.len()), range.len()) }
     }
 
@@ -85,9 +112,12 @@ impl Memory {
     }
 
     /// Floats to write.
-    #[allow(clippy::mut_from_ref, reason = "the planner hands each float to one writer at a time")]
-    pub(crate) fn floats_mut(&self, range: Range<usize>) -> &mut [f32] {
-        // SAFETY: in bounds by the check of `floats_ptr`; this part alone uses them now (invariant).
+    ///
+    /// # Safety
+    /// As [`Memory::codes_mut`].
+    #[allow(clippy::mut_from_ref, reason = "the contract rules out two writers of a float")]
+    pub(crate) unsafe fn floats_mut(&self, range: Range<usize>) -> &mut [f32] {
+        // SAFETY: in bounds by the check of `floats_ptr`; they are used by this slice alone (contract).
         unsafe { std::slice::from_raw_parts_mut(self.floats_ptr(range.start, range.len()), range.len()) }
     }
 }

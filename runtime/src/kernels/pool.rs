@@ -88,7 +88,8 @@ impl Kernel for MaxPool {
         let pooling = &self.pooling;
         let channels = pooling.x.pixel;
         for row in parts {
-            let y = memory.codes_mut(pooling.y.row_range(row));
+            // SAFETY: each part writes the rows of the result that are its own.
+            let y = unsafe { memory.codes_mut(pooling.y.row_range(row)) };
             for (y, (cells, x)) in y.chunks_exact_mut(channels).zip(pooling.windows(memory, row)) {
                 // SAFETY: bound for an instruction set that was proved available.
                 unsafe { (self.pixel)(x, cells, y) };
@@ -120,7 +121,8 @@ impl Kernel for AveragePool {
         let pooling = &self.pooling;
         let channels = pooling.x.pixel;
         for row in parts {
-            let y = memory.codes_mut(pooling.y.row_range(row));
+            // SAFETY: each part writes the rows of the result that are its own.
+            let y = unsafe { memory.codes_mut(pooling.y.row_range(row)) };
             for (y, (cells, x)) in y.chunks_exact_mut(channels).zip(pooling.windows(memory, row)) {
                 let count = (cells.counts[0] * cells.counts[1]) as u32;
                 let multiplier = self.multiplier / self.count.unwrap_or(count.max(1)) as f32;

@@ -3,19 +3,22 @@
 use super::amx;
 use super::layout::{self, Places};
 use super::pool::Awake;
-use super::weights::{self, Tiles};
+use super::trial::{self, Trials};
+use super::weights::{self, Form, Tiles, WeightLayout};
+use crate::Pixels;
 use crate::format::Artifact;
 use crate::isa::{Available, Isa, TileUnit};
 use crate::kernels::conv::amx::TileConv;
 use crate::kernels::conv::{self, Cut, Gather, GatherRuns, Grid, Layer, Run, Target, ToWords, widen};
 use crate::kernels::depthwise::{self, Depthwise};
 use crate::kernels::elementwise::{
-    self, Add, Affine, Concat, ConcatInput, Dequantize, Quantize, Reshape, Softmax, Term,
+    self, Add, Affine, Concat, ConcatInput, Dequantize, Quantize, QuantizePixels, Reshape, Softmax, Term,
 };
 use crate::kernels::pool::{self, AveragePool, MaxPool, Pooling};
 use crate::kernels::{Clamp, Kernel, Memory, View};
 use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::{Conv, Destination, FloatId, Op, Program, Tensor, TensorId};
+use std::cell::RefCell;
 use std::ops::Range;
 
 /// A kernel and the operator it works for.
@@ -23,6 +26,8 @@ pub(super) struct Step {
     /// Index of the operator.
     pub(super) op: usize,
     pub(super) kernel: Box<dyn Kernel>,
+    /// What takes its place where the network's input is pixels.
+    pub(super) pixels: Option<QuantizePixels>,
     /// Whether it is worth sharing between threads.
     pub(super) shared: bool,
 }
@@ -30,9 +35,21 @@ pub(super) struct Step {
 impl Step {
     /// Computes it, on all threads where that is worth it.
     pub(super) fn run(&self, memory: &Memory, run: Option<&Awake>) {
+        self.share(&*self.kernel, memory, run);
+    }
+
+    /// The same where the network's input is pixels.
+    pub(super) fn run_pixels(&self, memory: &Memory, run: Option<&Awake>) {
+        match &self.pixels {
+            Some(kernel) => self.share(kernel, memory, run),
+            None => self.share(&*self.kernel, memory, run),
+        }
+    }
+
+    fn share(&self, kernel: &dyn Kernel, memory: &Memory, run: Option<&Awake>) {
         match run {
-            Some(run) if self.shared => run.step(&*self.kernel, memory),
-            _ => self.kernel.run(memory, 0..self.kernel.parts()),
+            Some(run) if self.shared => run.step(kernel, memory),
+            _ => kernel.run(memory, 0..kernel.parts()),
         }
     }
 }
@@ -44,8 +61,9 @@ const SHARED_MACS: u64 = 1 << 20;
 const SHARED_VALUES: usize = 1 << 15;
 
 /// One or more steps an operator, in program order.
-pub(super) fn steps(artifact: &Artifact, available: Available, places: &Places) -> Vec<Step> {
-    let binder = Binder { artifact, program: artifact.program(), available, places };
+pub(super) fn steps(artifact: &Artifact, available: Available, weights: WeightLayout, places: &Places) -> Vec<Step> {
+    let binder =
+        Binder { artifact, program: artifact.program(), available, weights, places, trials: RefCell::default() };
     let ops = binder.program.ops.iter().enumerate();
     ops.flat_map(|(op, source)| {
         let shared = match source {
@@ -53,16 +71,28 @@ pub(super) fn steps(artifact: &Artifact, available: Available, places: &Places) 
             _ => source.writes().is_some_and(|y| binder.program.tensor(y).len() >= SHARED_VALUES),
         };
         let kernels = binder.steps(source);
-        kernels.into_iter().map(move |kernel| Step { op, shared: shared && kernel.parts() > 1, kernel })
+        kernels.into_iter().map(move |kernel| Step { op, shared: shared && kernel.parts() > 1, kernel, pixels: None })
     })
     .collect()
+}
+
+/// Binds the steps that read the network's input to pixels.
+pub(super) fn read_pixels(steps: &mut [Step], program: &Program, places: &[View], pixels: &Pixels) {
+    for step in steps {
+        if let Op::Quantize { y, inv_scale } = program.ops[step.op] {
+            let z = program.tensor(y).zero_point;
+            step.pixels = Some(QuantizePixels::new(places[y.0 as usize], inv_scale, z, pixels));
+        }
+    }
 }
 
 struct Binder<'a> {
     artifact: &'a Artifact,
     program: &'a Program,
     available: Available,
+    weights: WeightLayout,
     places: &'a Places,
+    trials: RefCell<Trials>,
 }
 
 impl Binder<'_> {
@@ -158,26 +188,65 @@ impl Binder<'_> {
             steps.push(Box::new(self.tile_conv(conv, unit, windows)));
             return steps;
         }
-        let isa = self.available.isa();
-        // Where few windows use each weight, twice the bytes of weights cost more than they save.
-        let many = windows.grid.height * windows.grid.width > 16;
-        let words = many && needs_words(isa) && layout::uses_words(conv) && windows.gather.is_none();
-        let tiles = weights::arrange(self.artifact, isa, conv, windows.run_depth, &windows.runs, words);
-        let mut input_bytes = 1;
-        if tiles.form.stored == 16 {
-            let groups = conv.groups as usize;
-            let from = windows.bytes(groups, x.channels as usize / groups);
-            windows.double(from.start, self.places.words);
-            input_bytes = 2;
-            steps.push(Box::new(ToWords { from, to: self.places.words, copy: widen::widen(self.available) }));
-        }
-        let rows = conv::rows(self.available, tiles.form);
-        let layer = self.bound(conv, windows.grid, windows.runs, tiles, input_bytes);
-        steps.push(match windows.gather {
-            Some(gather) => Box::new(conv::Gathered { layer, gather, rows }),
-            None => Box::new(conv::Conv { layer, rows, cut: self.cut(conv) }),
+        let gather = windows.gather.take();
+        let (words, kernel) = match self.form(conv, &windows) {
+            Some(form) => self.layer(conv, &windows, form, gather.is_none()),
+            None if gather.is_some() => self.layer(conv, &windows, Form::Widened, false),
+            None => (None, self.tried(conv, &windows)),
+        };
+        steps.extend(words.map(|words| Box::new(words) as Box<dyn Kernel>));
+        steps.push(match gather {
+            Some(gather) => Box::new(conv::Gathered { layer: kernel.layer, gather, rows: kernel.rows }),
+            None => Box::new(kernel),
         });
         steps
+    }
+
+    /// Where the codes of a layer should lie, if that is known without a trial.
+    fn form(&self, conv: &Conv, windows: &Windows) -> Option<Form> {
+        let depth = conv.depth(self.program.tensor(conv.x));
+        if !weights::may_lie_in_place(conv, depth, windows.run_depth, &windows.runs) {
+            return Some(Form::Widened);
+        }
+        let (isa, count) = (self.available.isa(), windows.grid.height * windows.grid.width);
+        self.weights.form(isa, count, conv.bits.bits(), weights::widened_bytes(conv, depth))
+    }
+
+    /// The layer in the form that is faster on this machine.
+    fn tried(&self, conv: &Conv, windows: &Windows) -> conv::Conv {
+        let shape = trial::Shape {
+            bits: conv.bits.bits(),
+            windows: windows.grid.height * windows.grid.width,
+            depth: conv.depth(self.program.tensor(conv.x)),
+            outputs: conv.outputs as usize,
+        };
+        let layer = |form| self.layer(conv, windows, form, false).1;
+        let mut trials = self.trials.borrow_mut();
+        match trials.decided(shape) {
+            Some(form) => layer(form),
+            None => trials.faster(shape, [layer(Form::InPlace), layer(Form::Widened)], self.artifact, self.places),
+        }
+    }
+
+    /// A layer whose codes lie in a form, with the step that must come before it; `words` allows activations as u16.
+    fn layer(&self, conv: &Conv, windows: &Windows, form: Form, words: bool) -> (Option<ToWords>, conv::Conv) {
+        let isa = self.available.isa();
+        let (mut grid, mut runs) = (windows.grid, windows.runs.clone());
+        // Where few windows use each weight, twice the bytes of weights cost more than they save.
+        let many = grid.height * grid.width > 16;
+        let words = words && many && needs_words(isa) && layout::uses_words(conv);
+        let tiles = weights::arrange(self.artifact, isa, conv, windows.run_depth, &runs, form, words);
+        let mut input_bytes = 1;
+        let to_words = (tiles.form.stored == 16).then(|| {
+            let groups = conv.groups as usize;
+            let from = windows.bytes(groups, self.program.tensor(conv.x).channels as usize / groups);
+            (grid, runs) = windows.doubled(from.start, self.places.words);
+            input_bytes = 2;
+            ToWords { from, to: self.places.words, copy: widen::widen(self.available) }
+        });
+        let rows = conv::rows(self.available, tiles.form);
+        let layer = self.bound(conv, grid, runs, tiles, input_bytes);
+        (to_words, conv::Conv { layer, rows, cut: self.cut(conv) })
     }
 
     /// A layer over windows of inputs of `input_bytes` each.
@@ -327,11 +396,10 @@ impl Windows {
     }
 
     /// The same windows over a copy at `to` of the bytes from `from` on, as u16.
-    fn double(&mut self, from: usize, to: usize) {
-        let grid = &mut self.grid;
-        grid.origin = to + 2 * (grid.origin - from);
-        (grid.row, grid.pixel) = (2 * grid.row, 2 * grid.pixel);
-        self.runs.iter_mut().for_each(|run| run.offset *= 2);
+    fn doubled(&self, from: usize, to: usize) -> (Grid, Vec<Run>) {
+        let Grid { origin, row, pixel, .. } = self.grid;
+        let grid = Grid { origin: to + 2 * (origin - from), row: 2 * row, pixel: 2 * pixel, ..self.grid };
+        (grid, self.runs.iter().map(|run| Run { offset: 2 * run.offset, ..*run }).collect())
     }
 }
 

@@ -1,18 +1,29 @@
-//! Worker threads of a session: they live as long as it does, and sleep between runs.
+//! Worker threads of a session: they live as long as it does.
 //!
-//! A step's parts are cut into one contiguous range a thread, so which thread computes what never depends on time. Within a run workers
-//! wait for the next step actively; the caller wakes them once a run.
+//! A step's parts are cut into chunks that any thread may compute: the caller takes them from the front, workers from the back, so that on
+//! a quiet machine each meets the same rows step after step, and a worker that the system has put aside holds up nothing but the chunk
+//! it has begun. Which thread computes a part never changes a byte of it.
+//!
+//! ```text
+//! ticket:  step 16 bits | chunks 16 bits | taken from the back 16 bits | taken from the front 16 bits
+//! ```
+//!
+//! A waiting worker is active for some microseconds, then offers its core to others, then sleeps until the next step.
 #![allow(unsafe_code, reason = "hands a borrowed kernel to threads that finish before the borrow ends")]
 
 use crate::kernels::{Kernel, Memory};
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
-/// Turns of active waiting before a thread offers its core to others.
+/// Turns of active waiting before a thread offers its core to others: tens of microseconds.
 const SPINS: u32 = 2000;
+/// Turns after which a waiting worker sleeps.
+const TURNS: u32 = SPINS + 20;
+/// Chunks a thread: more even out what the system takes from one of them, fewer begin less often.
+const CHUNKS: usize = 3;
 
 /// One step: what to compute, on what.
 #[derive(Clone, Copy)]
@@ -21,26 +32,66 @@ struct Job {
     memory: Memory,
 }
 
+/// A step's number and what of it is left.
+#[derive(Clone, Copy)]
+struct Ticket(u64);
+
+/// What taking a chunk from the front adds.
+const FRONT: u64 = 1;
+/// What taking a chunk from the back adds.
+const BACK: u64 = 1 << 16;
+
+impl Ticket {
+    fn new(step: u16, chunks: usize) -> Self {
+        Ticket(u64::from(step) << 48 | (chunks as u64) << 32)
+    }
+
+    fn field(self, index: u32) -> usize {
+        (self.0 >> (16 * index) & 0xffff) as usize
+    }
+
+    fn chunks(self) -> usize {
+        self.field(2)
+    }
+
+    /// The chunk that is next at an end, unless all are taken.
+    fn next(self, end: u64) -> Option<usize> {
+        let (front, back) = (self.field(0), self.field(1));
+        let left = front + back < self.chunks();
+        left.then(|| if end == FRONT { front } else { self.chunks() - 1 - back })
+    }
+}
+
 struct Shared {
-    /// Counts steps; a change tells workers to begin.
-    step: AtomicUsize,
-    /// Workers that have not finished the step.
-    pending: AtomicUsize,
-    /// Whether a run is under way.
-    running: AtomicBool,
+    /// A [`Ticket`].
+    ticket: AtomicU64,
+    /// Chunks of the step that are computed.
+    done: AtomicUsize,
     stop: AtomicBool,
     /// A worker panicked.
     failed: AtomicBool,
+    /// Workers that have begun.
+    begun: AtomicUsize,
+    /// Workers that sleep, or are about to.
+    asleep: Vec<AtomicBool>,
     job: UnsafeCell<Option<Job>>,
-    /// Threads, the caller's included.
-    threads: usize,
 }
 
-// SAFETY: `job` is written only while no worker reads it: after `pending` reached 0 and before `step` changes, which publishes it. The
-// kernel behind its pointer is `Sync`, and `Memory` is.
+// SAFETY: `job` is written only while no chunk is left or under way, so that no worker reads it, and the ticket published after it; a
+// worker reads it only while it holds a chunk. The kernel behind its pointer is `Sync`, and `Memory` is.
 unsafe impl Sync for Shared {}
 // SAFETY: as above.
 unsafe impl Send for Shared {}
+
+impl Shared {
+    /// Takes a chunk: its index, and of how many.
+    fn take(&self, end: u64) -> Option<(usize, usize)> {
+        Ticket(self.ticket.load(Ordering::SeqCst)).next(end)?;
+        // What counts is the ticket that was drawn, even where another step began in between.
+        let ticket = Ticket(self.ticket.fetch_add(end, Ordering::AcqRel));
+        ticket.next(end).map(|chunk| (chunk, ticket.chunks()))
+    }
+}
 
 /// The workers.
 pub(super) struct Pool {
@@ -48,76 +99,81 @@ pub(super) struct Pool {
     workers: Vec<JoinHandle<()>>,
 }
 
-/// Waits until `done`, actively at first.
-fn wait_until(done: impl Fn() -> bool) {
-    let mut turns = 0;
-    while !done() {
-        turns += 1;
-        if turns < SPINS {
-            std::hint::spin_loop();
-        } else {
-            thread::yield_now();
-        }
-    }
-}
-
 impl Pool {
     /// `threads - 1` workers beside the caller; fewer where the system gives no more.
     pub(super) fn new(threads: usize) -> Self {
-        let shared = |threads| {
-            Arc::new(Shared {
-                step: AtomicUsize::new(0),
-                pending: AtomicUsize::new(0),
-                running: AtomicBool::new(false),
-                stop: AtomicBool::new(false),
-                failed: AtomicBool::new(false),
-                job: UnsafeCell::new(None),
-                threads,
-            })
-        };
-        let shared = shared(threads);
-        let spawn = |index| {
+        let shared = Arc::new(Shared {
+            ticket: AtomicU64::new(0),
+            done: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            begun: AtomicUsize::new(0),
+            asleep: (1..threads).map(|_| AtomicBool::new(false)).collect(),
+            job: UnsafeCell::new(None),
+        });
+        let spawn = |index: usize| {
             let shared = Arc::clone(&shared);
-            thread::Builder::new().name(format!("releqc-{index}")).spawn(move || work(&shared, index))
+            thread::Builder::new().name(format!("releqc-{index}")).spawn(move || work(&shared, index - 1))
         };
         let workers: Vec<_> = (1..threads).map_while(|index| spawn(index).ok()).collect();
+        // What the system allocates for a thread is allocated now, not in a run.
+        while shared.begun.load(Ordering::Acquire) < workers.len() {
+            thread::yield_now();
+        }
         Pool { shared, workers }
     }
 
     /// Wakes the workers for a run.
     pub(super) fn begin(&self) -> Awake<'_> {
-        self.shared.running.store(true, Ordering::Release);
-        self.workers.iter().for_each(|worker| worker.thread().unpark());
+        self.wake();
         Awake(self)
+    }
+
+    fn wake(&self) {
+        for (worker, asleep) in self.workers.iter().zip(&self.shared.asleep) {
+            if asleep.load(Ordering::SeqCst) {
+                worker.thread().unpark();
+            }
+        }
     }
 
     /// Computes all parts of a kernel on all threads.
     ///
     /// # Panics
-    /// When a worker panicked: a planning bug.
+    /// When a thread panicked: a planning bug.
     fn run(&self, kernel: &dyn Kernel, memory: &Memory) {
         let shared = &*self.shared;
-        // SAFETY: the lifetime is erased only until this function returns, which is after the last worker finished.
-        let kernel_ptr: *const dyn Kernel =
+        // SAFETY: the lifetime is erased only until this function returns, which is after the last chunk was computed.
+        let erased: *const dyn Kernel =
             unsafe { std::mem::transmute::<*const (dyn Kernel + '_), *const (dyn Kernel + 'static)>(kernel) };
-        shared.pending.store(self.workers.len(), Ordering::Relaxed);
-        // SAFETY: no worker reads the job now: each finished the step before, and waits for `step` to change.
-        unsafe { *shared.job.get() = Some(Job { kernel: kernel_ptr, memory: *memory }) };
-        shared.step.fetch_add(1, Ordering::Release);
-        let own = catch_unwind(AssertUnwindSafe(|| {
-            compute(kernel, memory, 0, shared.threads);
-            // Parts of workers that could not be started.
-            (self.workers.len() + 1..shared.threads).for_each(|index| compute(kernel, memory, index, shared.threads));
-        }));
-        wait_until(|| shared.pending.load(Ordering::Acquire) == 0);
-        if let Err(panic) = own {
+        let chunks = kernel.parts().min(CHUNKS * (self.workers.len() + 1));
+        shared.done.store(0, Ordering::Relaxed);
+        // SAFETY: no chunk of the step before is left or under way.
+        unsafe { *shared.job.get() = Some(Job { kernel: erased, memory: *memory }) };
+        let step = Ticket(shared.ticket.load(Ordering::Relaxed)).field(3) as u16;
+        shared.ticket.store(Ticket::new(step.wrapping_add(1), chunks).0, Ordering::SeqCst);
+        self.wake();
+        let mut panic = None;
+        while let Some((chunk, chunks)) = shared.take(FRONT) {
+            // After a panic the chunks that are left only count as done.
+            if panic.is_none() {
+                panic = catch_unwind(AssertUnwindSafe(|| compute(kernel, memory, chunk, chunks))).err();
+            }
+            shared.done.fetch_add(1, Ordering::AcqRel);
+        }
+        let mut turns = 0;
+        while shared.done.load(Ordering::Acquire) < chunks {
+            turns += 1;
+            if turns < SPINS { std::hint::spin_loop() } else { thread::yield_now() }
+        }
+        if let Some(panic) = panic {
             std::panic::resume_unwind(panic);
         }
         assert!(!shared.failed.load(Ordering::Acquire), "a worker thread panicked");
     }
 }
 
-/// A run under way: the workers wait for its steps actively, and sleep once it is dropped.
+/// A run under way.
 pub(super) struct Awake<'a>(&'a Pool);
 
 impl Awake<'_> {
@@ -127,15 +183,9 @@ impl Awake<'_> {
     }
 }
 
-impl Drop for Awake<'_> {
-    fn drop(&mut self) {
-        self.0.shared.running.store(false, Ordering::Release);
-    }
-}
-
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
+        self.shared.stop.store(true, Ordering::SeqCst);
         for worker in self.workers.drain(..) {
             worker.thread().unpark();
             // A worker's panic was reported by `run`.
@@ -144,40 +194,49 @@ impl Drop for Pool {
     }
 }
 
-/// The share of thread `index`.
-fn compute(kernel: &dyn Kernel, memory: &Memory, index: usize, threads: usize) {
+fn compute(kernel: &dyn Kernel, memory: &Memory, chunk: usize, chunks: usize) {
     let parts = kernel.parts();
-    let share = parts * index / threads..parts * (index + 1) / threads;
-    if !share.is_empty() {
-        kernel.run(memory, share);
-    }
+    kernel.run(memory, parts * chunk / chunks..parts * (chunk + 1) / chunks);
 }
 
 /// The life of worker `index`.
 fn work(shared: &Shared, index: usize) {
-    let mut seen = 0;
-    loop {
-        wait_until(|| {
-            let idle = shared.step.load(Ordering::Acquire) == seen && !shared.stop.load(Ordering::Acquire);
-            if idle && !shared.running.load(Ordering::Acquire) {
-                thread::park();
+    let mut turns = 0;
+    shared.begun.fetch_add(1, Ordering::Release);
+    while !shared.stop.load(Ordering::SeqCst) {
+        let Some((chunk, chunks)) = shared.take(BACK) else {
+            turns += 1;
+            match turns {
+                ..SPINS => std::hint::spin_loop(),
+                SPINS..TURNS => thread::yield_now(),
+                _ => {
+                    sleep(shared, index);
+                    turns = 0;
+                }
             }
-            !idle
-        });
-        if shared.stop.load(Ordering::Acquire) {
-            return;
-        }
-        seen = seen.wrapping_add(1);
-        // SAFETY: `step` changed after the job was written, and it is not written again before this worker has finished.
+            continue;
+        };
+        turns = 0;
+        // SAFETY: this thread holds a chunk, so the job stays until `done` counts it.
         let job = unsafe { *shared.job.get() };
         if let Some(Job { kernel, memory }) = job {
-            // SAFETY: the caller waits in `Pool::run`, where it borrows the kernel, until `pending` is 0.
+            // SAFETY: the caller waits in `Pool::run`, where it borrows the kernel, until all chunks are done.
             let kernel = unsafe { &*kernel };
-            let done = catch_unwind(AssertUnwindSafe(|| compute(kernel, &memory, index, shared.threads)));
-            if done.is_err() {
+            if catch_unwind(AssertUnwindSafe(|| compute(kernel, &memory, chunk, chunks))).is_err() {
                 shared.failed.store(true, Ordering::Release);
             }
         }
-        shared.pending.fetch_sub(1, Ordering::AcqRel);
+        shared.done.fetch_add(1, Ordering::AcqRel);
     }
+}
+
+/// Sleeps until it is woken, unless there is something to do: the caller publishes work before it looks for sleepers, a worker says that
+/// it sleeps before it looks for work, so that one of the two sees the other.
+fn sleep(shared: &Shared, index: usize) {
+    shared.asleep[index].store(true, Ordering::SeqCst);
+    let idle = Ticket(shared.ticket.load(Ordering::SeqCst)).next(BACK).is_none();
+    if idle && !shared.stop.load(Ordering::SeqCst) {
+        thread::park();
+    }
+    shared.asleep[index].store(false, Ordering::SeqCst);
 }

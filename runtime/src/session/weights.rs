@@ -6,6 +6,7 @@ use crate::kernels::AlignedBytes;
 use crate::kernels::conv::{CodeForm, Run, Weights};
 use crate::pack::{self, TILE_CODES, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::Conv;
+use std::ops::RangeInclusive;
 
 /// Codes and constants of a layer, in tiles of 16 outputs of one group.
 pub(super) struct Tiles {
@@ -19,34 +20,88 @@ pub(super) struct Tiles {
     pub(super) multipliers: Vec<f32>,
 }
 
-/// Most windows of a layer whose codes are read packed: with more, unpacking them for every block costs more than loading bytes.
-fn most_windows_in_place(isa: Isa) -> usize {
-    match isa {
-        Isa::Scalar => 0,
-        Isa::Avx2 | Isa::Avx512 => 1,
-        Isa::Avx2Vnni => 8,
-        Isa::Avx512Vnni | Isa::Amx => 16,
+/// Where the codes of a layer lie for its kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Packed, in the artifact: fewer bytes to load, more instructions.
+    InPlace,
+    /// Widened at load.
+    Widened,
+}
+
+/// Most windows of a layer whose codes may be read packed: with more, unpacking them for every block costs more than loading bytes.
+const MOST_WINDOWS: usize = 16;
+
+/// Bytes of a widened layer worth a trial: fewer stay in the cache, more take too long to widen.
+const WORTH_A_TRIAL: RangeInclusive<usize> = 256 << 10..=20 << 20;
+
+/// Which form the layers of a session take. Results do not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum WeightLayout {
+    /// For each layer the one that is faster on this machine; where that depends on its caches, a trial at load decides.
+    #[default]
+    Fastest,
+    /// Packed as in the artifact, unpacked in registers: the least memory.
+    Packed,
+    /// Widened to bytes at load.
+    Widened,
+}
+
+impl WeightLayout {
+    /// The form of a layer for `windows` windows; `None` where only a trial tells.
+    pub(super) fn form(self, isa: Isa, windows: usize, bits: u8, widened_bytes: usize) -> Option<Form> {
+        match self {
+            WeightLayout::Fastest => fastest(isa, windows, bits, widened_bytes),
+            WeightLayout::Packed => Some(Form::InPlace),
+            WeightLayout::Widened => Some(Form::Widened),
+        }
     }
+}
+
+fn fastest(isa: Isa, windows: usize, bits: u8, widened_bytes: usize) -> Option<Form> {
+    let dot_products = matches!(isa, Isa::Avx2Vnni | Isa::Avx512Vnni | Isa::Amx);
+    // What unpacking costs depends on the width; of 2 and 4 bits it is cheap everywhere.
+    let cheap = matches!(bits, 2 | 4);
+    match windows {
+        _ if isa == Isa::Scalar || windows > MOST_WINDOWS => Some(Form::Widened),
+        _ if bits == 8 => Some(Form::InPlace),
+        1 if cheap || (dot_products && bits <= 5) => Some(Form::InPlace),
+        // Memory is slower than unpacking.
+        1 if (dot_products || bits < 7) && widened_bytes > *WORTH_A_TRIAL.end() => Some(Form::InPlace),
+        _ if WORTH_A_TRIAL.contains(&widened_bytes) => None,
+        _ if dot_products && cheap => Some(Form::InPlace),
+        _ => Some(Form::Widened),
+    }
+}
+
+/// Whether the codes of a layer can be read where the artifact has them.
+pub(super) fn may_lie_in_place(conv: &Conv, depth: usize, run_depth: usize, runs: &[Run]) -> bool {
+    Order::new(conv, depth, run_depth, runs).is_canonical()
+}
+
+/// Bytes of a layer's codes as bytes.
+pub(super) fn widened_bytes(conv: &Conv, depth: usize) -> usize {
+    (conv.outputs as usize).next_multiple_of(TILE_OUTPUTS) * depth.next_multiple_of(TILE_DEPTH)
 }
 
 /// Arranges the codes of a layer for windows of runs of `run_depth` depths.
 ///
-/// `words` allows codes as i16 where no product of two fits i16.
+/// `words` allows codes as i16 where no product of two fits i16, if they are widened.
 pub(super) fn arrange(
     artifact: &Artifact,
     isa: Isa,
     conv: &Conv,
     run_depth: usize,
     runs: &[Run],
+    place: Form,
     words: bool,
 ) -> Tiles {
     let depth = conv.depth(artifact.program().tensor(conv.x));
     let order = Order::new(conv, depth, run_depth, runs);
     let (biases, multipliers) = order.constants(artifact, conv);
     let range = artifact.weight_range(conv);
-    let [height, width] = artifact.program().conv_output(conv).map(|extent| extent as usize);
     let bits = conv.bits.bits();
-    let (codes, form) = if order.is_canonical() && height * width <= most_windows_in_place(isa) {
+    let (codes, form) = if place == Form::InPlace {
         let form = CodeForm { stored: bits, i16_steps: i16_steps(bits) };
         (Weights::InPlace(artifact.clone(), range), form)
     } else {
@@ -149,8 +204,15 @@ impl<'a> Order<'a> {
 
     /// The codes as bytes in this order.
     pub(super) fn widen(&self, packed: &[u8], conv: &Conv) -> AlignedBytes {
-        let codes = pack::unpack(packed, self.outputs, self.depth, conv.bits);
         let mut tiles = AlignedBytes::zeroed(self.lanes() / TILE_OUTPUTS * self.depth_groups * TILE_CODES);
+        if self.is_canonical() {
+            let packed = packed.chunks_exact(pack::tile_bytes(conv.bits));
+            for (tile, packed) in tiles.chunks_exact_mut(TILE_CODES).zip(packed) {
+                tile.copy_from_slice(&pack::unpack_tile(packed, conv.bits).map(i8::cast_unsigned));
+            }
+            return tiles;
+        }
+        let codes = pack::unpack(packed, self.outputs, self.depth, conv.bits);
         for (output, codes) in codes.chunks_exact(self.depth).enumerate() {
             let (tile, lane) = self.place(output);
             let mut first_group = 0;

@@ -1,4 +1,5 @@
 //! The readable form of the family.
+#![allow(unsafe_code, reason = "writes its part of the result")]
 
 use super::{Layer, Span, Target};
 use crate::kernels::Memory;
@@ -76,12 +77,15 @@ fn store(
     match layer.target {
         Target::Codes { y, clamp } => {
             let at = y.at(row, column) + channel;
-            memory.codes_mut(at..at + count).iter_mut().zip(values).for_each(|(y, v)| *y = clamp.requantize(v));
+            // SAFETY: a span writes the rows and outputs that are its own.
+            let y = unsafe { memory.codes_mut(at..at + count) };
+            y.iter_mut().zip(values).for_each(|(y, v)| *y = clamp.requantize(v));
         }
         Target::Logits { first, positions } => {
             for (i, value) in values.enumerate() {
                 let at = first + (channel + i) * positions + row * layer.grid.width + column;
-                memory.floats_mut(at..at + 1)[0] = value;
+                // SAFETY: as above.
+                unsafe { memory.floats_mut(at..at + 1)[0] = value };
             }
         }
     }

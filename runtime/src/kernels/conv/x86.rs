@@ -4,13 +4,15 @@
 use super::{CodeForm, Layer, Rows, Span, Target};
 use crate::isa::{Available, Avx2, Avx2Vnni, Avx512, Avx512Vnni, Isa};
 use crate::kernels::Memory;
+use crate::kernels::lanes::gfni::Gfni;
 use crate::kernels::lanes::{Lanes, avx2, avx2vnni, avx512, avx512vnni};
 use crate::pack::{TILE_DEPTH, TILE_OUTPUTS};
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
-/// The kernels of one instruction set: one entry for each stored width, `K = 8` for codes that lie as bytes.
+/// The kernels of one instruction set: one entry for each stored width, `K = 8` for codes that lie as bytes. The last one serves all
+/// other widths.
 macro_rules! entries {
-    ($features:literal, $lanes:expr, $lanes_type:ty, [$($k:literal)*], $stored:expr) => {{
+    ($features:literal, $lanes:expr, $lanes_type:ty, [$($k:literal)*], $stored:expr, $last:literal) => {{
         #[target_feature(enable = $features)]
         fn entry<const K: u8>(lanes: $lanes_type, layer: &Layer, memory: &Memory, span: &Span) {
             // SAFETY: the features are enabled here; the layer was planned for this memory.
@@ -21,7 +23,7 @@ macro_rules! entries {
             // SAFETY: `lanes` holds the proof that the machine has the features.
             $($k => Box::new(move |layer, memory, span| unsafe { entry::<$k>(lanes, layer, memory, span) }),)*
             // SAFETY: as above.
-            _ => Box::new(move |layer, memory, span| unsafe { entry::<8>(lanes, layer, memory, span) }),
+            _ => Box::new(move |layer, memory, span| unsafe { entry::<$last>(lanes, layer, memory, span) }),
         };
         rows
     }};
@@ -32,31 +34,42 @@ pub(crate) fn rows_for(available: Available, form: CodeForm) -> Option<Rows> {
     let CodeForm { stored, i16_steps: steps } = form;
     Some(match (available.isa(), steps) {
         (Isa::Scalar, _) => return None,
-        (Isa::Avx2, 0) => entries!("avx2", avx2::Full(Avx2::probe()?), avx2::Full, [16], stored),
-        (Isa::Avx2, 1) => entries!("avx2", avx2::Narrow(Avx2::probe()?), avx2::Narrow, [7], stored),
+        (Isa::Avx2, 0) => entries!("avx2", avx2::Full(Avx2::probe()?), avx2::Full, [16], stored, 8),
+        (Isa::Avx2, 1) => entries!("avx2", avx2::Narrow(Avx2::probe()?), avx2::Narrow, [7], stored, 8),
         (Isa::Avx2, _) => {
             let lanes = avx2::Deep { narrow: avx2::Narrow(Avx2::probe()?), steps };
-            entries!("avx2", lanes, avx2::Deep, [2 3 4 5 6], stored)
+            entries!("avx2", lanes, avx2::Deep, [2 3 4 5 6], stored, 8)
         }
         (Isa::Avx2Vnni, _) => {
             let lanes = avx2vnni::Vnni(Avx2Vnni::probe()?);
-            entries!("avx2,avxvnni", lanes, avx2vnni::Vnni, [2 3 4 5 6 7], stored)
+            entries!("avx2,avxvnni", lanes, avx2vnni::Vnni, [2 3 4 5 6 7], stored, 8)
         }
         (Isa::Avx512, 0) => {
             let lanes = avx512::Full(Avx512::probe()?);
-            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Full, [16], stored)
+            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Full, [16], stored, 8)
         }
         (Isa::Avx512, 1) => {
             let lanes = avx512::Narrow(Avx512::probe()?);
-            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Narrow, [7], stored)
+            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Narrow, [7], stored, 8)
         }
         (Isa::Avx512, _) => {
             let lanes = avx512::Deep { narrow: avx512::Narrow(Avx512::probe()?), steps };
-            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Deep, [2 3 4 5 6], stored)
+            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Deep, [2 3 4 5 6], stored, 8)
+        }
+        (Isa::Avx512Vnni | Isa::Amx, _) if stored < 8 && Gfni::probe(stored).is_some() => {
+            let lanes = avx512vnni::VnniGfni(Avx512Vnni::probe()?, Gfni::probe(stored)?);
+            entries!(
+                "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,gfni",
+                lanes,
+                avx512vnni::VnniGfni,
+                [2 3 4 5 6],
+                stored,
+                7
+            )
         }
         (Isa::Avx512Vnni | Isa::Amx, _) => {
             let lanes = avx512vnni::Vnni(Avx512Vnni::probe()?);
-            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", lanes, avx512vnni::Vnni, [2 3 4 5 6 7], stored)
+            entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", lanes, avx512vnni::Vnni, [2 3 4 5 6 7], stored, 8)
         }
     })
 }
@@ -174,6 +187,7 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
         // A block of several vectors begins with a whole tile.
         let part = if VECTORS > 1 { 0 } else { strip.vector % per_tile };
         let mut tile = first_weights;
+        let few = layer.grid.height * layer.grid.width <= 16;
         if D::DEEP {
             for run in &layer.runs {
                 let mut from = x.add(run.offset);
@@ -183,6 +197,9 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
                     let mut partial = [[lanes.start(); VECTORS]; PIXELS];
                     for _ in 0..steps {
                         let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
+                        if K < 8 || few {
+                            prefetch::<D, VECTORS>(tile, row_bytes);
+                        }
                         for (p, partial) in partial.iter_mut().enumerate() {
                             let q = lanes.broadcast::<K>(from.add(p * pixel));
                             for (partial, &w) in partial.iter_mut().zip(&w) {

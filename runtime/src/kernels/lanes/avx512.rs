@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 /// What all kinds of 512-bit vectors share.
 macro_rules! vectors {
-    () => {
+    ($unpack:path) => {
         #[inline(always)]
         unsafe fn sum(self, words: *const i32) -> __m512i {
             // SAFETY: by the contract of the trait.
@@ -18,7 +18,7 @@ macro_rules! vectors {
         #[inline(always)]
         unsafe fn unpack<const K: u8>(self, tile: *const u8, part: usize) -> __m512i {
             // SAFETY: by the contract of the trait.
-            unsafe { unpack::<K>(tile, part) }
+            unsafe { $unpack(tile, part) }
         }
 
         #[inline(always)]
@@ -135,7 +135,7 @@ unsafe impl Lanes for Narrow {
         unsafe { _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(q, w), _mm512_set1_epi16(1))) }
     }
 
-    vectors!();
+    vectors!(unpack::<K>);
 }
 
 /// Weights of which several steps of `vpmaddubsw` add up in i16.
@@ -204,7 +204,7 @@ unsafe impl Lanes for Deep {
         unsafe { self.narrow.dot(sum, q, w) }
     }
 
-    vectors!();
+    vectors!(unpack::<K>);
 }
 
 /// Any weights: `vpmaddwd` on the even and on the odd depths.
@@ -286,7 +286,7 @@ unsafe impl Lanes for Full {
         }
     }
 
-    vectors!();
+    vectors!(unpack::<K>);
 }
 
 /// A mask of the first `count` bytes.
@@ -357,46 +357,50 @@ pub(super) unsafe fn requantize<const VECTORS: usize>(
     }
 }
 
-/// The 4-bit plane: fields at bits 0..4.
+/// The 4-bit plane: fields at bits 0..4, others above.
 #[inline(always)]
 unsafe fn nibbles(plane: *const u8) -> __m512i {
     // SAFETY: AVX-512 by the contract of the callers; a plane has 32 bytes.
     unsafe {
         let packed = _mm512_broadcast_i64x4(_mm256_loadu_si256(plane.cast()));
-        let shift = _mm512_setr_epi64(0, 0, 0, 0, 4, 4, 4, 4);
-        _mm512_and_si512(_mm512_srlv_epi64(packed, shift), _mm512_set1_epi8(15))
+        _mm512_srlv_epi64(packed, _mm512_setr_epi64(0, 0, 0, 0, 4, 4, 4, 4))
     }
 }
 
-/// The 2-bit plane: fields at bits 0..2.
+/// The 2-bit plane: fields at bits 0..2, others above.
 #[inline(always)]
 unsafe fn low_pairs(plane: *const u8) -> __m512i {
     // SAFETY: AVX-512 by the contract of the callers; a plane has 16 bytes.
     unsafe {
         let packed = _mm512_broadcast_i32x4(_mm_loadu_si128(plane.cast()));
-        let shift = _mm512_setr_epi64(0, 0, 2, 2, 4, 4, 6, 6);
-        _mm512_and_si512(_mm512_srlv_epi64(packed, shift), _mm512_set1_epi8(3))
+        _mm512_srlv_epi64(packed, _mm512_setr_epi64(0, 0, 2, 2, 4, 4, 6, 6))
     }
 }
 
-/// The 2-bit plane: fields at bits 4..6.
+/// The 2-bit plane: fields at bits 4..6, others around.
 #[inline(always)]
 unsafe fn high_pairs(plane: *const u8) -> __m512i {
     // SAFETY: AVX-512 by the contract of the callers; a plane has 16 bytes.
     unsafe {
         let packed = _mm512_broadcast_i32x4(_mm_loadu_si128(plane.cast()));
-        let shift = _mm512_setr_epi64(4, 4, 2, 2, 0, 0, 62, 62);
-        _mm512_and_si512(_mm512_rolv_epi64(packed, shift), _mm512_set1_epi8(0x30))
+        _mm512_rolv_epi64(packed, _mm512_setr_epi64(4, 4, 2, 2, 0, 0, 62, 62))
     }
 }
 
-/// Subtracts `offset` where the 1-bit plane, the top bit of the fields, is 0: where it is 1 the two cancel.
+/// Bits 0..4 of `low` below those of `high`.
 #[inline(always)]
-unsafe fn top(fields: __m512i, plane: *const u8, offset: i8) -> __m512i {
+unsafe fn select(low: __m512i, high: __m512i) -> __m512i {
+    // SAFETY: AVX-512 by the contract of the callers.
+    unsafe { _mm512_ternarylogic_epi64::<0b1110_0100>(low, high, _mm512_set1_epi8(15)) }
+}
+
+/// Adds `offset` where the 1-bit plane, the top bit of fields that were lowered by as much, is 1.
+#[inline(always)]
+unsafe fn top(lowered: __m512i, plane: *const u8, offset: i8) -> __m512i {
     // SAFETY: AVX-512 by the contract of the callers; a plane has 8 bytes.
     unsafe {
         let ones = plane.cast::<u64>().read_unaligned();
-        _mm512_mask_sub_epi8(fields, !ones, fields, _mm512_set1_epi8(offset))
+        _mm512_mask_add_epi8(lowered, ones, lowered, _mm512_set1_epi8(offset))
     }
 }
 
@@ -405,16 +409,20 @@ unsafe fn top(fields: __m512i, plane: *const u8, offset: i8) -> __m512i {
 pub(super) unsafe fn unpack<const K: u8>(tile: *const u8, _: usize) -> __m512i {
     // SAFETY: AVX-512 by the contract of the callers; a tile has `8 * K` bytes.
     unsafe {
+        // A field of n bits less 2^n is the field below ones.
         match K {
-            2 => _mm512_sub_epi8(low_pairs(tile), _mm512_set1_epi8(2)),
-            3 => top(low_pairs(tile), tile.add(16), 4),
-            4 => _mm512_sub_epi8(nibbles(tile), _mm512_set1_epi8(8)),
-            5 => top(nibbles(tile), tile.add(32), 16),
+            2 => _mm512_sub_epi8(_mm512_and_si512(low_pairs(tile), _mm512_set1_epi8(3)), _mm512_set1_epi8(2)),
+            3 => top(_mm512_or_si512(low_pairs(tile), _mm512_set1_epi8(-4)), tile.add(16), 4),
+            4 => _mm512_sub_epi8(_mm512_and_si512(nibbles(tile), _mm512_set1_epi8(15)), _mm512_set1_epi8(8)),
+            5 => top(_mm512_or_si512(nibbles(tile), _mm512_set1_epi8(-16)), tile.add(32), 16),
             6 => {
-                let fields = _mm512_or_si512(nibbles(tile), high_pairs(tile.add(32)));
-                _mm512_sub_epi8(fields, _mm512_set1_epi8(32))
+                let fields = select(nibbles(tile), high_pairs(tile.add(32)));
+                _mm512_sub_epi8(_mm512_and_si512(fields, _mm512_set1_epi8(63)), _mm512_set1_epi8(32))
             }
-            7 => top(_mm512_or_si512(nibbles(tile), high_pairs(tile.add(32))), tile.add(48), 64),
+            7 => {
+                let fields = select(nibbles(tile), high_pairs(tile.add(32)));
+                top(_mm512_or_si512(fields, _mm512_set1_epi8(-64)), tile.add(48), 64)
+            }
             _ => _mm512_loadu_si512(tile.cast()),
         }
     }

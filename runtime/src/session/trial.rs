@@ -1,0 +1,66 @@
+//! A trial at load: which form of a layer runs faster on this machine. Both give the same bytes.
+
+use super::layout::Places;
+use super::weights::Form;
+use crate::format::Artifact;
+use crate::kernels::{AlignedBytes, Input, Kernel, Memory};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// Turns of each form. The first one also meets its pages for the first time.
+const TURNS: usize = 3;
+
+/// Bytes that are read between turns, at most: in a network the other layers' weights pass through the caches before a layer runs again.
+const BETWEEN: usize = 32 << 20;
+
+/// Parts of a kernel that a turn runs: enough that their weights do not stay in the cache.
+const MOST_PARTS: usize = 8;
+
+/// What decides how fast a layer's forms are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) bits: u8,
+    pub(super) windows: usize,
+    pub(super) depth: usize,
+    pub(super) outputs: usize,
+}
+
+/// The trials of one plan.
+#[derive(Default)]
+pub(super) struct Trials {
+    decided: Vec<(Shape, Form)>,
+}
+
+impl Trials {
+    /// What an earlier trial of such a layer said.
+    pub(super) fn decided(&self, shape: Shape) -> Option<Form> {
+        self.decided.iter().find(|(decided, _)| *decided == shape).map(|(_, form)| *form)
+    }
+
+    /// The kernel that takes less time in its best turn, `packed` where it is a matter of noise.
+    pub(super) fn faster<K: Kernel>(
+        &mut self,
+        shape: Shape,
+        [packed, widened]: [K; 2],
+        artifact: &Artifact,
+        places: &Places,
+    ) -> K {
+        let (mut codes, mut floats) = (AlignedBytes::zeroed(places.arena_bytes), vec![0.0; places.float_count]);
+        let memory = Memory::new(&mut codes, &mut floats, Input::Floats(&[]));
+        let others = artifact.weights_section();
+        let others = &others[..others.len().min(BETWEEN)];
+        let mut best = [Duration::MAX; 2];
+        for _ in 0..TURNS {
+            for (best, kernel) in best.iter_mut().zip([&packed, &widened]) {
+                black_box(others.iter().step_by(64).fold(0u8, |sum, byte| sum ^ byte));
+                let start = Instant::now();
+                kernel.run(&memory, 0..kernel.parts().min(MOST_PARTS));
+                *best = start.elapsed().min(*best);
+            }
+        }
+        // Noise is a few hundredths.
+        let form = if best[1] * 103 / 100 < best[0] { Form::Widened } else { Form::InPlace };
+        self.decided.push((shape, form));
+        if form == Form::Widened { widened } else { packed }
+    }
+}
