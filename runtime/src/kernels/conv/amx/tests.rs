@@ -144,7 +144,7 @@ fn check(case: &Case, available: Available, unit: TileUnit) -> Result<(), TestCa
 const EMULATED: TileUnit = TileUnit::Emulated(EmulatedTiles::Everywhere);
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn emulated_tiles_equal_scalar(case in cases()) {
