@@ -1,6 +1,6 @@
 //! Instruction sets of the CPU: the one probe, and the proofs that kernels ask for.
 //!
-//! A kernel that needs a CPU feature takes a token such as [`Avx2`]. Only this file makes tokens, and only after the probe has seen
+//! A kernel that needs a CPU feature takes a token such as [`Avx2`]. Only this module makes tokens, and only after the probe has seen
 //! the feature, so holding one is the proof that the kernel may run.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

@@ -144,7 +144,7 @@ fn check(case: &Case, available: Available, unit: TileUnit) -> Result<(), TestCa
 const EMULATED: TileUnit = TileUnit::Emulated(EmulatedTiles::Everywhere);
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn emulated_tiles_equal_scalar(case in cases()) {
@@ -152,7 +152,13 @@ proptest! {
         check(&case, Isa::detect().require().unwrap(), EMULATED)?;
     }
 
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+proptest! {
+    // A signal for each instruction takes its time.
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
     #[test]
     fn compiled_instructions_equal_scalar(case in cases()) {
         use crate::isa::Amx;
