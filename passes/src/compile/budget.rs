@@ -2,7 +2,6 @@
 
 use super::{Material, Retrain};
 use crate::calibrate::Calibrated;
-use crate::ir::Op;
 use crate::train::{Augmentation, NetworkError, Recipe};
 use std::cell::Cell;
 use std::time::Duration;
@@ -14,10 +13,6 @@ const FULL_MACS: u64 = 24_000_000_000_000;
 /// How much more than the goal an evaluation of the search may lose: the long run recovers about three quarters of what the short
 /// one loses (ResNet-20 at 3 bits: see docs/search.md). Where it recovers less, the long runs find out.
 const RECOVERY: f64 = 4.0;
-/// Share of the learning rate that a network without batch normalisation bears. SimpleNet at 8 bits, which has nothing to learn: 0.02
-/// takes it from 73.8 % to between 62 and 72, 0.01 and less leave it where it is.
-const UNNORMALIZED: f32 = 0.5;
-
 fn steps(calibrated: &Calibrated, batch: usize, macs: u64, range: std::ops::RangeInclusive<u64>) -> usize {
     let graph = &calibrated.folded;
     let sample: u64 = graph.weight_layers().into_iter().map(|id| graph.macs(id)).sum();
@@ -45,14 +40,10 @@ impl Recipes {
             true => full.augmentation.borne_by(&calibrated.folded, material.training(), seed)?,
             false => Augmentation::NONE,
         };
-        let normalized = calibrated.graph.nodes.iter().any(|node| match &node.op {
-            Op::Conv(conv) => conv.batch_norm.is_some(),
-            Op::FullyConnected(fc) => fc.batch_norm.is_some(),
-            op => matches!(op, Op::BatchNorm(_)),
-        });
-        let calm = if normalized { 1.0 } else { UNNORMALIZED };
-        let rated = |recipe: Recipe| Recipe { learning_rate: calm * recipe.learning_rate, augmentation, ..recipe };
-        Ok(Recipes { short: rated(Recipe { steps: short_steps, ..short }), full: rated(Recipe::full(full_steps)) })
+        Ok(Recipes {
+            short: Recipe { steps: short_steps, augmentation, ..short },
+            full: Recipe { augmentation, ..Recipe::full(full_steps) },
+        })
     }
 
     /// The recipe of a result; `None` where nothing is retrained.

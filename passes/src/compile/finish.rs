@@ -114,11 +114,12 @@ impl Finish<'_, '_, '_> {
                 break;
             }
         }
-        self.decide(runs, best, reference, recipe)
+        self.decide(known, runs, best, reference, recipe)
     }
 
     fn decide(
         &mut self,
+        known: &[Evaluated],
         mut runs: Vec<(Trained, f64)>,
         best: Option<usize>,
         reference: Option<Trained>,
@@ -139,7 +140,23 @@ impl Finish<'_, '_, '_> {
             let (Trained { annotated, widths, .. }, _) = runs.swap_remove(best);
             return Ok(Finished { annotated, widths, reference: reference_accuracy, finalists });
         }
-        // Nothing kept the goal: the widest widths, with and without retraining, join, and what loses least is kept.
+        // No long run kept the goal, or there was no time for another: what kept it in the search keeps it again, after the same
+        // short run.
+        let tried: BTreeSet<Vec<BitWidth>> = runs.iter().map(|(trained, _)| trained.widths.clone()).collect();
+        let safe = known.iter().filter(|entry| {
+            let loss = entry.loss.max(entry.believed_loss);
+            let noise = entry.evaluation.noise();
+            let outcome = Outcome { relative_cost: entry.relative_cost, loss, reference: self.float(), noise };
+            !tried.contains(&entry.widths) && accepts.accepts(&outcome)
+        });
+        let cheapest = safe.min_by(|a, b| a.relative_cost.total_cmp(&b.relative_cost).then(a.loss.total_cmp(&b.loss)));
+        if let Some(entry) = cheapest {
+            let short = self.recipes.map(|recipes| &recipes.short);
+            let Trained { annotated, widths, .. } = self.train(&entry.widths, entry.relative_cost, short)?;
+            let reference = entry.evaluation.accuracy + entry.loss / 100.0;
+            return Ok(Finished { annotated, widths, reference, finalists });
+        }
+        // Nothing did: the widest widths, with and without retraining, join, and what loses least is kept.
         let widest = self.widest();
         let mut last: Vec<Trained> = runs.into_iter().map(|(trained, _)| trained).collect();
         match reference {

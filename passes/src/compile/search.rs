@@ -127,9 +127,16 @@ pub(super) fn bitwidths(
             Baseline::Random { seed: options.seed },
         ];
         for baseline in fixed {
+            if stop() {
+                let name = baseline.name();
+                hooks_cell.borrow_mut().report(Event::Note(format!("no time for the baseline {name}")));
+                continue;
+            }
             let found = baselines::run(&mut environment, &terms(made), &baseline)?;
             hooks_cell.borrow().check_interrupt()?;
-            methods.push(method(found.name, found.best.as_ref(), found.evaluations.len()));
+            if found.best.is_some() {
+                methods.push(method(found.name, found.best.as_ref(), found.evaluations.len()));
+            }
             known.extend(found.evaluations);
         }
     }

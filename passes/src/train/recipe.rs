@@ -60,6 +60,10 @@ pub struct Recipe {
     pub learning_rate: f32,
     /// Steps over which the learning rate rises to its start value.
     pub warmup: usize,
+    /// Largest norm of a gradient relative to that of its parameter (adaptive gradient clipping, Brock et al. 2021, here for whole tensors).
+    /// Without it a network whose inputs are raw pixels (0..255) diverges in its first updates, and one without batch normalisation at
+    /// rates that others need.
+    pub largest_gradient: f32,
     /// Decay of weights (not of biases, normalisation and steps).
     pub weight_decay: f32,
     /// Share of the distillation in the loss where there are labels; 0 leaves the float network out.
@@ -94,6 +98,7 @@ impl Recipe {
             optimizer: Optimizer::Sgd { momentum: 0.9 },
             learning_rate: 0.02,
             warmup: steps / 50,
+            largest_gradient: 0.05,
             weight_decay: 1e-4,
             distillation: 0.9,
             temperature: 2.0,
@@ -107,7 +112,13 @@ impl Recipe {
 
     /// Training of a float network from random weights with labels.
     pub fn float(steps: usize) -> Self {
-        Recipe { learning_rate: 0.05, weight_decay: 5e-4, distillation: 0.0, ..Recipe::full(steps) }
+        Recipe {
+            learning_rate: 0.05,
+            weight_decay: 5e-4,
+            distillation: 0.0,
+            largest_gradient: f32::INFINITY,
+            ..Recipe::full(steps)
+        }
     }
 
     /// Learning rate of an update.

@@ -94,7 +94,8 @@ fn recipe(steps: usize) -> Recipe {
 /// The small network trained in float, calibrated.
 fn calibrated(train: &Dataset) -> Calibrated {
     let start = init_random(&graph(), 3).unwrap();
-    let float = train_float(&start, train, &recipe(60), 3, |_| ControlFlow::Continue(())).unwrap();
+    let learning = Recipe { largest_gradient: f32::INFINITY, ..recipe(60) };
+    let float = train_float(&start, train, &learning, 3, |_| ControlFlow::Continue(())).unwrap();
     let folded = fold_batch_norm(&float);
     let samples: Vec<Vec<f32>> = (0..64)
         .map(|i| {
@@ -123,6 +124,44 @@ fn float_training_learns_and_retraining_keeps_it() {
         let after = evaluator.evaluate(&result.annotated).unwrap().accuracy.unwrap();
         assert!(after > 0.93 && after >= before - 0.02, "{bits:?}: {before} before, {after} after");
     }
+}
+
+/// Raw pixels: the same network without normalisation, its inputs 1000 times as large and its first weights that much smaller, has gradients
+/// that no learning rate suits.
+#[test]
+fn inputs_of_any_scale_are_learned_from() {
+    const SCALE: f32 = 1000.0;
+    let scaled = |data: Dataset| {
+        let mut values = vec![0.0; data.len() * 108];
+        for (i, sample) in values.chunks_exact_mut(108).enumerate() {
+            data.read(i, sample);
+            sample.iter_mut().for_each(|v| *v *= SCALE);
+        }
+        Dataset::new(Shape::image(3, 6, 6), Samples::Values(values), data.labels().map(<[u32]>::to_vec)).unwrap()
+    };
+    let mut graph = calibrated(&dataset(600, 1)).folded;
+    let Op::Conv(first) = &mut graph.nodes[1].op else { panic!("the first layer is a convolution") };
+    let smaller: Vec<f32> = first.weight.data().iter().map(|w| w / SCALE).collect();
+    first.weight = Tensor::new(first.weight.dims().to_vec(), smaller).unwrap();
+    let (train, test) = (scaled(dataset(600, 1)), scaled(dataset(300, 2)));
+    let samples: Vec<Vec<f32>> = (0..64)
+        .map(|i| {
+            let mut sample = vec![0.0; 108];
+            train.read(i, &mut sample);
+            sample
+        })
+        .collect();
+    let calibrated = calibrate(graph.clone(), graph, &samples);
+    let evaluator = Evaluator::new(&calibrated.folded, &test).unwrap();
+    let after = |recipe: Recipe| {
+        let trainer = Trainer::new(&calibrated, &train, recipe, 9).unwrap();
+        let result = trainer.retrain(&widths(&[3, 3, 3]), |_| ControlFlow::Continue(())).unwrap();
+        evaluator.evaluate(&result.annotated).unwrap().accuracy.unwrap()
+    };
+    let clipped = after(recipe(60));
+    let free = after(Recipe { largest_gradient: f32::INFINITY, ..recipe(60) });
+    assert!(clipped > 0.93, "{clipped}, without clipping {free}");
+    assert!(free < 0.8, "the test would not notice if nothing were clipped: {free}");
 }
 
 #[test]
