@@ -60,6 +60,14 @@ size_t releq_session_output_size(const releq_session *session);
  * outputs one after the other. 0 on success, -1 on failure. */
 int releq_session_run(releq_session *session, const float *input, size_t samples, float *output, char *error, size_t error_size);
 
+/* States how pixels become inputs: (pixel / 255 - mean[c]) / std[c] with one value for all channels or one a channel; pixels as they are
+ * where `channels` is 0 (`mean` and `std` may then be NULL). Not needed where the artifact records its preprocessing. 0 on success, -1 on
+ * failure. */
+int releq_session_set_pixels(releq_session *session, const float *mean, const float *std, size_t channels, char *error, size_t error_size);
+
+/* Runs `samples` samples of 8-bit pixels, otherwise as releq_session_run: the same outputs as for the values that the pixels stand for. */
+int releq_session_run_u8(releq_session *session, const uint8_t *pixels, size_t samples, float *output, char *error, size_t error_size);
+
 #ifdef __cplusplus
 }
 #endif

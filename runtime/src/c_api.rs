@@ -3,10 +3,11 @@
 
 use crate::format::{Artifact, LoadOptions};
 use crate::program::Port;
-use crate::{Session, SessionOptions};
+use crate::{Pixels, Session, SessionOptions};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::slice;
 use std::sync::{Mutex, PoisonError};
 
 /// A loaded network.
@@ -311,6 +312,72 @@ pub unsafe extern "C" fn releq_session_run(
             // A run that panicked left no state behind that the next run reads.
             let mut planned = session.session.lock().unwrap_or_else(PoisonError::into_inner);
             planned.run_batch(input, output).map_err(|error| error.to_string())
+        })
+    };
+    if done.is_some() { 0 } else { -1 }
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `session` is a live session; `mean` and `std` are valid for `channels` values; `error` is valid for `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_session_set_pixels(
+    session: *mut releq_session,
+    mean: *const f32,
+    std: *const f32,
+    channels: usize,
+    error: *mut c_char,
+    error_size: usize,
+) -> c_int {
+    // SAFETY: by the contract.
+    let done = unsafe {
+        guarded(error, error_size, || {
+            let session = session.as_ref().ok_or("session is NULL")?;
+            let pixels = if channels == 0 {
+                Pixels::Raw
+            } else if mean.is_null() || std.is_null() {
+                return Err("mean or std is NULL".to_owned());
+            } else {
+                let list = |values: *const f32| slice::from_raw_parts(values, channels).to_vec();
+                Pixels::Normalize { mean: list(mean), std: list(std) }
+            };
+            let mut planned = session.session.lock().unwrap_or_else(PoisonError::into_inner);
+            planned.set_pixels(pixels).map_err(|error| error.to_string())
+        })
+    };
+    if done.is_some() { 0 } else { -1 }
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// As [`releq_session_run`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_session_run_u8(
+    session: *mut releq_session,
+    pixels: *const u8,
+    samples: usize,
+    output: *mut f32,
+    error: *mut c_char,
+    error_size: usize,
+) -> c_int {
+    // SAFETY: by the contract.
+    let done = unsafe {
+        guarded(error, error_size, || {
+            let session = session.as_ref().ok_or("session is NULL")?;
+            if pixels.is_null() || output.is_null() {
+                return Err("pixels or output is NULL".to_owned());
+            }
+            let len = |size: usize| size.checked_mul(samples).ok_or("too many samples");
+            let pixels = std::slice::from_raw_parts(pixels, len(session.input_size)?);
+            let output = std::slice::from_raw_parts_mut(output, len(session.output_size)?);
+            let mut planned = session.session.lock().unwrap_or_else(PoisonError::into_inner);
+            let samples = pixels.chunks_exact(session.input_size).zip(output.chunks_exact_mut(session.output_size));
+            for (x, y) in samples {
+                planned.run_u8(x, y).map_err(|error| error.to_string())?;
+            }
+            Ok(())
         })
     };
     if done.is_some() { 0 } else { -1 }

@@ -87,6 +87,9 @@ pub enum RunError {
         /// What there is.
         available: String,
     },
+    /// Pixels cannot become inputs.
+    #[error("pixels as input: {0}")]
+    Pixels(String),
     /// The accelerator program is missing or malformed.
     #[error("accelerator program: {0}")]
     Accelerator(String),

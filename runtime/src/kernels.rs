@@ -12,7 +12,7 @@ mod lanes;
 mod memory;
 pub(crate) mod pool;
 
-pub(crate) use memory::{AlignedBytes, Memory, View};
+pub(crate) use memory::{AlignedBytes, Input, Memory, View};
 
 use std::ops::Range;
 

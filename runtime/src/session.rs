@@ -9,10 +9,11 @@ mod pool;
 mod trial;
 mod weights;
 
-use crate::RunError;
 use crate::format::Artifact;
 use crate::isa::Isa;
-use crate::kernels::{AlignedBytes, Memory};
+use crate::kernels::{AlignedBytes, Input, Memory, View};
+use crate::program::Op;
+use crate::{Pixels, RunError};
 use bind::Step;
 use pool::Pool;
 use std::ops::Range;
@@ -46,6 +47,10 @@ pub struct Session {
     /// Where there is more than one thread.
     pool: Option<Pool>,
     steps: Vec<Step>,
+    /// How pixels become inputs, where that is known.
+    pixels: Option<Pixels>,
+    /// Where each tensor lies.
+    views: Vec<View>,
     codes: AlignedBytes,
     floats: Vec<f32>,
     /// For each output of the network, its floats in `floats`.
@@ -78,7 +83,7 @@ impl Session {
         let outputs: Vec<_> = program.outputs.iter().map(|(_, slot)| places.floats[slot.0 as usize].clone()).collect();
         let threads = options.threads.clamp(1, MAX_THREADS);
         let helps = threads > 1 && steps.iter().any(|step| step.shared);
-        Ok(Session {
+        let mut session = Session {
             artifact: artifact.clone(),
             isa: available.isa(),
             threads,
@@ -88,7 +93,33 @@ impl Session {
             floats: vec![0.0; places.float_count],
             output_len: outputs.iter().map(ExactSizeIterator::len).sum(),
             outputs,
-        })
+            pixels: None,
+            views: places.views,
+        };
+        // An artifact may record what does not fit its input; `run_u8` then asks for more.
+        let _ = Pixels::recorded(artifact.metadata()).map(|pixels| session.set_pixels(pixels));
+        Ok(session)
+    }
+
+    /// States how the pixels of [`Session::run_u8`] become inputs, instead of what the artifact records.
+    ///
+    /// # Errors
+    /// [`RunError::Pixels`] where that does not fit the network's input.
+    pub fn set_pixels(&mut self, pixels: Pixels) -> Result<(), RunError> {
+        let program = self.artifact.program();
+        let quantized = program.ops.iter().find_map(|op| match op {
+            Op::Quantize { y, .. } => Some(program.tensor(*y)),
+            _ => None,
+        });
+        pixels.check(quantized.map_or(1, |tensor| tensor.channels as usize))?;
+        bind::read_pixels(&mut self.steps, program, &self.views, &pixels);
+        self.pixels = Some(pixels);
+        Ok(())
+    }
+
+    /// How pixels become inputs: what the artifact records or was set.
+    pub fn pixels(&self) -> Option<&Pixels> {
+        self.pixels.as_ref()
     }
 
     /// The instruction set it was planned for.
@@ -131,7 +162,22 @@ impl Session {
     /// When `input` or `output` does not hold exactly one sample.
     pub fn run(&mut self, input: &[f32], output: &mut [f32]) -> Result<(), RunError> {
         self.check(input.len(), self.input_len(), output.len(), self.output_len)?;
-        self.sample(input, output);
+        self.sample(Input::Floats(input), output);
+        Ok(())
+    }
+
+    /// Runs one sample of pixels in (channel, row, column) order: what [`Session::run`] gives for the values that [`Pixels::value`] makes
+    /// of them.
+    ///
+    /// # Errors
+    /// When `pixels` or `output` does not hold exactly one sample, or [`RunError::Pixels`] where it is not known how pixels become inputs.
+    pub fn run_u8(&mut self, pixels: &[u8], output: &mut [f32]) -> Result<(), RunError> {
+        self.check(pixels.len(), self.input_len(), output.len(), self.output_len)?;
+        if self.pixels.is_none() {
+            let what = "the artifact records no preprocessing that fits its input; state mean and standard deviation";
+            return Err(RunError::Pixels(what.to_owned()));
+        }
+        self.sample(Input::Pixels(pixels), output);
         Ok(())
     }
 
@@ -144,7 +190,7 @@ impl Session {
         let samples = input.len() / input_len;
         self.check(input.len(), samples * input_len, output.len(), samples * output_len)?;
         for (x, y) in input.chunks_exact(input_len).zip(output.chunks_exact_mut(output_len)) {
-            self.sample(x, y);
+            self.sample(Input::Floats(x), y);
         }
         Ok(())
     }
@@ -157,7 +203,7 @@ impl Session {
         self.check(input.len(), self.input_len(), self.output_len, self.output_len)?;
         let mut times = vec![Vec::with_capacity(rounds + 1); self.artifact.program().ops.len()];
         for _ in 0..=rounds {
-            let memory = Memory::new(&mut self.codes, &mut self.floats, input);
+            let memory = Memory::new(&mut self.codes, &mut self.floats, Input::Floats(input));
             times.iter_mut().for_each(|times| times.push(Duration::ZERO));
             let run = self.pool.as_ref().map(Pool::begin);
             for step in &self.steps {
@@ -193,13 +239,13 @@ impl Session {
         Ok(())
     }
 
-    fn sample(&mut self, input: &[f32], output: &mut [f32]) {
+    fn sample(&mut self, input: Input, output: &mut [f32]) {
         let memory = Memory::new(&mut self.codes, &mut self.floats, input);
         let run = self.pool.as_ref().map(Pool::begin);
-        for step in &self.steps {
-            step.run(&memory, run.as_ref());
+        match input {
+            Input::Floats(_) => self.steps.iter().for_each(|step| step.run(&memory, run.as_ref())),
+            Input::Pixels(_) => self.steps.iter().for_each(|step| step.run_pixels(&memory, run.as_ref())),
         }
-        drop(run);
         let mut start = 0;
         for range in &self.outputs {
             output[start..start + range.len()].copy_from_slice(&self.floats[range.clone()]);

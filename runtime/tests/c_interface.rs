@@ -66,6 +66,15 @@ fn the_c_example_computes_what_the_session_computes() {
         assert_eq!(values, expected, "{isa}");
     }
 
+    session.run(&vec![(0.0 - 0.25) / 0.5; session.input_len()], &mut expected).unwrap();
+    let run = Command::new(&program).arg(&model).args([Isa::detect().name(), "0.25", "0.5"]).output().unwrap();
+    let text = String::from_utf8(run.stdout).unwrap();
+    let values: Vec<f32> = text.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(values, expected, "pixels");
+    let run = Command::new(&program).arg(&model).args([Isa::detect().name(), "0.25", "0"]).output().unwrap();
+    assert_eq!(run.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&run.stderr).contains("std 0; a number > 0 is required"));
+
     std::fs::write(&model, &bytes[..bytes.len() - 1]).unwrap();
     let run = Command::new(&program).arg(&model).output().unwrap();
     assert_eq!(run.status.code(), Some(2));

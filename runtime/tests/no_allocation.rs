@@ -9,7 +9,7 @@ mod net;
 
 use net::{Net, square};
 use releqc_runtime::program::Window;
-use releqc_runtime::{BitWidth, Isa, Session, SessionOptions};
+use releqc_runtime::{BitWidth, Isa, Pixels, Session, SessionOptions};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -60,12 +60,15 @@ fn run_allocates_nothing() {
         for threads in [1, 3] {
             let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads }).unwrap();
             let x = vec![0.3; session.input_len()];
+            let pixels = vec![9; session.input_len()];
+            session.set_pixels(Pixels::Raw).unwrap();
             let mut y = vec![0.0; session.output_len()];
             // The first run lets the workers start.
             session.run(&x, &mut y).unwrap();
             let before = ALLOCATIONS.load(Ordering::Relaxed);
             for _ in 0..5 {
                 session.run(&x, &mut y).unwrap();
+                session.run_u8(&pixels, &mut y).unwrap();
             }
             assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{isa}, {threads} threads");
         }

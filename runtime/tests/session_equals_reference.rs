@@ -12,7 +12,7 @@ use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
 use releqc_runtime::program::{Op, TensorId, Window};
 use releqc_runtime::reference::Reference;
 use releqc_runtime::session::WeightLayout;
-use releqc_runtime::{BitWidth, Isa, Session, SessionOptions};
+use releqc_runtime::{BitWidth, Isa, Pixels, Session, SessionOptions};
 
 /// Programs of each of the four tests over random programs, which share the cores.
 const CASES: u64 = 2500;
@@ -262,6 +262,65 @@ fn bytes_in_memory_may_begin_anywhere() {
         let mut y = vec![0.0; session.output_len()];
         session.run(&x, &mut y).unwrap();
         assert_eq!(*expected.get_or_insert_with(|| words(&y)), words(&y), "offset {offset}");
+    }
+}
+
+#[test]
+fn pixels_give_what_their_values_give() {
+    for (channels, mean, std) in [
+        (1, vec![0.1307], vec![0.3081]),
+        (3, vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
+        (5, vec![0.5], vec![0.2]),
+    ] {
+        let (mut net, x) = Net::new(channels.into(), [channels, 19, 70], 117);
+        let x = net.conv(x, 24, net::square(3, 1, 1), 1, BitWidth::new(4).unwrap(), [0, 0, 255]).unwrap();
+        let y = net.logits(x, 10, BitWidth::MAX);
+        net.output(y);
+        let artifact = net.artifact();
+        let mut random = Random(3);
+        let pixels: Vec<u8> = (0..artifact.program().input.len()).map(|_| random.below(256) as u8).collect();
+        for mapping in [Pixels::Normalize { mean, std }, Pixels::Raw] {
+            let value = |(i, &pixel): (usize, &u8)| mapping.value(pixel, i / (19 * 70));
+            let values: Vec<f32> = pixels.iter().enumerate().map(value).collect();
+            let expected = words(&Reference::new(&artifact).run(&values).unwrap().concat());
+            for isa in Isa::available() {
+                let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads: 2 }).unwrap();
+                session.set_pixels(mapping.clone()).unwrap();
+                let mut y = vec![0.0; session.output_len()];
+                session.run_u8(&pixels, &mut y).unwrap();
+                assert_eq!(words(&y), expected, "{channels} channels, {isa}, {mapping:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn pixels_take_what_the_artifact_records() {
+    let artifact = |entries: &[(&str, &str)]| {
+        let (mut net, x) = Net::new(3, [3, 5, 5], 7);
+        let y = net.logits(x, 4, BitWidth::MAX);
+        net.output(y);
+        let metadata = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let Net { program, constants, weights, .. } = net;
+        let bytes = encode(&ArtifactParts { program, constants, weights, metadata, ..ArtifactParts::default() });
+        Artifact::from_bytes(bytes, LoadOptions::default()).unwrap()
+    };
+    let session = |entries: &[(&str, &str)]| Session::new(&artifact(entries), SessionOptions::default()).unwrap();
+    let stated = [("preprocessing", "normalize"), ("preprocessing.mean", "0.5,0.25,0"), ("preprocessing.std", "2")];
+    let normalize = Pixels::Normalize { mean: vec![0.5, 0.25, 0.0], std: vec![2.0] };
+    assert_eq!(session(&stated).pixels(), Some(&normalize));
+    assert_eq!(session(&[("preprocessing", "raw")]).pixels(), Some(&Pixels::Raw));
+
+    // Two means for three channels, and nothing at all.
+    let wrong = [("preprocessing", "normalize"), ("preprocessing.mean", "0.5,0.25"), ("preprocessing.std", "2")];
+    for entries in [&wrong[..], &[]] {
+        let mut session = session(entries);
+        let error = session.run_u8(&[0; 75], &mut [0.0; 4]).unwrap_err().to_string();
+        assert!(error.contains("state mean and standard deviation"), "{error}");
+        assert!(session.set_pixels(Pixels::Normalize { mean: vec![0.0], std: vec![-1.0] }).is_err());
+        session.set_pixels(normalize.clone()).unwrap();
+        session.run_u8(&[0; 75], &mut [0.0; 4]).unwrap();
+        assert!(session.run_u8(&[0; 74], &mut [0.0; 4]).is_err());
     }
 }
 

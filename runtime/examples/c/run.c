@@ -1,4 +1,6 @@
-/* Runs a network on zeros and prints its outputs, one value a line: run MODEL.rq [ISA] */
+/* Runs a network on zeros and prints its outputs, one value a line: run MODEL.rq [ISA [MEAN STD]]
+ *
+ * With a mean and a standard deviation the zeros are pixels. */
 #include "releq.h"
 
 #include <stdio.h>
@@ -7,7 +9,7 @@
 int main(int argc, char **argv) {
     char error[512];
     if (argc < 2) {
-        fprintf(stderr, "usage: %s MODEL.rq [ISA]\n", argv[0]);
+        fprintf(stderr, "usage: %s MODEL.rq [ISA [MEAN STD]]\n", argv[0]);
         return 2;
     }
     releq_model *model = releq_model_open(argv[1], error, sizeof error);
@@ -31,8 +33,21 @@ int main(int argc, char **argv) {
     }
     size_t outputs = releq_session_output_size(session);
     float *input = calloc(releq_session_input_size(session), sizeof *input);
+    uint8_t *pixels = calloc(releq_session_input_size(session), sizeof *pixels);
     float *output = calloc(outputs, sizeof *output);
-    if (input == NULL || output == NULL || releq_session_run(session, input, 1, output, error, sizeof error) != 0) {
+    if (input == NULL || pixels == NULL || output == NULL) {
+        fprintf(stderr, "out of memory\n");
+        return 1;
+    }
+    int failed;
+    if (argc > 4) {
+        float mean = strtof(argv[3], NULL), std = strtof(argv[4], NULL);
+        failed = releq_session_set_pixels(session, &mean, &std, 1, error, sizeof error) != 0 ||
+                 releq_session_run_u8(session, pixels, 1, output, error, sizeof error) != 0;
+    } else {
+        failed = releq_session_run(session, input, 1, output, error, sizeof error) != 0;
+    }
+    if (failed) {
         fprintf(stderr, "%s\n", error);
         return 1;
     }
@@ -40,6 +55,7 @@ int main(int argc, char **argv) {
         printf("%.9g\n", output[i]);
     }
     free(input);
+    free(pixels);
     free(output);
     releq_session_free(session);
     return 0;

@@ -4,6 +4,7 @@
 mod loops;
 
 use super::{Clamp, Kernel, Memory, View};
+use crate::Pixels;
 use crate::float_head;
 use crate::isa::Available;
 use std::ops::Range;
@@ -40,6 +41,51 @@ impl Kernel for Quantize {
             let x = &memory.input()[row * self.y.width..];
             // SAFETY: bound for an instruction set that was proved available.
             unsafe { (self.row)(x, plane, self.inv_scale, self.z, y, self.y.pixel) };
+        }
+    }
+}
+
+/// Pixels, (channel, row, column), to codes: each level of a channel has its code.
+pub(crate) struct QuantizePixels {
+    y: View,
+    /// Code of each level, a channel.
+    codes: Vec<[u8; 256]>,
+}
+
+impl QuantizePixels {
+    /// The codes that [`Quantize`] gives to the values of `pixels`.
+    pub(crate) fn new(y: View, inv_scale: f32, z: u8, pixels: &Pixels) -> Self {
+        let clamp = Clamp { z, lo: 0, hi: 255 };
+        let code = |level: usize, channel| clamp.requantize(pixels.value(level as u8, channel) * inv_scale);
+        let codes = (0..y.pixel).map(|channel| std::array::from_fn(|level| code(level, channel)));
+        QuantizePixels { y, codes: codes.collect() }
+    }
+}
+
+impl Kernel for QuantizePixels {
+    fn parts(&self) -> usize {
+        self.y.height
+    }
+
+    fn run(&self, memory: &Memory, parts: Range<usize>) {
+        let (width, channels) = (self.y.width, self.y.pixel);
+        let plane = self.y.height * width;
+        for row in parts {
+            // SAFETY: each part writes the rows of the result that are its own.
+            let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
+            let x = |channel: usize| &memory.pixels()[channel * plane + row * width..][..width];
+            if let [red, green, blue] = &self.codes[..] {
+                let planes = x(0).iter().zip(x(1)).zip(x(2));
+                for (y, ((&r, &g), &b)) in y.chunks_exact_mut(3).zip(planes) {
+                    [y[0], y[1], y[2]] = [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]];
+                }
+                continue;
+            }
+            for (channel, codes) in self.codes.iter().enumerate() {
+                for (y, &level) in y.chunks_exact_mut(channels).zip(x(channel)) {
+                    y[channel] = codes[usize::from(level)];
+                }
+            }
         }
     }
 }

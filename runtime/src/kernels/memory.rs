@@ -3,6 +3,15 @@
 
 use std::ops::Range;
 
+/// One sample.
+#[derive(Clone, Copy)]
+pub(crate) enum Input<'a> {
+    /// Values.
+    Floats(&'a [f32]),
+    /// Pixels.
+    Pixels(&'a [u8]),
+}
+
 /// Buffers of one session during one run.
 ///
 /// Invariant: a kernel writes only the bytes of its result and its scratch, no two parts that run at the same time write the same byte,
@@ -16,6 +25,8 @@ pub(crate) struct Memory {
     floats_len: usize,
     input: *const f32,
     input_len: usize,
+    pixels: *const u8,
+    pixels_len: usize,
 }
 
 // SAFETY: the pointers are to buffers that outlive the run; the invariant above rules out data races.
@@ -24,8 +35,12 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Views of the three buffers; valid while their borrows would be.
-    pub(crate) fn new(codes: &mut [u8], floats: &mut [f32], input: &[f32]) -> Self {
+    /// Views of the buffers; valid while their borrows would be.
+    pub(crate) fn new(codes: &mut [u8], floats: &mut [f32], input: Input) -> Self {
+        let (input, pixels): (&[f32], &[u8]) = match input {
+            Input::Floats(input) => (input, &[]),
+            Input::Pixels(pixels) => (&[], pixels),
+        };
         Memory {
             codes: codes.as_mut_ptr(),
             codes_len: codes.len(),
@@ -33,10 +48,18 @@ impl Memory {
             floats_len: floats.len(),
             input: input.as_ptr(),
             input_len: input.len(),
+            pixels: pixels.as_ptr(),
+            pixels_len: pixels.len(),
         }
     }
 
-    /// The network's input.
+    /// The network's input as pixels; empty where it is floats.
+    pub(crate) fn pixels(&self) -> &[u8] {
+        // SAFETY: made from a slice that the caller of `run_u8` keeps borrowed.
+        unsafe { std::slice::from_raw_parts(self.pixels, self.pixels_len) }
+    }
+
+    /// The network's input as floats; empty where it is pixels.
     pub(crate) fn input(&self) -> &[f32] {
         // SAFETY: made from a slice that the caller of `run` keeps borrowed.
         unsafe { std::slice::from_raw_parts(self.input, self.input_len) }

@@ -4,12 +4,13 @@ use super::layout::{self, Places};
 use super::pool::Awake;
 use super::trial::{self, Trials};
 use super::weights::{self, Form, WeightLayout};
+use crate::Pixels;
 use crate::format::Artifact;
 use crate::isa::{Available, Isa};
 use crate::kernels::conv::{self, Cut, Gather, GatherRuns, Grid, Layer, Run, Target, ToWords, widen};
 use crate::kernels::depthwise::{self, Depthwise};
 use crate::kernels::elementwise::{
-    self, Add, Affine, Concat, ConcatInput, Dequantize, Quantize, Reshape, Softmax, Term,
+    self, Add, Affine, Concat, ConcatInput, Dequantize, Quantize, QuantizePixels, Reshape, Softmax, Term,
 };
 use crate::kernels::pool::{self, AveragePool, MaxPool, Pooling};
 use crate::kernels::{Clamp, Kernel, Memory, View};
@@ -23,6 +24,8 @@ pub(super) struct Step {
     /// Index of the operator.
     pub(super) op: usize,
     pub(super) kernel: Box<dyn Kernel>,
+    /// What takes its place where the network's input is pixels.
+    pub(super) pixels: Option<QuantizePixels>,
     /// Whether it is worth sharing between threads.
     pub(super) shared: bool,
 }
@@ -30,9 +33,21 @@ pub(super) struct Step {
 impl Step {
     /// Computes it, on all threads where that is worth it.
     pub(super) fn run(&self, memory: &Memory, run: Option<&Awake>) {
+        self.share(&*self.kernel, memory, run);
+    }
+
+    /// The same where the network's input is pixels.
+    pub(super) fn run_pixels(&self, memory: &Memory, run: Option<&Awake>) {
+        match &self.pixels {
+            Some(kernel) => self.share(kernel, memory, run),
+            None => self.share(&*self.kernel, memory, run),
+        }
+    }
+
+    fn share(&self, kernel: &dyn Kernel, memory: &Memory, run: Option<&Awake>) {
         match run {
-            Some(run) if self.shared => run.step(&*self.kernel, memory),
-            _ => self.kernel.run(memory, 0..self.kernel.parts()),
+            Some(run) if self.shared => run.step(kernel, memory),
+            _ => kernel.run(memory, 0..kernel.parts()),
         }
     }
 }
@@ -54,9 +69,19 @@ pub(super) fn steps(artifact: &Artifact, available: Available, weights: WeightLa
             _ => source.writes().is_some_and(|y| binder.program.tensor(y).len() >= SHARED_VALUES),
         };
         let kernels = binder.steps(source);
-        kernels.into_iter().map(move |kernel| Step { op, shared: shared && kernel.parts() > 1, kernel })
+        kernels.into_iter().map(move |kernel| Step { op, shared: shared && kernel.parts() > 1, kernel, pixels: None })
     })
     .collect()
+}
+
+/// Binds the steps that read the network's input to pixels.
+pub(super) fn read_pixels(steps: &mut [Step], program: &Program, places: &[View], pixels: &Pixels) {
+    for step in steps {
+        if let Op::Quantize { y, inv_scale } = program.ops[step.op] {
+            let z = program.tensor(y).zero_point;
+            step.pixels = Some(QuantizePixels::new(places[y.0 as usize], inv_scale, z, pixels));
+        }
+    }
 }
 
 struct Binder<'a> {

@@ -3,7 +3,7 @@
 use super::layout::Places;
 use super::weights::Form;
 use crate::format::Artifact;
-use crate::kernels::{AlignedBytes, Kernel, Memory};
+use crate::kernels::{AlignedBytes, Input, Kernel, Memory};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ impl Trials {
         places: &Places,
     ) -> K {
         let (mut codes, mut floats) = (AlignedBytes::zeroed(places.arena_bytes), vec![0.0; places.float_count]);
-        let memory = Memory::new(&mut codes, &mut floats, &[]);
+        let memory = Memory::new(&mut codes, &mut floats, Input::Floats(&[]));
         let others = artifact.weights_section();
         let others = &others[..others.len().min(BETWEEN)];
         let mut best = [Duration::MAX; 2];
