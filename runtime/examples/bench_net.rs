@@ -2,7 +2,7 @@
 //!
 //! `bench_net NAME [--bits paper|K|K,K,..] [--isa ISA] [--threads N] [--table]`; the last line is the median in microseconds.
 //! `--against K` compares each layer with the same layer at other widths, `--against-threads N` the whole net with other threads: both
-//! in turns in one process.
+//! in turns in one process. `--loads` times loading from a file.
 
 #![allow(clippy::print_stdout, reason = "a program that prints")]
 
@@ -11,7 +11,7 @@
 mod net;
 
 use net::{Net, Random, square};
-use releqc_runtime::format::Artifact;
+use releqc_runtime::format::{Artifact, ArtifactParts, encode};
 use releqc_runtime::program::{Op, TensorId, Window};
 use releqc_runtime::{BitWidth, Session, SessionOptions};
 use std::error::Error;
@@ -294,11 +294,39 @@ fn compare_runs(session: &mut Session, other: &mut Session, x: &[f32]) -> Result
     Ok(())
 }
 
+/// Writes the artifact to a file and loads it again and again: every byte is verified, then the net is planned.
+fn print_loads(artifact: &Artifact, options: SessionOptions) -> Result<(), Box<dyn Error>> {
+    let bytes = encode(&ArtifactParts {
+        program: artifact.program().clone(),
+        constants: artifact.constants_section().to_vec(),
+        weights: artifact.weights_section().to_vec(),
+        ..ArtifactParts::default()
+    });
+    let path = std::env::temp_dir().join(format!("bench_net-{}.rq", std::process::id()));
+    std::fs::write(&path, &bytes)?;
+    let (mut opened, mut planned) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        let start = Instant::now();
+        let artifact = Artifact::open(&path)?;
+        opened.push(start.elapsed());
+        let start = Instant::now();
+        Session::new(&artifact, options)?;
+        planned.push(start.elapsed());
+    }
+    std::fs::remove_file(&path)?;
+    println!("{:.1} MB, milliseconds: opened and verified, planned", bytes.len() as f64 / 1e6);
+    for (name, times) in [("opened", &mut opened), ("planned", &mut planned)] {
+        let middle = median(times) / 1e3;
+        println!("{name}: {middle:.2} median, {:.2} least", times[0].as_secs_f64() * 1e3);
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().ok_or("usage: bench_net NAME [--bits ..] [--isa ..] [--threads N] [--table]")?;
     let (mut bits, mut options, mut table) = ("paper".to_owned(), SessionOptions::default(), false);
-    let (mut against, mut against_threads) = (None, None);
+    let (mut against, mut against_threads, mut loads) = (None, None, false);
     while let Some(flag) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{flag} needs a value"));
         match flag.as_str() {
@@ -306,6 +334,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--isa" => options.isa = Some(value()?.parse()?),
             "--threads" => options.threads = value()?.parse()?,
             "--table" => table = true,
+            "--loads" => loads = true,
             "--against" => against = Some(value()?),
             "--against-threads" => against_threads = Some(value()?.parse()?),
             other => return Err(format!("unknown flag {other}").into()),
@@ -319,6 +348,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(build(&name, widths).ok_or("unknown network")?)
     };
     let artifact = network(&bits)?;
+    if loads {
+        return print_loads(&artifact, options);
+    }
     let start = Instant::now();
     let mut session = Session::new(&artifact, options)?;
     let planned = start.elapsed();
