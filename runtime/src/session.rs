@@ -11,9 +11,9 @@ mod weights;
 
 use crate::format::Artifact;
 use crate::isa::Isa;
-use crate::kernels::{AlignedBytes, Input, Memory, View};
+use crate::kernels::{AlignedBytes, Input, Memory, View, limits};
 use crate::program::Op;
-use crate::{Pixels, RunError};
+use crate::{BitWidth, Pixels, RunError};
 use bind::Step;
 use pool::Pool;
 use std::ops::Range;
@@ -223,6 +223,15 @@ impl Session {
         Ok(times.iter_mut().map(median).collect())
     }
 
+    /// Bytes of weights that each operator reads in a run, in program order: packed or widened, as it was planned.
+    pub fn weight_bytes(&self) -> Vec<usize> {
+        let mut bytes = vec![0; self.artifact.program().ops.len()];
+        for step in &self.steps {
+            bytes[step.op] += step.kernel.weight_bytes();
+        }
+        bytes
+    }
+
     fn check(&self, input: usize, inputs: usize, output: usize, outputs: usize) -> Result<(), RunError> {
         if input != inputs || input == 0 {
             let port = &self.artifact.program().input;
@@ -252,6 +261,22 @@ impl Session {
             start += range.len();
         }
     }
+}
+
+/// Measures how many multiply-accumulates a second one thread reaches at most with weights of `bits` bits, in some milliseconds.
+///
+/// # Errors
+/// [`RunError::Isa`] where the machine lacks the instruction set.
+pub fn measure_products(isa: Isa, bits: BitWidth) -> Result<f64, RunError> {
+    Ok(limits::products(isa.require()?, bits.bits()))
+}
+
+/// Measures how many bytes a second one thread reads when it reads `bytes` bytes over and over, in some milliseconds.
+///
+/// # Errors
+/// [`RunError::Isa`] where the machine lacks the instruction set.
+pub fn measure_reads(isa: Isa, bytes: usize) -> Result<f64, RunError> {
+    Ok(limits::reads(isa.require()?, bytes))
 }
 
 impl std::fmt::Debug for Session {

@@ -163,6 +163,10 @@ impl Kernel for Conv {
         }
     }
 
+    fn weight_bytes(&self) -> usize {
+        self.layer.weights.bytes().len()
+    }
+
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         let layer = &self.layer;
         let (rows, tiles) = match self.cut {
@@ -185,6 +189,10 @@ pub(crate) struct Gathered {
 impl Kernel for Gathered {
     fn parts(&self) -> usize {
         1
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.layer.weights.bytes().len()
     }
 
     fn run(&self, memory: &Memory, _: Range<usize>) {
