@@ -15,6 +15,7 @@ use crate::kernels::{AlignedBytes, Input, Memory, View, limits};
 use crate::program::Op;
 use crate::{BitWidth, Pixels, RunError};
 use bind::Step;
+use layout::Room;
 use pool::Pool;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -47,6 +48,10 @@ pub struct Session {
     /// Where there is more than one thread.
     pool: Option<Pool>,
     steps: Vec<Step>,
+    /// Samples computed at a time in a batch.
+    samples: usize,
+    /// Memory of each.
+    room: Room,
     /// How pixels become inputs, where that is known.
     pixels: Option<Pixels>,
     /// Where each tensor lies.
@@ -67,18 +72,39 @@ impl Session {
         Self::with_weights(artifact, options, WeightLayout::default())
     }
 
+    /// The same, for batches: [`Session::run_batch`] computes `samples` samples at a time, step by step, and their fully connected
+    /// layers load each weight once for all of them. Takes the memory of as many samples.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn for_batches(artifact: &Artifact, options: SessionOptions, samples: usize) -> Result<Self, RunError> {
+        Self::planned(artifact, options, WeightLayout::default(), samples.max(1))
+    }
+
     /// The same, with weights in a given layout.
     ///
     /// # Errors
     /// As [`Session::new`].
     pub fn with_weights(artifact: &Artifact, options: SessionOptions, weights: WeightLayout) -> Result<Self, RunError> {
+        Self::planned(artifact, options, weights, 1)
+    }
+
+    fn planned(
+        artifact: &Artifact,
+        options: SessionOptions,
+        weights: WeightLayout,
+        samples: usize,
+    ) -> Result<Self, RunError> {
         let available = options.isa.unwrap_or_else(Isa::detect).require()?;
         let program = artifact.program();
         let places = layout::plan(program, bind::needs_words(available.isa()));
-        let steps = bind::steps(artifact, available, weights, &places);
-        let mut codes = AlignedBytes::zeroed(places.arena_bytes);
-        for (range, value) in &places.halos {
-            codes[range.clone()].fill(*value);
+        let steps = bind::steps(artifact, available, weights, &places, samples);
+        let (room, all) = (places.room(), places.room().times(samples));
+        let mut codes = AlignedBytes::zeroed(all.codes);
+        for codes in codes[..all.codes].chunks_exact_mut(room.codes) {
+            for (range, value) in &places.halos {
+                codes[range.clone()].fill(*value);
+            }
         }
         let outputs: Vec<_> = program.outputs.iter().map(|(_, slot)| places.floats[slot.0 as usize].clone()).collect();
         let threads = options.threads.clamp(1, MAX_THREADS);
@@ -90,7 +116,9 @@ impl Session {
             pool: helps.then(|| Pool::new(threads)),
             steps,
             codes,
-            floats: vec![0.0; places.float_count],
+            floats: vec![0.0; all.floats],
+            samples,
+            room,
             output_len: outputs.iter().map(ExactSizeIterator::len).sum(),
             outputs,
             pixels: None,
@@ -181,7 +209,7 @@ impl Session {
         Ok(())
     }
 
-    /// Runs the samples in `input`, one after the other; each row of `output` is what [`Session::run`] gives.
+    /// Runs the samples in `input`, as many at a time as the session was planned for; each row of `output` is what [`Session::run`] gives.
     ///
     /// # Errors
     /// When `input` is not whole samples, or `output` does not hold as many.
@@ -189,7 +217,14 @@ impl Session {
         let (input_len, output_len) = (self.input_len(), self.output_len);
         let samples = input.len() / input_len;
         self.check(input.len(), samples * input_len, output.len(), samples * output_len)?;
-        for (x, y) in input.chunks_exact(input_len).zip(output.chunks_exact_mut(output_len)) {
+        let many = if self.samples > 1 { samples / self.samples * self.samples } else { 0 };
+        let (batches, rest) = input.split_at(many * input_len);
+        let (batch_outputs, rest_outputs) = output.split_at_mut(many * output_len);
+        let sizes = [self.samples * input_len, self.samples * output_len];
+        for (x, y) in batches.chunks_exact(sizes[0]).zip(batch_outputs.chunks_exact_mut(sizes[1])) {
+            self.batch(x, y);
+        }
+        for (x, y) in rest.chunks_exact(input_len).zip(rest_outputs.chunks_exact_mut(output_len)) {
             self.sample(Input::Floats(x), y);
         }
         Ok(())
@@ -248,6 +283,26 @@ impl Session {
         Ok(())
     }
 
+    /// Computes as many samples as the session was planned for, all of them in each step.
+    fn batch(&mut self, input: &[f32], output: &mut [f32]) {
+        let run = self.pool.as_ref().map(Pool::begin);
+        let Room { codes, floats } = self.room;
+        let len = input.len() / self.samples;
+        for step in &self.steps {
+            let all = Memory::new(&mut self.codes, &mut self.floats, Input::Floats(&[]));
+            if step.run_batched(&all, run.as_ref()) {
+                continue;
+            }
+            let memories = self.codes.chunks_exact_mut(codes).zip(self.floats.chunks_exact_mut(floats));
+            for (x, (codes, floats)) in input.chunks_exact(len).zip(memories) {
+                step.run(&Memory::new(codes, floats, Input::Floats(x)), run.as_ref());
+            }
+        }
+        for (floats, output) in self.floats.chunks_exact(floats).zip(output.chunks_exact_mut(self.output_len)) {
+            copy_outputs(&self.outputs, floats, output);
+        }
+    }
+
     fn sample(&mut self, input: Input, output: &mut [f32]) {
         let memory = Memory::new(&mut self.codes, &mut self.floats, input);
         let run = self.pool.as_ref().map(Pool::begin);
@@ -255,11 +310,16 @@ impl Session {
             Input::Floats(_) => self.steps.iter().for_each(|step| step.run(&memory, run.as_ref())),
             Input::Pixels(_) => self.steps.iter().for_each(|step| step.run_pixels(&memory, run.as_ref())),
         }
-        let mut start = 0;
-        for range in &self.outputs {
-            output[start..start + range.len()].copy_from_slice(&self.floats[range.clone()]);
-            start += range.len();
-        }
+        copy_outputs(&self.outputs, &self.floats, output);
+    }
+}
+
+/// The outputs of a sample, one after the other.
+fn copy_outputs(outputs: &[Range<usize>], floats: &[f32], mut to: &mut [f32]) {
+    for range in outputs {
+        let (this, rest) = to.split_at_mut(range.len());
+        this.copy_from_slice(&floats[range.clone()]);
+        to = rest;
     }
 }
 

@@ -51,8 +51,8 @@ pub(crate) struct Grid {
 pub(crate) enum Target {
     /// Requantized codes.
     Codes { y: View, clamp: Clamp },
-    /// Floats in (channel, position) order from a float on.
-    Logits { first: usize, positions: usize },
+    /// Floats in (channel, position) order from a float on, `step` floats from a position to the next.
+    Logits { first: usize, positions: usize, step: usize },
 }
 
 /// A convolution bound to its tensors. With several groups, each group of channels is a layer of its own over the same grid.
