@@ -31,7 +31,7 @@ pub(crate) fn all_cores() -> usize {
 }
 
 enum Engine {
-    Cpu(Session, Vec<f32>),
+    Cpu(Box<Session>, Vec<f32>),
     Reference(Reference),
     Accelerator(Box<Simulator>),
 }
@@ -43,7 +43,7 @@ impl Engine {
                 let options = SessionOptions { isa: choice.isa, threads: 1 };
                 let session = Session::new(artifact, options).map_err(Failure::input)?;
                 let output = vec![0.0; session.output_len()];
-                Engine::Cpu(session, output)
+                Engine::Cpu(Box::new(session), output)
             }
             Executor::Reference => Engine::Reference(Reference::new(artifact)),
             Executor::Accelerator => Engine::Accelerator(Box::new(simulator(artifact)?)),

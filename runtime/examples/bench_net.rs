@@ -2,7 +2,7 @@
 //!
 //! `bench_net NAME [--bits paper|K|K,K,..] [--isa ISA] [--threads N] [--table]`; the last line is the median in microseconds.
 //! `--against K` compares each layer with the same layer at other widths, `--against-threads N` the whole net with other threads: both
-//! in turns in one process. `--loads` times loading from a file.
+//! in turns in one process. `--loads` times loading from a file, `--batch N` a sample of a batch.
 
 #![allow(clippy::print_stdout, reason = "a program that prints")]
 
@@ -326,7 +326,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().ok_or("usage: bench_net NAME [--bits ..] [--isa ..] [--threads N] [--table]")?;
     let (mut bits, mut options, mut table) = ("paper".to_owned(), SessionOptions::default(), false);
-    let (mut against, mut against_threads, mut loads) = (None, None, false);
+    let (mut against, mut against_threads, mut loads, mut batch) = (None, None, false, None);
     while let Some(flag) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{flag} needs a value"));
         match flag.as_str() {
@@ -334,6 +334,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--isa" => options.isa = Some(value()?.parse()?),
             "--threads" => options.threads = value()?.parse()?,
             "--table" => table = true,
+            "--batch" => batch = Some(value()?.parse()?),
             "--loads" => loads = true,
             "--against" => against = Some(value()?),
             "--against-threads" => against_threads = Some(value()?.parse()?),
@@ -360,6 +361,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     session.run(&x, &mut y)?;
     if let Some(bits) = against {
         return compare_layers(&mut session, &mut Session::new(&network(&bits)?, options)?, &x);
+    }
+    if let Some(samples) = batch {
+        let mut session = Session::for_batches(&artifact, options, samples)?;
+        let (x, mut y) = (x.repeat(samples), vec![0.0; samples * session.output_len()]);
+        let mut times: Vec<Duration> = Vec::new();
+        for _ in 0..30 {
+            let begin = Instant::now();
+            session.run_batch(&x, &mut y)?;
+            times.push(begin.elapsed() / samples as u32);
+        }
+        let middle = median(&mut times);
+        println!("{middle:.2} us a sample, {:.2} at best", times[0].as_secs_f64() * 1e6);
+        return Ok(());
     }
     if let Some(threads) = against_threads {
         return compare_runs(&mut session, &mut Session::new(&artifact, SessionOptions { threads, ..options })?, &x);

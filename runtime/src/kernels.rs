@@ -10,6 +10,7 @@ pub(crate) mod depthwise;
 pub(crate) mod elementwise;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
+pub(crate) mod limits;
 mod memory;
 pub(crate) mod pool;
 
@@ -21,6 +22,11 @@ use std::ops::Range;
 pub(crate) trait Kernel: Send + Sync {
     /// How many parts the work can be cut into; parts may run at the same time.
     fn parts(&self) -> usize;
+
+    /// Bytes of weights that all parts read.
+    fn weight_bytes(&self) -> usize {
+        0
+    }
 
     /// Computes some parts. Allocates nothing.
     fn run(&self, memory: &Memory, parts: Range<usize>);

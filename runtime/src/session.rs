@@ -14,10 +14,11 @@ use crate::format::Artifact;
 #[cfg(feature = "encode")]
 use crate::isa::EmulatedTiles;
 use crate::isa::{Available, Isa};
-use crate::kernels::{AlignedBytes, Input, Memory, View};
+use crate::kernels::{AlignedBytes, Input, Memory, View, limits};
 use crate::program::Op;
-use crate::{Pixels, RunError};
+use crate::{BitWidth, Pixels, RunError};
 use bind::Step;
+use layout::Room;
 use pool::Pool;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -50,6 +51,10 @@ pub struct Session {
     /// Where there is more than one thread.
     pool: Option<Pool>,
     steps: Vec<Step>,
+    /// Samples computed at a time in a batch.
+    samples: usize,
+    /// Memory of each.
+    room: Room,
     /// How pixels become inputs, where that is known.
     pixels: Option<Pixels>,
     /// Where each tensor lies.
@@ -70,13 +75,31 @@ impl Session {
         Self::with_weights(artifact, options, WeightLayout::default())
     }
 
+    /// The same, for batches: [`Session::run_batch`] computes `samples` samples at a time, step by step, and their fully connected
+    /// layers load each weight once for all of them. Takes the memory of as many samples.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn for_batches(artifact: &Artifact, options: SessionOptions, samples: usize) -> Result<Self, RunError> {
+        Self::planned(artifact, options, WeightLayout::default(), samples.max(1))
+    }
+
     /// The same, with weights in a given layout.
     ///
     /// # Errors
     /// As [`Session::new`].
     pub fn with_weights(artifact: &Artifact, options: SessionOptions, weights: WeightLayout) -> Result<Self, RunError> {
+        Self::planned(artifact, options, weights, 1)
+    }
+
+    fn planned(
+        artifact: &Artifact,
+        options: SessionOptions,
+        weights: WeightLayout,
+        samples: usize,
+    ) -> Result<Self, RunError> {
         let available = options.isa.unwrap_or_else(Isa::detect).require()?;
-        Ok(Self::plan(artifact, available, weights, options.threads))
+        Ok(Self::plan(artifact, available, weights, options.threads, samples))
     }
 
     /// Plans a network for the best instruction set below AMX, with emulated tiles in the place of its tile unit: for tests on machines
@@ -84,17 +107,20 @@ impl Session {
     #[doc(hidden)]
     #[cfg(feature = "encode")]
     pub fn with_emulated_tiles(artifact: &Artifact, tiles: EmulatedTiles, threads: usize) -> Self {
-        Self::plan(artifact, Available::with_emulated_tiles(tiles), WeightLayout::default(), threads)
+        Self::plan(artifact, Available::with_emulated_tiles(tiles), WeightLayout::default(), threads, 1)
     }
 
-    fn plan(artifact: &Artifact, available: Available, weights: WeightLayout, threads: usize) -> Self {
+    fn plan(artifact: &Artifact, available: Available, weights: WeightLayout, threads: usize, samples: usize) -> Self {
         let program = artifact.program();
         let panels_bytes = available.tiles().map_or(0, |unit| amx::panels_bytes(unit, program));
         let places = layout::plan(program, bind::needs_words(available.isa()), panels_bytes);
-        let steps = bind::steps(artifact, available, weights, &places);
-        let mut codes = AlignedBytes::zeroed(places.arena_bytes);
-        for (range, value) in &places.halos {
-            codes[range.clone()].fill(*value);
+        let steps = bind::steps(artifact, available, weights, &places, samples);
+        let (room, all) = (places.room(), places.room().times(samples));
+        let mut codes = AlignedBytes::zeroed(all.codes);
+        for codes in codes[..all.codes].chunks_exact_mut(room.codes) {
+            for (range, value) in &places.halos {
+                codes[range.clone()].fill(*value);
+            }
         }
         let outputs: Vec<_> = program.outputs.iter().map(|(_, slot)| places.floats[slot.0 as usize].clone()).collect();
         let threads = threads.clamp(1, MAX_THREADS);
@@ -106,7 +132,9 @@ impl Session {
             pool: helps.then(|| Pool::new(threads)),
             steps,
             codes,
-            floats: vec![0.0; places.float_count],
+            floats: vec![0.0; all.floats],
+            samples,
+            room,
             output_len: outputs.iter().map(ExactSizeIterator::len).sum(),
             outputs,
             pixels: None,
@@ -197,7 +225,7 @@ impl Session {
         Ok(())
     }
 
-    /// Runs the samples in `input`, one after the other; each row of `output` is what [`Session::run`] gives.
+    /// Runs the samples in `input`, as many at a time as the session was planned for; each row of `output` is what [`Session::run`] gives.
     ///
     /// # Errors
     /// When `input` is not whole samples, or `output` does not hold as many.
@@ -205,7 +233,14 @@ impl Session {
         let (input_len, output_len) = (self.input_len(), self.output_len);
         let samples = input.len() / input_len;
         self.check(input.len(), samples * input_len, output.len(), samples * output_len)?;
-        for (x, y) in input.chunks_exact(input_len).zip(output.chunks_exact_mut(output_len)) {
+        let many = if self.samples > 1 { samples / self.samples * self.samples } else { 0 };
+        let (batches, rest) = input.split_at(many * input_len);
+        let (batch_outputs, rest_outputs) = output.split_at_mut(many * output_len);
+        let sizes = [self.samples * input_len, self.samples * output_len];
+        for (x, y) in batches.chunks_exact(sizes[0]).zip(batch_outputs.chunks_exact_mut(sizes[1])) {
+            self.batch(x, y);
+        }
+        for (x, y) in rest.chunks_exact(input_len).zip(rest_outputs.chunks_exact_mut(output_len)) {
             self.sample(Input::Floats(x), y);
         }
         Ok(())
@@ -239,6 +274,15 @@ impl Session {
         Ok(times.iter_mut().map(median).collect())
     }
 
+    /// Bytes of weights that each operator reads in a run, in program order: packed or widened, as it was planned.
+    pub fn weight_bytes(&self) -> Vec<usize> {
+        let mut bytes = vec![0; self.artifact.program().ops.len()];
+        for step in &self.steps {
+            bytes[step.op] += step.kernel.weight_bytes();
+        }
+        bytes
+    }
+
     fn check(&self, input: usize, inputs: usize, output: usize, outputs: usize) -> Result<(), RunError> {
         if input != inputs || input == 0 {
             let port = &self.artifact.program().input;
@@ -255,6 +299,26 @@ impl Session {
         Ok(())
     }
 
+    /// Computes as many samples as the session was planned for, all of them in each step.
+    fn batch(&mut self, input: &[f32], output: &mut [f32]) {
+        let run = self.pool.as_ref().map(Pool::begin);
+        let Room { codes, floats } = self.room;
+        let len = input.len() / self.samples;
+        for step in &self.steps {
+            let all = Memory::new(&mut self.codes, &mut self.floats, Input::Floats(&[]));
+            if step.run_batched(&all, run.as_ref()) {
+                continue;
+            }
+            let memories = self.codes.chunks_exact_mut(codes).zip(self.floats.chunks_exact_mut(floats));
+            for (x, (codes, floats)) in input.chunks_exact(len).zip(memories) {
+                step.run(&Memory::new(codes, floats, Input::Floats(x)), run.as_ref());
+            }
+        }
+        for (floats, output) in self.floats.chunks_exact(floats).zip(output.chunks_exact_mut(self.output_len)) {
+            copy_outputs(&self.outputs, floats, output);
+        }
+    }
+
     fn sample(&mut self, input: Input, output: &mut [f32]) {
         let memory = Memory::new(&mut self.codes, &mut self.floats, input);
         let run = self.pool.as_ref().map(Pool::begin);
@@ -262,12 +326,33 @@ impl Session {
             Input::Floats(_) => self.steps.iter().for_each(|step| step.run(&memory, run.as_ref())),
             Input::Pixels(_) => self.steps.iter().for_each(|step| step.run_pixels(&memory, run.as_ref())),
         }
-        let mut start = 0;
-        for range in &self.outputs {
-            output[start..start + range.len()].copy_from_slice(&self.floats[range.clone()]);
-            start += range.len();
-        }
+        copy_outputs(&self.outputs, &self.floats, output);
     }
+}
+
+/// The outputs of a sample, one after the other.
+fn copy_outputs(outputs: &[Range<usize>], floats: &[f32], mut to: &mut [f32]) {
+    for range in outputs {
+        let (this, rest) = to.split_at_mut(range.len());
+        this.copy_from_slice(&floats[range.clone()]);
+        to = rest;
+    }
+}
+
+/// Measures how many multiply-accumulates a second one thread reaches at most with weights of `bits` bits, in some milliseconds.
+///
+/// # Errors
+/// [`RunError::Isa`] where the machine lacks the instruction set.
+pub fn measure_products(isa: Isa, bits: BitWidth) -> Result<f64, RunError> {
+    Ok(limits::products(isa.require()?, bits.bits()))
+}
+
+/// Measures how many bytes a second one thread reads when it reads `bytes` bytes over and over, in some milliseconds.
+///
+/// # Errors
+/// [`RunError::Isa`] where the machine lacks the instruction set.
+pub fn measure_reads(isa: Isa, bytes: usize) -> Result<f64, RunError> {
+    Ok(limits::reads(isa.require()?, bytes))
 }
 
 impl std::fmt::Debug for Session {

@@ -69,7 +69,12 @@ fn run_allocates_nothing() {
             let mut y = vec![0.0; session.output_len()];
             // The first run lets the workers start.
             session.run(&x, &mut y).unwrap();
+            let options = SessionOptions { isa: Some(session.isa()), threads };
+            let mut batched = Session::for_batches(&artifact, options, 3).unwrap();
+            let (xs, mut ys) = (vec![0.3; 7 * x.len()], vec![0.0; 7 * y.len()]);
+            batched.run_batch(&xs, &mut ys).unwrap();
             let before = ALLOCATIONS.load(Ordering::Relaxed);
+            batched.run_batch(&xs, &mut ys).unwrap();
             for _ in 0..5 {
                 session.run(&x, &mut y).unwrap();
                 session.run_u8(&pixels, &mut y).unwrap();

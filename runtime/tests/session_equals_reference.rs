@@ -354,6 +354,34 @@ fn a_batch_is_its_samples() {
 }
 
 #[test]
+fn a_batched_session_gives_what_each_sample_gives() {
+    // Fully connected layers that are tried at load, small ones, a convolution of one window; whole batches and a rest.
+    for k in [2, 4, 5, 8] {
+        let bits = BitWidth::new(k).unwrap();
+        let (mut net, x) = Net::new(k.into(), [24, 5, 5], 7);
+        let x = net.conv(x, 30, net::square(3, 1, 1), 1, bits, [9, 0, 255]).unwrap();
+        let x = net.conv(x, 300, net::square(5, 1, 0), 2, bits, [9, 0, 255]).unwrap();
+        let x = net.fully_connected(x, 900, bits);
+        let x = net.fully_connected(x, 37, bits);
+        let slot = net.logits(x, 19, bits);
+        let softmax = net.softmax(slot, false);
+        [slot, softmax].into_iter().for_each(|slot| net.output(slot));
+        let artifact = net.artifact();
+        let len = artifact.program().input.len();
+        let x = input(&mut Random(2), 11 * len);
+        let reference = Reference::new(&artifact);
+        let expected: Vec<u32> = x.chunks(len).flat_map(|x| words(&reference.run(x).unwrap().concat())).collect();
+        for (isa, (samples, threads)) in Isa::available().flat_map(|isa| [(4, 1), (11, 3), (20, 1)].map(|s| (isa, s))) {
+            let mut session =
+                Session::for_batches(&artifact, SessionOptions { isa: Some(isa), threads }, samples).unwrap();
+            let mut y = vec![0.0; 11 * session.output_len()];
+            session.run_batch(&x, &mut y).unwrap();
+            assert_eq!(words(&y), expected, "{k} bits, {samples} samples, {isa}");
+        }
+    }
+}
+
+#[test]
 fn threads_do_not_change_a_byte() {
     let (mut net, x) = Net::new(5, [24, 40, 33], 7);
     let bits = |k| BitWidth::new(k).unwrap();

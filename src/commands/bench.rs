@@ -1,16 +1,17 @@
 //! `releqc bench`: latency of one sample, from f32 input to f32 output.
 
+mod layers;
+
 use super::Context;
 use crate::args::Bench;
 use crate::artifact;
 use crate::console;
 use crate::failure::{Failure, Outcome};
-use crate::report::{Align, Table};
+use layers::{LayerReport, Limits};
 use releqc_runtime::format::Artifact;
 use releqc_runtime::program::Op;
 use releqc_runtime::session::{Session, SessionOptions};
 use serde::Serialize;
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 /// Time and number of runs before anything is measured.
@@ -19,7 +20,7 @@ const WARM_UP: (Duration, usize) = (Duration::from_millis(200), 10);
 const MEASURED: (Duration, usize) = (Duration::from_secs(1), 100);
 /// Runs that are measured at most.
 const MOST_RUNS: usize = 1_000_000;
-/// Time that the measurement of the layers may take.
+/// Time that the measurement of the layers may take, and again at 8 bits.
 const PROFILE: Duration = Duration::from_millis(500);
 
 #[derive(Serialize)]
@@ -30,16 +31,8 @@ struct Report {
     isa: &'static str,
     threads: usize,
     runs: usize,
+    limits: Option<Limits>,
     layers: Vec<LayerReport>,
-}
-
-#[derive(Serialize)]
-struct LayerReport {
-    name: String,
-    op: &'static str,
-    bits: Option<u8>,
-    median_us: f64,
-    macs: u64,
 }
 
 pub(super) fn execute(args: &Bench, context: &Context) -> Result<Outcome, Failure> {
@@ -58,8 +51,12 @@ pub(super) fn execute(args: &Bench, context: &Context) -> Result<Outcome, Failur
     times.sort_unstable();
     let percentile = |p: usize| micros(times[(times.len() - 1) * p / 100]);
     let median = times[times.len() / 2];
-    let rounds = (PROFILE.as_nanos() / median.as_nanos().max(1)).clamp(5, 10_000) as usize;
-    let profile = session.profile(&input, rounds).map_err(Failure::defect)?;
+    let (mut limits, mut layers) = (None, Vec::new());
+    if !args.median {
+        let rounds = (PROFILE.as_nanos() / median.as_nanos().max(1)).clamp(5, 10_000) as usize;
+        let (measured, timed) = layers::measure(&mut session, options, &input, rounds)?;
+        (limits, layers) = (Some(measured), timed);
+    }
     let report = Report {
         median_us: percentile(50),
         p05_us: percentile(5),
@@ -67,7 +64,8 @@ pub(super) fn execute(args: &Bench, context: &Context) -> Result<Outcome, Failur
         isa: session.isa().name(),
         threads: session.threads(),
         runs: times.len(),
-        layers: layers(&artifact, &profile),
+        limits,
+        layers,
     };
     context.console.result(&report, || if args.median { format!("{}\n", report.median_us) } else { report.text() })?;
     Ok(Outcome::Done)
@@ -112,51 +110,13 @@ fn random_input(artifact: &Artifact) -> Vec<f32> {
     (0..program.input.len()).map(|_| (next() as f32 - f32::from(zero_point)) * scale).collect()
 }
 
-fn layers(artifact: &Artifact, profile: &[Duration]) -> Vec<LayerReport> {
-    let program = artifact.program();
-    let layer = |(op, time): (&Op, &Duration)| {
-        let conv = if let Op::Conv(conv) = op { Some(conv) } else { None };
-        let written = op.writes().map(|id| program.tensor(id).name.clone());
-        LayerReport {
-            name: conv.map(|conv| conv.name.clone()).or(written).unwrap_or_else(|| op.label().to_owned()),
-            op: op.label(),
-            bits: conv.map(|conv| conv.bits.bits()),
-            median_us: micros(*time),
-            macs: conv.map_or(0, |conv| program.macs(conv)),
-        }
-    };
-    program.ops.iter().zip(profile).map(layer).collect()
-}
-
 impl Report {
     fn text(&self) -> String {
-        let mut text = String::new();
-        let _ = writeln!(
-            text,
+        let head = format!(
             "median {:.1} us, 5 % {:.1} us, 95 % {:.1} us ({} runs, {}, {} thread(s))\n",
             self.median_us, self.p05_us, self.p95_us, self.runs, self.isa, self.threads
         );
-        let mut table = Table::new(&[
-            ("layer", Align::Left),
-            ("op", Align::Left),
-            ("bits", Align::Right),
-            ("us", Align::Right),
-            ("share", Align::Right),
-            ("GMAC/s", Align::Right),
-        ]);
-        let total: f64 = self.layers.iter().map(|layer| layer.median_us).sum();
-        for layer in &self.layers {
-            let rate = layer.macs as f64 / layer.median_us.max(1e-3) / 1000.0;
-            table.row([
-                layer.name.clone(),
-                layer.op.into(),
-                layer.bits.map(|bits| bits.to_string()).unwrap_or_default(),
-                format!("{:.2}", layer.median_us),
-                format!("{:.1} %", 100.0 * layer.median_us / total.max(f64::MIN_POSITIVE)),
-                if layer.macs > 0 { format!("{rate:.1}") } else { String::new() },
-            ]);
-        }
-        let _ = write!(text, "{table}");
-        text
+        let limits = self.limits.as_ref().map(Limits::text).unwrap_or_default();
+        format!("{head}{limits}\n{}", layers::text(&self.layers))
     }
 }

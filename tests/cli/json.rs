@@ -52,6 +52,17 @@ fn the_other_commands() {
     assert_eq!((&bench["isa"], &bench["threads"]), (&"scalar".into(), &1.into()));
     let (low, mid, high) = (bench["p05_us"].as_f64(), bench["median_us"].as_f64(), bench["p95_us"].as_f64());
     assert!(low <= mid && mid <= high && low > Some(0.0));
+    let layers = bench["layers"].as_array().unwrap();
+    let convs: Vec<_> = layers.iter().filter(|layer| layer["bits"].is_u64()).collect();
+    assert_eq!(convs.len(), 3);
+    for layer in convs {
+        let positive = ["median_us", "gmacs", "gbytes", "limit_fraction", "median_us_8bit"];
+        assert!(positive.iter().all(|key| layer[key].as_f64() > Some(0.0)), "{layer}");
+        assert!(["arithmetic", "bandwidth"].contains(&layer["limit"].as_str().unwrap()), "{layer}");
+        assert!(bench["limits"]["gmacs"][layer["bits"].to_string()].as_f64() > Some(0.0), "{bench}");
+    }
+    let shares: f64 = layers.iter().map(|layer| layer["share"].as_f64().unwrap()).sum();
+    assert!((shares - 1.0).abs() < 1e-6, "{shares}");
     let sim = place.json(&["sim", "small.rq"]);
     require(&sim, &["cycles", "energy_pj", "baseline_8bit.cycles", "baseline_8bit.energy_pj", "layers.0.name"]);
     let ratio = sim["baseline_8bit"]["cycles"].as_f64().unwrap() / sim["cycles"].as_f64().unwrap();

@@ -52,8 +52,8 @@ pub(crate) struct Grid {
 pub(crate) enum Target {
     /// Requantized codes.
     Codes { y: View, clamp: Clamp },
-    /// Floats in (channel, position) order from a float on.
-    Logits { first: usize, positions: usize },
+    /// Floats in (channel, position) order from a float on, `step` floats from a position to the next.
+    Logits { first: usize, positions: usize, step: usize },
 }
 
 /// A convolution bound to its tensors. With several groups, each group of channels is a layer of its own over the same grid.
@@ -164,6 +164,10 @@ impl Kernel for Conv {
         }
     }
 
+    fn weight_bytes(&self) -> usize {
+        self.layer.weights.bytes().len()
+    }
+
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         let layer = &self.layer;
         let (rows, tiles) = match self.cut {
@@ -186,6 +190,10 @@ pub(crate) struct Gathered {
 impl Kernel for Gathered {
     fn parts(&self) -> usize {
         1
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.layer.weights.bytes().len()
     }
 
     fn run(&self, memory: &Memory, _: Range<usize>) {

@@ -95,6 +95,10 @@ impl Kernel for Depthwise {
         self.layer.grid.height
     }
 
+    fn weight_bytes(&self) -> usize {
+        self.layer.weights.len()
+    }
+
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         (self.rows)(&self.layer, memory, parts);
     }

@@ -26,6 +26,8 @@ pub(super) struct Step {
     /// Index of the operator.
     pub(super) op: usize,
     pub(super) kernel: Box<dyn Kernel>,
+    /// What takes its place for all samples of a batch at once.
+    pub(super) batched: Option<Box<dyn Kernel>>,
     /// What takes its place where the network's input is pixels.
     pub(super) pixels: Option<QuantizePixels>,
     /// Whether it is worth sharing between threads.
@@ -46,6 +48,14 @@ impl Step {
         }
     }
 
+    /// Computes it for all samples at once, where it can; `memory` is that of all of them.
+    pub(super) fn run_batched(&self, memory: &Memory, run: Option<&Awake>) -> bool {
+        if let Some(kernel) = &self.batched {
+            self.share(&**kernel, memory, run);
+        }
+        self.batched.is_some()
+    }
+
     fn share(&self, kernel: &dyn Kernel, memory: &Memory, run: Option<&Awake>) {
         match run {
             Some(run) if self.shared => run.step(kernel, memory),
@@ -61,7 +71,15 @@ const SHARED_MACS: u64 = 1 << 20;
 const SHARED_VALUES: usize = 1 << 15;
 
 /// One or more steps an operator, in program order.
-pub(super) fn steps(artifact: &Artifact, available: Available, weights: WeightLayout, places: &Places) -> Vec<Step> {
+///
+/// Layers whose windows cover their input get a kernel for `samples` samples too, where that is more than one.
+pub(super) fn steps(
+    artifact: &Artifact,
+    available: Available,
+    weights: WeightLayout,
+    places: &Places,
+    samples: usize,
+) -> Vec<Step> {
     let binder =
         Binder { artifact, program: artifact.program(), available, weights, places, trials: RefCell::default() };
     let ops = binder.program.ops.iter().enumerate();
@@ -71,7 +89,14 @@ pub(super) fn steps(artifact: &Artifact, available: Available, weights: WeightLa
             _ => source.writes().is_some_and(|y| binder.program.tensor(y).len() >= SHARED_VALUES),
         };
         let kernels = binder.steps(source);
-        kernels.into_iter().map(move |kernel| Step { op, shared: shared && kernel.parts() > 1, kernel, pixels: None })
+        let mut batched = match source {
+            Op::Conv(conv) if samples > 1 && kernels.len() == 1 => binder.batched(conv, samples),
+            _ => None,
+        };
+        kernels.into_iter().map(move |kernel| {
+            let shared = shared && kernel.parts() > 1;
+            Step { op, shared, kernel, batched: batched.take(), pixels: None }
+        })
     })
     .collect()
 }
@@ -190,9 +215,9 @@ impl Binder<'_> {
         }
         let gather = windows.gather.take();
         let (words, kernel) = match self.form(conv, &windows) {
-            Some(form) => self.layer(conv, &windows, form, gather.is_none()),
-            None if gather.is_some() => self.layer(conv, &windows, Form::Widened, false),
-            None => (None, self.tried(conv, &windows)),
+            Some(form) => self.layer(conv, &windows, form, gather.is_none(), 1),
+            None if gather.is_some() => self.layer(conv, &windows, Form::Widened, false, 1),
+            None => (None, self.tried(conv, &windows, 1)),
         };
         steps.extend(words.map(|words| Box::new(words) as Box<dyn Kernel>));
         steps.push(match gather {
@@ -213,23 +238,63 @@ impl Binder<'_> {
     }
 
     /// The layer in the form that is faster on this machine.
-    fn tried(&self, conv: &Conv, windows: &Windows) -> conv::Conv {
+    fn tried(&self, conv: &Conv, windows: &Windows, samples: usize) -> conv::Conv {
         let shape = trial::Shape {
             bits: conv.bits.bits(),
             windows: windows.grid.height * windows.grid.width,
             depth: conv.depth(self.program.tensor(conv.x)),
             outputs: conv.outputs as usize,
         };
-        let layer = |form| self.layer(conv, windows, form, false).1;
+        let layer = |form| self.layer(conv, windows, form, false, samples).1;
+        let room = self.places.room().times(samples);
         let mut trials = self.trials.borrow_mut();
         match trials.decided(shape) {
             Some(form) => layer(form),
-            None => trials.faster(shape, [layer(Form::InPlace), layer(Form::Widened)], self.artifact, self.places),
+            None => trials.faster(shape, [layer(Form::InPlace), layer(Form::Widened)], self.artifact, room),
+        }
+    }
+
+    /// A layer with one window a sample, for all samples of a batch: their windows are as far apart as their memory, and use each
+    /// weight together.
+    fn batched(&self, conv: &Conv, samples: usize) -> Option<Box<dyn Kernel>> {
+        let mut windows = self.windows(conv, self.program.tensor(conv.x));
+        let single = [windows.grid.height, windows.grid.width] == [1, 1];
+        if !single || windows.gather.is_some() || self.depthwise(conv, &windows).is_some() {
+            return None;
+        }
+        let grid = &mut windows.grid;
+        let pixel = self.places.room().codes;
+        (grid.width, grid.pixel, grid.row) = (samples, pixel, samples * pixel);
+        Some(Box::new(match self.form(conv, &windows) {
+            Some(form) => self.layer(conv, &windows, form, false, samples).1,
+            None => self.tried(conv, &windows, samples),
+        }))
+    }
+
+    /// Where a layer's results go, for each of `samples` samples.
+    fn target(&self, conv: &Conv, positions: usize, samples: usize) -> Target {
+        let room = self.places.room();
+        match conv.destination {
+            Destination::Codes { y, lo, hi } => {
+                let view = self.view(y);
+                let y_view = if samples > 1 { View { pixel: room.codes, ..view } } else { view };
+                Target::Codes { y: y_view, clamp: self.clamp(y, lo, hi) }
+            }
+            Destination::Logits { y } => {
+                Target::Logits { first: self.floats(y), positions, step: if samples > 1 { room.floats } else { 1 } }
+            }
         }
     }
 
     /// A layer whose codes lie in a form, with the step that must come before it; `words` allows activations as u16.
-    fn layer(&self, conv: &Conv, windows: &Windows, form: Form, words: bool) -> (Option<ToWords>, conv::Conv) {
+    fn layer(
+        &self,
+        conv: &Conv,
+        windows: &Windows,
+        form: Form,
+        words: bool,
+        samples: usize,
+    ) -> (Option<ToWords>, conv::Conv) {
         let isa = self.available.isa();
         let (mut grid, mut runs) = (windows.grid, windows.runs.clone());
         // Where few windows use each weight, twice the bytes of weights cost more than they save.
@@ -245,12 +310,20 @@ impl Binder<'_> {
             ToWords { from, to: self.places.words, copy: widen::widen(self.available) }
         });
         let rows = conv::rows(self.available, tiles.form);
-        let layer = self.bound(conv, grid, runs, tiles, input_bytes);
+        let layer = self.bound(conv, grid, runs, tiles, input_bytes, samples);
         (to_words, conv::Conv { layer, rows, cut: self.cut(conv) })
     }
 
-    /// A layer over windows of inputs of `input_bytes` each.
-    fn bound(&self, conv: &Conv, grid: Grid, runs: Vec<Run>, tiles: Tiles, input_bytes: usize) -> Layer {
+    /// A layer over windows of inputs of `input_bytes` each, for `samples` samples.
+    fn bound(
+        &self,
+        conv: &Conv,
+        grid: Grid,
+        runs: Vec<Run>,
+        tiles: Tiles,
+        input_bytes: usize,
+        samples: usize,
+    ) -> Layer {
         let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
         let groups = conv.groups as usize;
         let group_outputs = conv.outputs as usize / groups;
@@ -262,14 +335,11 @@ impl Binder<'_> {
             group_inputs: self.program.tensor(conv.x).channels as usize / groups * input_bytes,
             group_outputs,
             group_tiles: group_outputs.div_ceil(TILE_OUTPUTS),
-            vectors: block_vectors(height * width),
+            vectors: block_vectors(samples * height * width),
             weights: tiles.codes,
             biases: tiles.biases,
             multipliers: tiles.multipliers,
-            target: match conv.destination {
-                Destination::Codes { y, lo, hi } => Target::Codes { y: self.view(y), clamp: self.clamp(y, lo, hi) },
-                Destination::Logits { y } => Target::Logits { first: self.floats(y), positions: height * width },
-            },
+            target: self.target(conv, height * width, samples),
         }
     }
 
@@ -284,7 +354,7 @@ impl Binder<'_> {
         amx::pad(&mut windows.runs);
         let tiles = amx::arrange(self.artifact, unit, conv, windows.run_depth, &windows.runs);
         let stored = tiles.form.stored;
-        let layer = self.bound(conv, windows.grid, windows.runs, tiles, 1);
+        let layer = self.bound(conv, windows.grid, windows.runs, tiles, 1, 1);
         TileConv::new(self.available, unit, layer, stored, self.cut(conv), self.places.panels)
     }
 

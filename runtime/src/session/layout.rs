@@ -38,6 +38,29 @@ pub(super) struct Places {
     pub(super) float_count: usize,
 }
 
+/// Memory of one sample, or of several one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Bytes of the code arena.
+    pub(super) codes: usize,
+    /// Number of floats.
+    pub(super) floats: usize,
+}
+
+impl Places {
+    /// The memory of a sample; the next one's begins right after it.
+    pub(super) fn room(&self) -> Room {
+        Room { codes: self.arena_bytes.next_multiple_of(64), floats: self.float_count }
+    }
+}
+
+impl Room {
+    /// The memory of `samples` samples.
+    pub(super) fn times(self, samples: usize) -> Room {
+        Room { codes: samples * self.codes, floats: samples * self.floats }
+    }
+}
+
 /// Cells around a tensor: top, left, bottom, right.
 pub(super) type Halo = [usize; 4];
 

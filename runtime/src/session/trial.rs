@@ -1,6 +1,6 @@
 //! A trial at load: which form of a layer runs faster on this machine. Both give the same bytes.
 
-use super::layout::Places;
+use super::layout::Room;
 use super::weights::Form;
 use crate::format::Artifact;
 use crate::kernels::{AlignedBytes, Input, Kernel, Memory};
@@ -43,9 +43,9 @@ impl Trials {
         shape: Shape,
         [packed, widened]: [K; 2],
         artifact: &Artifact,
-        places: &Places,
+        room: Room,
     ) -> K {
-        let (mut codes, mut floats) = (AlignedBytes::zeroed(places.arena_bytes), vec![0.0; places.float_count]);
+        let (mut codes, mut floats) = (AlignedBytes::zeroed(room.codes), vec![0.0; room.floats]);
         let memory = Memory::new(&mut codes, &mut floats, Input::Floats(&[]));
         let others = artifact.weights_section();
         let others = &others[..others.len().min(BETWEEN)];

@@ -385,8 +385,8 @@ unsafe fn finish<V: Vectors, const N: usize>(
                         let y = memory.codes_ptr(y.at(row, column) + channel, count);
                         vectors.requantize::<N>(sums.as_ptr(), multipliers, clamp, y, count);
                     }
-                    Target::Logits { first, positions } => {
-                        let position = row * layer.grid.width + column;
+                    Target::Logits { first, positions, step } => {
+                        let position = (row * layer.grid.width + column) * step;
                         for n in 0..N {
                             let done = n * TILE_OUTPUTS;
                             let values = vectors.scale(sums.as_ptr().add(done), multipliers.add(done));

@@ -81,9 +81,9 @@ fn store(
             let y = unsafe { memory.codes_mut(at..at + count) };
             y.iter_mut().zip(values).for_each(|(y, v)| *y = clamp.requantize(v));
         }
-        Target::Logits { first, positions } => {
+        Target::Logits { first, positions, step } => {
             for (i, value) in values.enumerate() {
-                let at = first + (channel + i) * positions + row * layer.grid.width + column;
+                let at = first + (channel + i) * positions + (row * layer.grid.width + column) * step;
                 // SAFETY: as above.
                 unsafe { memory.floats_mut(at..at + 1)[0] = value };
             }

@@ -293,7 +293,7 @@ unsafe fn finish<D: Lanes, const PIXELS: usize, const VECTORS: usize>(
                 // SAFETY: `count` outputs of this window lie at `y`.
                 unsafe { lanes.requantize(sums, multipliers, clamp, y, count) };
             }
-            Target::Logits { first, positions } => {
+            Target::Logits { first, positions, step } => {
                 let position = strip.row * layer.grid.width + strip.column;
                 for (v, &sum) in sums.iter().enumerate() {
                     let mut values = [0f32; TILE_OUTPUTS];
@@ -301,7 +301,7 @@ unsafe fn finish<D: Lanes, const PIXELS: usize, const VECTORS: usize>(
                     unsafe { lanes.scale(sum, multipliers.add(v * D::LANES), values.as_mut_ptr()) };
                     let count = count.saturating_sub(v * D::LANES).min(D::LANES);
                     for (i, &value) in values[..count].iter().enumerate() {
-                        let at = first + (channel + v * D::LANES + i) * positions + position;
+                        let at = first + (channel + v * D::LANES + i) * positions + position * step;
                         // SAFETY: the pointer is to one float of the layer's slot.
                         unsafe { *strip.memory.floats_ptr(at, 1) = value };
                     }

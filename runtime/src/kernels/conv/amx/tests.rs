@@ -99,7 +99,7 @@ fn bench(case: &Case) -> Bench {
     let (a, b) = (next() as u8, next() as u8);
     let clamp = Clamp { z: next() as u8, lo: a.min(b), hi: a.max(b) };
     let positions = case.height * case.width;
-    let target = if case.logits { Target::Logits { first: 3, positions } } else { Target::Codes { y, clamp } };
+    let target = if case.logits { Target::Logits { first: 3, positions, step: 1 } } else { Target::Codes { y, clamp } };
     let layer = Layer {
         grid,
         runs,
