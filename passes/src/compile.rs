@@ -200,8 +200,6 @@ pub(crate) enum Material<'d> {
         training: Dataset,
         /// For agreement with the float network.
         validation: Dataset,
-        /// Whether the input's range was stated and not guessed.
-        range_stated: bool,
     },
 }
 
@@ -226,17 +224,12 @@ impl<'d> Material<'d> {
         // Two streams of the same seed: validation never sees a training sample.
         let training = set(draw(training, options.seed));
         let validation = set(sure_ones(folded, draw(validation, options.seed ^ 0x5eed)));
-        Material::Synthetic { training, validation, range_stated: range.stated }
+        Material::Synthetic { training, validation }
     }
 
     /// Whether the samples have labels.
     pub(crate) fn is_labelled(&self) -> bool {
         matches!(self, Material::Labelled(_))
-    }
-
-    /// Whether samples are synthesised in a range that nobody stated.
-    pub(crate) fn is_guess(&self) -> bool {
-        matches!(self, Material::Synthetic { range_stated: false, .. })
     }
 
     /// Names the samples in the keys of the evaluation store; synthesised ones follow from network and seed.

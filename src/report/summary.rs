@@ -108,9 +108,10 @@ fn spent(search: &SearchReport) -> String {
     );
     let _ = writeln!(
         text,
-        "             an evaluation might lose {:.2} points from {:.2} %{}",
+        "             an evaluation might lose {:.2} points from {:.2} %{}{}",
         search.limit,
         100.0 * search.reference,
+        if search.careful > 0 { format!("; {} more with the goal as limit", search.careful) } else { String::new() },
         winner(search)
     );
     let _ = write!(text, "\n{}\n{}\n", methods(search), pareto(search));

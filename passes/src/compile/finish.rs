@@ -71,9 +71,9 @@ pub(super) struct Finish<'a, 'h, 'e> {
 }
 
 impl Finish<'_, '_, '_> {
-    /// Retrains choices of `known` (what agent and baselines evaluated) until the cheapest that keeps the goal is found or the
-    /// attempts or the time are spent.
-    pub(super) fn run(mut self, known: &[Evaluated]) -> Result<Finished, CompileError> {
+    /// Retrains choices of `known` (what agent and baselines evaluated; the first `of_agent` are the agent's) until the cheapest that
+    /// keeps the goal is found or the attempts or the time are spent.
+    pub(super) fn run(mut self, known: &[Evaluated], of_agent: usize) -> Result<Finished, CompileError> {
         let recipe = self.recipes.and_then(|recipes| recipes.of(self.options.retrain));
         // Only a run longer than the evaluation's can recover what that lost.
         let recovers = self.options.retrain == Retrain::Full && self.affords(recipe);
@@ -90,8 +90,13 @@ impl Finish<'_, '_, '_> {
                 break;
             }
             let cheaper_than = best.map_or(f64::INFINITY, |best| runs[best].0.cost);
-            let next =
-                if recovers { self.next(known, limit, cheaper_than, &tried) } else { self.preferred(known, &tried) };
+            // Without a long run as the judge only the agent's figures count: they are corrected by what similar choices lost,
+            // while the cheapest of a baseline's may just be a lucky one.
+            let next = if recovers {
+                self.next(known, limit, cheaper_than, &tried)
+            } else {
+                self.preferred(&known[..of_agent], &tried)
+            };
             let Some((entry, evaluated_loss)) = next else { break };
             let (widths, cost) = (entry.widths.clone(), entry.relative_cost);
             let trained = self.train(&widths, cost, recipe)?;

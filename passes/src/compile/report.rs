@@ -148,6 +148,8 @@ pub struct SearchReport {
     pub episodes: usize,
     /// Evaluations of agent and baselines, stored ones included.
     pub evaluations: usize,
+    /// Evaluations of the agent with the goal itself as limit, which the long runs may fall back on; not in the comparison of methods.
+    pub careful: usize,
     /// Evaluations that were computed now and not read from the store.
     pub paid: usize,
     /// Episodes played on the surrogate.

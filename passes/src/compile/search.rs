@@ -25,8 +25,9 @@ use releqc_runtime::accel::cost::{Cost, CostModel as AcceleratorModel, LayerShap
 use releqc_runtime::program;
 use releqc_runtime::session::{Session, SessionOptions};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
-/// Points that may be lost where the caller names no limit; half of it on samples that are a guess.
+/// Points that may be lost where the caller names no limit.
 const DEFAULT_MAX_LOSS: f64 = 0.3;
 
 /// Long retrainings that the search leaves time for: two choices and the reference.
@@ -57,8 +58,7 @@ pub(super) fn bitwidths(
     };
     let layers = facts(&calibrated.folded);
     let cost = cost_model(&layers, calibrated, options)?;
-    let max_loss =
-        options.max_loss.unwrap_or(if material.is_guess() { DEFAULT_MAX_LOSS / 2.0 } else { DEFAULT_MAX_LOSS });
+    let max_loss = options.max_loss.unwrap_or(DEFAULT_MAX_LOSS);
     let search_limit = budget::search_limit(max_loss, options.retrain == Retrain::Full);
     let reward = match options.reward {
         RewardKind::Constrained => Reward::constrained(search_limit)?,
@@ -106,6 +106,8 @@ pub(super) fn bitwidths(
         least_improvement: 0.0,
         ingredients: Ingredients::default(),
     };
+    let careful_evaluations = budget::careful(evaluations, options.retrain == Retrain::Full);
+    let search_options = SearchOptions { terms: terms(evaluations - careful_evaluations), ..search_options };
     let result = search(&mut environment, &search_options, &mut |progress| {
         hooks_cell.borrow_mut().report(Event::Evaluated {
             evaluations: progress.evaluations,
@@ -120,6 +122,16 @@ pub(super) fn bitwidths(
     let mut methods = vec![method("agent", result.best.as_ref(), result.evaluations.len())];
     let made = result.evaluations.len().max(1);
     let mut known = result.evaluations.clone();
+    let of_agent = known.len();
+    let mut careful = 0;
+    if careful_evaluations > 0 && matches!(reward, Reward::Constrained(_)) {
+        let terms = Terms { reward: Reward::constrained(max_loss)?, ..terms(careful_evaluations) };
+        let options = SearchOptions { terms, profile: Some(profile.clone()), ..search_options };
+        let found = search(&mut environment, &options, &mut |_| ())?;
+        hooks_cell.borrow().check_interrupt()?;
+        careful = found.evaluations.len();
+        known.extend(found.evaluations);
+    }
     if options.baselines && !out_of_time() {
         let fixed = [
             Baseline::Uniform,
@@ -145,8 +157,8 @@ pub(super) fn bitwidths(
     let hooks = hooks_cell.into_inner();
 
     let finish = Finish { calibrated, material, judge, options, goal, recipes: recipes.as_ref(), pace: &pace, hooks };
-    let finished = finish.run(&known)?;
-    let report = search_report(&result, methods, paid, search_limit, &finished);
+    let finished = finish.run(&known, of_agent)?;
+    let report = search_report(&result, methods, [paid, careful], search_limit, &known, &finished);
     let Finished { annotated, reference, .. } = finished;
     Ok(Decision { annotated, search: Some(report), reference: Some(reference) })
 }
@@ -187,12 +199,15 @@ fn bits(widths: &[BitWidth]) -> Vec<u8> {
 fn search_report(
     result: &SearchResult,
     methods: Vec<MethodReport>,
-    paid: usize,
+    [paid, careful]: [usize; 2],
     limit: f64,
+    known: &[Evaluated],
     finished: &Finished,
 ) -> SearchReport {
+    let mut seen = BTreeSet::new();
+    let different: Vec<Evaluated> = known.iter().filter(|entry| seen.insert(entry.widths.clone())).cloned().collect();
     let point = |&index: &usize| {
-        let entry = &result.evaluations[index];
+        let entry = &different[index];
         ParetoPoint {
             widths: bits(&entry.widths),
             average_bits: mean_bits(&entry.widths),
@@ -211,7 +226,8 @@ fn search_report(
     };
     SearchReport {
         episodes: result.episodes,
-        evaluations: methods.iter().map(|m| m.evaluations).sum(),
+        evaluations: methods.iter().map(|m| m.evaluations).sum::<usize>() + careful,
+        careful,
         paid,
         virtual_episodes: result.virtual_episodes,
         end: format!("{:?}", result.end).to_lowercase(),
@@ -219,7 +235,7 @@ fn search_report(
         reference: result.reference,
         methods,
         finalists: finished.finalists.clone(),
-        pareto: result.pareto.iter().map(point).collect(),
+        pareto: pareto::pareto_front(&different).iter().map(point).collect(),
         explanation: result.explanation.iter().map(explain).collect(),
     }
 }
