@@ -2,7 +2,7 @@
 //!
 //! An evaluation of the search retrains shortly, and a long run recovers most of what a short one loses. So the search works with a
 //! limit above the goal, and here a few long runs find how far above it one may go: a choice that misses the goal makes the
-//! next one safer, a choice that keeps it makes the next one bolder, in proportion.
+//! next one safer, a choice that keeps it makes the next one bolder, in proportion, and between the two the interval is halved.
 
 use super::budget::{Pace, Recipes};
 use super::environment::paired_error;
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Long runs of different choices, at most; the reference comes on top.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 6;
 
 /// A choice that kept the goal makes the limit of the next one larger by at most this factor.
 const MOST_BOLD: f64 = 3.0;
@@ -84,6 +84,8 @@ impl Finish<'_, '_, '_> {
         let mut tried: BTreeSet<Vec<BitWidth>> = BTreeSet::new();
         let mut runs: Vec<(Trained, f64)> = Vec::new();
         let mut best: Option<usize> = None;
+        // Losses in the search: the largest that the long run brought below the goal, the smallest that it did not.
+        let (mut safe, mut bold) = (f64::NEG_INFINITY, f64::INFINITY);
         for attempt in 0..ATTEMPTS {
             if attempt > 0 && !self.affords(recipe) {
                 self.hooks.report(Event::Note("the time budget leaves no time for a further long retraining".into()));
@@ -110,11 +112,20 @@ impl Finish<'_, '_, '_> {
             runs.push((trained, evaluated_loss));
             if kept {
                 best = Some(runs.len() - 1);
-                limit = evaluated_loss.max(limit) * (self.goal.max_loss / loss.max(self.goal.max_loss / MOST_BOLD));
+                safe = safe.max(evaluated_loss);
             } else {
-                let (least, most) = SAFER;
-                limit = evaluated_loss.max(0.0) * (self.goal.max_loss / loss).clamp(least, most);
+                bold = bold.min(evaluated_loss);
             }
+            limit = match (best, bold.is_finite()) {
+                (Some(_), true) => f64::midpoint(safe, bold),
+                (Some(_), false) => {
+                    evaluated_loss.max(limit) * (self.goal.max_loss / loss.max(self.goal.max_loss / MOST_BOLD))
+                }
+                (None, _) => {
+                    let (least, most) = SAFER;
+                    evaluated_loss.max(0.0) * (self.goal.max_loss / loss).clamp(least, most)
+                }
+            };
             if kept && !recovers {
                 break;
             }
