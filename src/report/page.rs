@@ -20,7 +20,9 @@ pub(crate) fn html(report: &CompileReport, artifact: &Path, seconds: f64) -> Str
     if let Some(search) = &report.search {
         let _ = write!(page, "<h2>Agent and baselines</h2>\n{}", table(&summary::methods(search)));
         let _ = write!(page, "<h2>Pareto front</h2>\n{}", table(&summary::pareto(search)));
-        let _ = write!(page, "<h2>Long retraining</h2>\n{}", table(&summary::finalists(search)));
+        if !search.finalists.is_empty() {
+            let _ = write!(page, "<h2>Long retraining</h2>\n{}", table(&summary::finalists(search)));
+        }
         if !search.explanation.is_empty() {
             page.push_str(
                 "<h2>What each layer costs at each width</h2>\n<table><tr><th>layer<th>points lost at (bits)\n",

@@ -81,7 +81,7 @@ fn accuracy(report: &CompileReport) -> String {
     if reference < float {
         let _ = write!(
             text,
-            " against {:.2} % at 8 bits after the same retraining (the network knew these samples, retraining forgets them)",
+            " against {:.2} % at 8 bits after the same retraining (as a rule because the float network was trained on these samples)",
             100.0 * reference
         );
     }

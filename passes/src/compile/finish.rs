@@ -149,7 +149,8 @@ impl Finish<'_, '_, '_> {
             loss: self.loss(trained, reference.as_ref()).0,
             kept: self.keeps(&accepts, trained, reference.as_ref()),
         };
-        let finalists: Vec<Finalist> = runs.iter().map(finalist).collect();
+        // Without retraining there was no run to report.
+        let finalists: Vec<Finalist> = runs.iter().filter(|_| recipe.is_some()).map(finalist).collect();
         let float = self.float();
         let reference_accuracy = reference.as_ref().map_or(float, |r| r.accuracy.min(float));
         if let Some(best) = best {
