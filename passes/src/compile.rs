@@ -10,12 +10,13 @@ mod options;
 mod report;
 mod search;
 mod sensitivity;
+mod unlearn;
 
 pub use error::{CompileError, Fault};
 pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, Retrain, RewardKind, WidthPolicy};
 pub use report::{
     Accuracy, CompileReport, Finalist, LayerExplanation, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport,
-    SizeReport, WidthCost,
+    SizeReport, UnlearnedAccuracy, WidthCost,
 };
 
 use crate::annotate::{Annotated, annotate};
@@ -93,7 +94,7 @@ pub fn compile(
 
     let judge = Judge::new(&calibrated, material.validation())?;
     let decision = match (annotation, &options.widths) {
-        (Some((annotated, _)), _) => Decision { annotated, search: None, reference: None },
+        (Some((annotated, _)), _) => Decision { annotated, search: None, reference: None, unlearned: None },
         (None, WidthPolicy::Uniform(bits)) => {
             Decision::fixed(vec![*bits; layers], &calibrated, &material, options, hooks)?
         }
@@ -104,7 +105,7 @@ pub fn compile(
     };
 
     hooks.stage("quantize");
-    let Decision { annotated, search, reference } = decision;
+    let Decision { annotated, search, reference, unlearned } = decision;
     stages.push(("annotated".to_owned(), annotated.to_string()));
     let annotated_model = options.annotated.then(|| annotation::write(&annotated, preprocessing.as_ref()));
     let widths: Vec<BitWidth> = annotated.weights.values().map(|w| w.bits).collect();
@@ -129,7 +130,7 @@ pub fn compile(
 
     hooks.stage("measure");
     let sensitivity = sensitivity::alone(&calibrated, &widths, &material)?;
-    let accuracy = judge.accuracy(&loaded, &material, reference)?;
+    let accuracy = judge.accuracy(&loaded, &material, reference, unlearned)?;
     let report = CompileReport::new(&loaded, &quantized, cost, accuracy, search, &sensitivity, &input_range, options);
     Ok(Compiled { artifact, report, annotated: annotated_model, stages })
 }
@@ -148,6 +149,8 @@ struct Decision {
     search: Option<SearchReport>,
     /// The accuracy that losses are counted from, where it is not the float network's.
     reference: Option<f64>,
+    /// What the copy that widths were judged on lost, where there was one.
+    unlearned: Option<UnlearnedAccuracy>,
 }
 
 impl Decision {
@@ -167,7 +170,7 @@ impl Decision {
                 retrain(calibrated, material, recipe, &widths, options.seed, hooks)?
             }
         };
-        Ok(Decision { annotated, search: None, reference: None })
+        Ok(Decision { annotated, search: None, reference: None, unlearned: None })
     }
 }
 
@@ -295,6 +298,7 @@ impl Judge {
         artifact: &Artifact,
         material: &Material<'_>,
         reference: Option<f64>,
+        unlearned: Option<UnlearnedAccuracy>,
     ) -> Result<Accuracy, CompileError> {
         let validation = material.validation();
         let classes = predictions(artifact, validation)?;
@@ -307,6 +311,7 @@ impl Judge {
             quantized: agreement(&classes, expected),
             split: if material.is_labelled() { "validation" } else { "synthetic" },
             samples: validation.len(),
+            unlearned,
         })
     }
 }

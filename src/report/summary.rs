@@ -67,9 +67,18 @@ pub(super) fn layers(report: &CompileReport) -> Table {
 }
 
 fn accuracy(report: &CompileReport) -> String {
-    let Accuracy { metric, float, quantized, reference, split, samples } = &report.accuracy;
+    let Accuracy { metric, float, quantized, reference, split, samples, unlearned } = &report.accuracy;
     let samples = format!("{} {split} samples", grouped(*samples as u64));
     let mut text = match metric {
+        Metric::Top1 if let Some(copy) = unlearned => format!(
+            "accuracy     {:.2} % -> {:.2} % top-1 on {samples} that the float network has seen in training;\n             \
+            {:.2} points lost by a copy of it that has unlearned them ({:.2} % -> {:.2} %)",
+            100.0 * float,
+            100.0 * quantized,
+            report.accuracy.loss_points(),
+            100.0 * copy.reference,
+            100.0 * copy.quantized,
+        ),
         Metric::Top1 => format!(
             "accuracy     {:.2} % -> {:.2} % top-1, {:.2} points lost on {samples}",
             100.0 * float,

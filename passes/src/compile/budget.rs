@@ -11,6 +11,10 @@ use std::time::Duration;
 const SHORT_MACS: u64 = 1_000_000_000_000;
 /// The same for the long run.
 const FULL_MACS: u64 = 24_000_000_000_000;
+/// Updates of unlearning, at most.
+const UNLEARNING: usize = 800;
+/// Share of unlearning's rate for a network without batch normalisation.
+const UNNORMALIZED_UNLEARNING: f32 = 0.5;
 /// How much more than the goal an evaluation of the search may lose: the long run recovers about three quarters of what the short
 /// one loses (ResNet-20 at 3 bits: see docs/search.md). Where it recovers less, the long runs find out.
 const RECOVERY: f64 = 4.0;
@@ -33,6 +37,8 @@ pub(super) struct Recipes {
     pub(super) short: Recipe,
     /// The result.
     pub(super) full: Recipe,
+    /// The copy of the float network that widths are judged on.
+    pub(super) unlearning: Recipe,
 }
 
 impl Recipes {
@@ -53,8 +59,14 @@ impl Recipes {
             op => matches!(op, Op::BatchNorm(_)),
         });
         let calm = if normalized { 1.0 } else { UNNORMALIZED };
+        let share = if normalized { 1.0 } else { UNNORMALIZED_UNLEARNING };
+        let unlearning = Recipe::unlearning(full_steps.min(UNLEARNING));
         let fitted = |recipe: Recipe| Recipe { learning_rate: calm * recipe.learning_rate, augmentation, ..recipe };
-        Ok(Recipes { short: fitted(Recipe { steps: short_steps, ..short }), full: fitted(Recipe::full(full_steps)) })
+        Ok(Recipes {
+            short: fitted(Recipe { steps: short_steps, ..short }),
+            full: fitted(Recipe::full(full_steps)),
+            unlearning: Recipe { learning_rate: share * unlearning.learning_rate, augmentation, ..unlearning },
+        })
     }
 
     /// The recipe of a result; `None` where nothing is retrained.

@@ -34,6 +34,10 @@ pub(super) struct Finished {
     /// The accuracy on the validation samples that losses are counted from, 0..=1: the float network's, or the 8-bit network's after the
     /// same retraining where that is lower.
     pub(super) reference: f64,
+    /// The accuracy with these widths, 0..=1.
+    pub(super) accuracy: f64,
+    /// How they were retrained.
+    pub(super) recipe: Option<Recipe>,
     /// Every long run, in order.
     pub(super) finalists: Vec<Finalist>,
 }
@@ -56,6 +60,14 @@ struct Trained {
     classes: Vec<u32>,
     accuracy: f64,
     cost: f64,
+    recipe: Option<Recipe>,
+}
+
+impl Trained {
+    fn finished(self, reference: f64, finalists: Vec<Finalist>) -> Finished {
+        let Trained { annotated, widths, accuracy, recipe, .. } = self;
+        Finished { annotated, widths, reference, accuracy, recipe, finalists }
+    }
 }
 
 pub(super) struct Finish<'a, 'h, 'e> {
@@ -67,6 +79,8 @@ pub(super) struct Finish<'a, 'h, 'e> {
     /// `None` retrains nothing.
     pub(super) recipes: Option<&'a Recipes>,
     pub(super) pace: &'a Pace,
+    /// Runs of the result's recipe that follow, for which time is kept back.
+    pub(super) runs_after: u32,
     pub(super) hooks: &'h mut Hooks<'e>,
 }
 
@@ -96,6 +110,7 @@ impl Finish<'_, '_, '_> {
             // while the cheapest of a baseline's may just be a lucky one.
             let next = if recovers {
                 self.next(known, limit, cheaper_than, &tried)
+                    .or_else(|| self.between(known, bold, cheaper_than, &tried))
             } else {
                 self.preferred(&known[..of_agent], &tried)
             };
@@ -154,8 +169,7 @@ impl Finish<'_, '_, '_> {
         let float = self.float();
         let reference_accuracy = reference.as_ref().map_or(float, |r| r.accuracy.min(float));
         if let Some(best) = best {
-            let (Trained { annotated, widths, .. }, _) = runs.swap_remove(best);
-            return Ok(Finished { annotated, widths, reference: reference_accuracy, finalists });
+            return Ok(runs.swap_remove(best).0.finished(reference_accuracy, finalists));
         }
         // No long run kept the goal, or there was no time for another: what kept it in the search keeps it again, after the same
         // short run.
@@ -169,9 +183,8 @@ impl Finish<'_, '_, '_> {
         let cheapest = safe.min_by(|a, b| a.relative_cost.total_cmp(&b.relative_cost).then(a.loss.total_cmp(&b.loss)));
         if let Some(entry) = cheapest {
             let short = self.recipes.map(|recipes| &recipes.short);
-            let Trained { annotated, widths, .. } = self.train(&entry.widths, entry.relative_cost, short)?;
             let reference = entry.evaluation.accuracy + entry.loss / 100.0;
-            return Ok(Finished { annotated, widths, reference, finalists });
+            return Ok(self.train(&entry.widths, entry.relative_cost, short)?.finished(reference, finalists));
         }
         // Nothing did: the widest widths, with and without retraining, join, and what loses least is kept.
         let widest = self.widest();
@@ -184,15 +197,14 @@ impl Finish<'_, '_, '_> {
         last.push(self.train(&widest, 1.0, None)?);
         // The first of equals stands, and cheaper ones stand first.
         let chosen = last.into_iter().reduce(|a, b| if b.accuracy > a.accuracy { b } else { a });
-        let Trained { annotated, widths, .. } = chosen.expect("the widest choice is in the list");
-        Ok(Finished { annotated, widths, reference: reference_accuracy, finalists })
+        Ok(chosen.expect("the widest choice is in the list").finished(reference_accuracy, finalists))
     }
 
     /// Whether the time left is enough for a run of this recipe.
     fn affords(&self, recipe: Option<&Recipe>) -> bool {
         let Some(left) = (self.hooks.remaining)() else { return true };
         let needed = recipe.and_then(|recipe| self.pace.of(recipe)).unwrap_or(Duration::ZERO);
-        left > needed
+        left > (1 + self.runs_after) * needed
     }
 
     /// The cheapest choice not tried that lost at most `limit` in the search, with that loss.
@@ -212,6 +224,26 @@ impl Finish<'_, '_, '_> {
             .map(|entry| (entry, entry.loss.max(entry.believed_loss)))
             .filter(|&(_, loss)| loss <= limit)
             .min_by(|a, b| a.0.relative_cost.total_cmp(&b.0.relative_cost).then(a.1.total_cmp(&b.1)))
+    }
+
+    /// Where nothing is inside the halved interval: of the choices cheaper than the best that lost less in the search than any which
+    /// missed the goal, the one that lost least.
+    fn between<'k>(
+        &self,
+        known: &'k [Evaluated],
+        bold: f64,
+        cheaper_than: f64,
+        tried: &BTreeSet<Vec<BitWidth>>,
+    ) -> Option<(&'k Evaluated, f64)> {
+        if !cheaper_than.is_finite() || matches!(self.goal.reward, Reward::Paper(_)) {
+            return None;
+        }
+        known
+            .iter()
+            .filter(|entry| !tried.contains(&entry.widths) && entry.relative_cost < cheaper_than)
+            .map(|entry| (entry, entry.loss.max(entry.believed_loss)))
+            .filter(|&(_, loss)| loss < bold)
+            .min_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     /// The choice not tried that the search prefers.
@@ -235,7 +267,7 @@ impl Finish<'_, '_, '_> {
         }
         let classes = predictions(&build(annotated.clone())?, self.material.validation())?;
         let accuracy = agreement(&classes, self.judge.expected(self.material));
-        Ok(Trained { annotated, widths: widths.to_vec(), classes, accuracy, cost })
+        Ok(Trained { annotated, widths: widths.to_vec(), classes, accuracy, cost, recipe: recipe.cloned() })
     }
 
     /// Points lost against the reference, and their standard error.

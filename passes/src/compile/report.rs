@@ -33,12 +33,30 @@ pub struct Accuracy {
     pub split: &'static str,
     /// How many.
     pub samples: usize,
+    /// The copy of the float network that widths were judged on, where the float network had seen the samples.
+    pub unlearned: Option<UnlearnedAccuracy>,
+}
+
+/// The same widths and retraining on a copy of the float network that was made to forget the validation samples.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UnlearnedAccuracy {
+    /// Of the copy in float, 0..=1.
+    pub float: f64,
+    /// What losses are counted from, 0..=1: of the copy in float, or with 8 bits after the same retraining where that is lower.
+    pub reference: f64,
+    /// Of the copy at the chosen widths, 0..=1.
+    pub quantized: f64,
 }
 
 impl Accuracy {
-    /// Points lost, 0..=100; negative where the artifact is better.
+    /// Points lost, 0..=100; negative where the artifact is better. With an unlearned copy those that the copy lost, or those that the artifact
+    /// lies below the copy's reference where that is more: memory can only raise the artifact's figure.
     pub fn loss_points(&self) -> f64 {
-        100.0 * (self.reference - self.quantized)
+        let (reference, quantized) = match &self.unlearned {
+            Some(copy) => (copy.reference, copy.quantized.min(self.quantized)),
+            None => (self.reference, self.quantized),
+        };
+        100.0 * (reference - quantized)
     }
 }
 

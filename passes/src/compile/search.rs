@@ -4,9 +4,10 @@ use super::budget::{Pace, Recipes};
 use super::environment::{HOPELESS, PROBATION, RetrainingEnvironment, facts};
 use super::finish::{Finish, Finished, Goal};
 use super::sensitivity::Profiler;
+use super::unlearn::Unlearned;
 use super::{
     CompileError, CompileOptions, CostKind, Decision, Event, Hooks, Judge, LayerExplanation, Material, MethodReport,
-    ParetoPoint, Retrain, RewardKind, SearchReport, WidthCost, budget, build,
+    ParetoPoint, Retrain, RewardKind, SearchReport, UnlearnedAccuracy, WidthCost, budget, build, retrain,
 };
 use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
@@ -30,7 +31,7 @@ use std::collections::BTreeSet;
 /// Points that may be lost where the caller names no limit.
 const DEFAULT_MAX_LOSS: f64 = 0.3;
 
-/// Long retrainings that the search leaves time for: two choices and the reference.
+/// Long retrainings that the search leaves time for: two choices and the reference, and the result's where it was judged on a copy.
 const RESERVED_RUNS: u32 = 3;
 
 /// Searches widths and retrains the network for them.
@@ -41,17 +42,28 @@ pub(super) fn bitwidths(
     options: &CompileOptions,
     hooks: &mut Hooks<'_>,
 ) -> Result<Decision, CompileError> {
-    hooks.stage("profile");
-    let drops = Profiler::new(calibrated, material)?.profile(&options.action_set, hooks)?;
-    let profile = SensitivityProfile { drops };
-
-    hooks.stage("search");
     let recipes = match options.retrain {
         Retrain::None => None,
         Retrain::Short | Retrain::Full => {
             Some(Recipes::new(calibrated, material, options.seed).map_err(TrainError::from)?)
         }
     };
+    let pace = Pace::default();
+    let original = calibrated;
+    let unlearned = match &recipes {
+        Some(recipes) if options.retrain == Retrain::Full => {
+            Unlearned::of(calibrated, material, judge, &recipes.unlearning, options.seed, &pace, hooks)?
+        }
+        _ => None,
+    };
+    // Widths are judged on the copy, and deployed from the original.
+    let (calibrated, judge) = unlearned.as_ref().map_or((calibrated, judge), |copy| (&copy.calibrated, &copy.judge));
+
+    hooks.stage("profile");
+    let drops = Profiler::new(calibrated, material)?.profile(&options.action_set, hooks)?;
+    let profile = SensitivityProfile { drops };
+
+    hooks.stage("search");
     let trainer = match &recipes {
         Some(recipes) => Some(Trainer::new(calibrated, material.training(), recipes.short.clone(), options.seed)?),
         None => None,
@@ -66,13 +78,12 @@ pub(super) fn bitwidths(
     };
     let goal = Goal { max_loss, search_limit, reward };
     let evaluations = options.episodes.unwrap_or_else(|| budget::episodes(layers.len(), trainer.is_some()));
-    let pace = Pace::default();
     let (interrupted, remaining) = (hooks.interrupted, hooks.remaining);
     // Time for the long retraining is kept back.
     let out_of_time = || {
         let long = recipes.as_ref().and_then(|recipes| recipes.of(options.retrain));
         let reserve = long.and_then(|recipe| pace.of(recipe)).unwrap_or_default();
-        remaining().is_some_and(|left| left <= RESERVED_RUNS * reserve)
+        remaining().is_some_and(|left| left <= (RESERVED_RUNS + u32::from(unlearned.is_some())) * reserve)
     };
     let stop = || interrupted() || out_of_time();
 
@@ -156,11 +167,25 @@ pub(super) fn bitwidths(
     drop(environment);
     let hooks = hooks_cell.into_inner();
 
-    let finish = Finish { calibrated, material, judge, options, goal, recipes: recipes.as_ref(), pace: &pace, hooks };
+    let runs_after = u32::from(unlearned.is_some());
+    let recipes = recipes.as_ref();
+    let finish = Finish { calibrated, material, judge, options, goal, recipes, pace: &pace, runs_after, hooks };
     let finished = finish.run(&known, of_agent)?;
-    let report = search_report(&result, methods, [paid, careful], search_limit, &known, &finished);
-    let Finished { annotated, reference, .. } = finished;
-    Ok(Decision { annotated, search: Some(report), reference: Some(reference) })
+    let search = Some(search_report(&result, methods, [paid, careful], search_limit, &known, &finished));
+    let Finished { annotated, widths, reference, accuracy: quantized, recipe, .. } = finished;
+    if unlearned.is_none() {
+        return Ok(Decision { annotated, search, reference: Some(reference), unlearned: None });
+    }
+    let float = agreement(judge.float_classes(), judge.expected(material));
+    let annotated = match recipe {
+        Some(recipe) => {
+            hooks.stage("retrain");
+            retrain(original, material, recipe, &widths, options.seed, hooks)?
+        }
+        None => annotate(original, &widths),
+    };
+    let unlearned = Some(UnlearnedAccuracy { float, reference, quantized });
+    Ok(Decision { annotated, search, reference: None, unlearned })
 }
 
 /// Everything an evaluation depends on besides the widths.

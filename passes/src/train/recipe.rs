@@ -121,6 +121,12 @@ impl Recipe {
         }
     }
 
+    /// Further training of a float network until it has forgotten samples that it no longer sees: with labels alone, at a rate as high as
+    /// training from random weights bears.
+    pub fn unlearning(steps: usize) -> Self {
+        Recipe { learning_rate: 0.2, warmup: steps / 20, weight_decay: 5e-4, distillation: 0.0, ..Recipe::full(steps) }
+    }
+
     /// Learning rate of an update.
     pub(crate) fn learning_rate_at(&self, step: usize) -> f32 {
         if step < self.warmup {
