@@ -3,6 +3,7 @@
 //! Decides nothing itself: the stages do, and each stage's result is a type of its own.
 
 mod budget;
+mod cost;
 mod environment;
 mod error;
 mod finish;

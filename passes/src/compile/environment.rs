@@ -1,9 +1,8 @@
 //! The environment of the search: retrain at the asked widths, build the artifact, measure it on the validation samples.
 
-use super::budget::Pace;
-use super::{Hooks, Judge, Material, build};
+use super::search::Yardstick;
+use super::{Hooks, build};
 use crate::annotate::{Annotated, annotate};
-use crate::calibrate::Calibrated;
 use crate::compile::{CompileError, Event};
 use crate::evaluate::{agreement, predictions};
 use crate::ir::{Graph, Op};
@@ -17,15 +16,11 @@ use std::time::Instant;
 
 /// Answers with the accuracy of the artifact itself.
 pub(super) struct RetrainingEnvironment<'a, 't, 'r, 'h> {
+    yardstick: &'a Yardstick<'a>,
     layers: Vec<LayerFacts>,
-    widths: Vec<BitWidth>,
-    calibrated: &'a Calibrated,
-    material: &'a Material<'a>,
-    judge: &'a Judge,
     /// `None` measures without retraining.
     trainer: Option<&'a Trainer<'t>>,
     hooks: &'a RefCell<&'r mut Hooks<'h>>,
-    pace: &'a Pace,
 }
 
 /// A retraining is hopeless, and ends, when after this share of its updates ...
@@ -38,21 +33,16 @@ pub(super) const HOPELESS: f32 = 0.5;
 
 impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
     pub(super) fn new(
-        calibrated: &'a Calibrated,
-        material: &'a Material<'a>,
-        judge: &'a Judge,
+        yardstick: &'a Yardstick<'a>,
         trainer: Option<&'a Trainer<'t>>,
-        widths: Vec<BitWidth>,
         hooks: &'a RefCell<&'r mut Hooks<'h>>,
-        pace: &'a Pace,
     ) -> Self {
-        let layers = facts(&calibrated.folded);
-        RetrainingEnvironment { layers, widths, calibrated, material, judge, trainer, hooks, pace }
+        RetrainingEnvironment { yardstick, layers: facts(&yardstick.calibrated.folded), trainer, hooks }
     }
 
     fn annotated(&self, widths: &[BitWidth]) -> Result<Annotated, CompileError> {
-        let Some(trainer) = self.trainer else { return Ok(annotate(self.calibrated, widths)) };
-        let float = agreement(self.judge.float_classes(), self.judge.expected(self.material)) as f32;
+        let Some(trainer) = self.trainer else { return Ok(annotate(self.yardstick.calibrated, widths)) };
+        let float = self.yardstick.float() as f32;
         let mut recent = VecDeque::with_capacity(LAST_UPDATES);
         let watch = |progress: &Progress| {
             let mut hooks = self.hooks.borrow_mut();
@@ -69,18 +59,19 @@ impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
         let start = Instant::now();
         let retrained = trainer.retrain(widths, watch)?;
         self.hooks.borrow().check_interrupt()?;
-        self.pace.note(trainer.recipe(), retrained.steps, start.elapsed());
+        self.yardstick.pace.note(trainer.recipe(), retrained.steps, start.elapsed());
         Ok(retrained.annotated)
     }
 
     fn measure(&self, widths: &[BitWidth]) -> Result<Evaluation, CompileError> {
         let artifact = build(self.annotated(widths)?)?;
-        let classes = predictions(&artifact, self.material.validation())?;
-        let expected = self.judge.expected(self.material);
+        let Yardstick { judge, material, .. } = self.yardstick;
+        let classes = predictions(&artifact, material.validation())?;
+        let expected = judge.expected(material);
         Ok(Evaluation {
             accuracy: agreement(&classes, expected),
             samples: classes.len(),
-            standard_error: Some(paired_error(&classes, self.judge.float_classes(), expected)),
+            standard_error: Some(paired_error(&classes, judge.float_classes(), expected)),
             cached: false,
         })
     }
@@ -100,7 +91,7 @@ impl Environment for RetrainingEnvironment<'_, '_, '_, '_> {
     }
 
     fn widths(&self) -> &[BitWidth] {
-        &self.widths
+        &self.yardstick.options.action_set
     }
 
     fn evaluate(&mut self, widths: &[BitWidth]) -> Result<Evaluation, SearchError> {

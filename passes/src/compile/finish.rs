@@ -4,11 +4,10 @@
 //! limit above the goal, and here a few long runs find how far above it one may go: a choice that misses the goal makes the
 //! next one safer, a choice that keeps it makes the next one bolder, in proportion, and between the two the interval is halved.
 
-use super::budget::{Pace, Recipes};
 use super::environment::paired_error;
-use super::{CompileError, CompileOptions, Event, Finalist, Hooks, Judge, Material, Retrain, build, retrain};
+use super::search::Yardstick;
+use super::{CompileError, CompileOptions, Event, Finalist, Hooks, Retrain, RewardKind, budget, build, retrain};
 use crate::annotate::{Annotated, annotate};
-use crate::calibrate::Calibrated;
 use crate::evaluate::{agreement, predictions};
 use crate::search::environment::mean_bits;
 use crate::search::reward::Outcome;
@@ -17,6 +16,9 @@ use crate::train::Recipe;
 use releqc_runtime::BitWidth;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+
+/// Points that may be lost where the caller names no limit.
+const DEFAULT_MAX_LOSS: f64 = 0.3;
 
 /// Long runs of different choices, at most; the reference comes on top.
 const ATTEMPTS: usize = 6;
@@ -53,6 +55,18 @@ pub(super) struct Goal {
     pub(super) reward: Reward,
 }
 
+impl Goal {
+    pub(super) fn of(options: &CompileOptions) -> Result<Self, CompileError> {
+        let max_loss = options.max_loss.unwrap_or(DEFAULT_MAX_LOSS);
+        let search_limit = budget::search_limit(max_loss, options.retrain == Retrain::Full);
+        let reward = match options.reward {
+            RewardKind::Constrained => Reward::constrained(search_limit)?,
+            RewardKind::Paper => Reward::paper(),
+        };
+        Ok(Goal { max_loss, search_limit, reward })
+    }
+}
+
 /// One network after its last retraining.
 struct Trained {
     annotated: Annotated,
@@ -70,30 +84,21 @@ impl Trained {
     }
 }
 
-pub(super) struct Finish<'a, 'h, 'e> {
-    pub(super) calibrated: &'a Calibrated,
-    pub(super) material: &'a Material<'a>,
-    pub(super) judge: &'a Judge,
-    pub(super) options: &'a CompileOptions,
-    pub(super) goal: Goal,
-    /// `None` retrains nothing.
-    pub(super) recipes: Option<&'a Recipes>,
-    pub(super) pace: &'a Pace,
-    /// Runs of the result's recipe that follow, for which time is kept back.
-    pub(super) runs_after: u32,
+pub(super) struct Finish<'f, 'a, 'h, 'e> {
+    pub(super) yardstick: &'f Yardstick<'a>,
     pub(super) hooks: &'h mut Hooks<'e>,
 }
 
-impl Finish<'_, '_, '_> {
+impl Finish<'_, '_, '_, '_> {
     /// Retrains choices of `known` (what agent and baselines evaluated; the first `of_agent` are the agent's) until the cheapest that
     /// keeps the goal is found or the attempts or the time are spent.
     pub(super) fn run(mut self, known: &[Evaluated], of_agent: usize) -> Result<Finished, CompileError> {
-        let recipe = self.recipes.and_then(|recipes| recipes.of(self.options.retrain));
+        let recipe = self.yardstick.recipes.and_then(|recipes| recipes.of(self.yardstick.options.retrain));
         // Only a run longer than the evaluation's can recover what that lost.
-        let recovers = self.options.retrain == Retrain::Full && self.affords(recipe);
-        let recipe = if recovers { recipe } else { self.recipes.map(|recipes| &recipes.short) };
-        let mut limit = if recovers { self.goal.search_limit } else { self.goal.max_loss };
-        let accepts = Reward::constrained(self.goal.max_loss)?;
+        let recovers = self.yardstick.options.retrain == Retrain::Full && self.affords(recipe);
+        let recipe = if recovers { recipe } else { self.yardstick.recipes.map(|recipes| &recipes.short) };
+        let mut limit = if recovers { self.yardstick.goal.search_limit } else { self.yardstick.goal.max_loss };
+        let accepts = Reward::constrained(self.yardstick.goal.max_loss)?;
         let mut reference: Option<Trained> = None;
         let mut tried: BTreeSet<Vec<BitWidth>> = BTreeSet::new();
         let mut runs: Vec<(Trained, f64)> = Vec::new();
@@ -119,7 +124,7 @@ impl Finish<'_, '_, '_> {
             let trained = self.train(&widths, cost, recipe)?;
             tried.insert(widths);
             if recovers && reference.is_none() && !self.keeps(&accepts, &trained, None) {
-                let widest = self.widest();
+                let widest = self.yardstick.widest();
                 reference = Some(self.train(&widest, 1.0, recipe)?);
             }
             let (loss, _) = self.loss(&trained, reference.as_ref());
@@ -134,11 +139,12 @@ impl Finish<'_, '_, '_> {
             limit = match (best, bold.is_finite()) {
                 (Some(_), true) => f64::midpoint(safe, bold),
                 (Some(_), false) => {
-                    evaluated_loss.max(limit) * (self.goal.max_loss / loss.max(self.goal.max_loss / MOST_BOLD))
+                    evaluated_loss.max(limit)
+                        * (self.yardstick.goal.max_loss / loss.max(self.yardstick.goal.max_loss / MOST_BOLD))
                 }
                 (None, _) => {
                     let (least, most) = SAFER;
-                    evaluated_loss.max(0.0) * (self.goal.max_loss / loss).clamp(least, most)
+                    evaluated_loss.max(0.0) * (self.yardstick.goal.max_loss / loss).clamp(least, most)
                 }
             };
             if kept && !recovers {
@@ -156,7 +162,7 @@ impl Finish<'_, '_, '_> {
         reference: Option<Trained>,
         recipe: Option<&Recipe>,
     ) -> Result<Finished, CompileError> {
-        let accepts = Reward::constrained(self.goal.max_loss)?;
+        let accepts = Reward::constrained(self.yardstick.goal.max_loss)?;
         let finalist = |(trained, evaluated_loss): &(Trained, f64)| Finalist {
             widths: trained.widths.iter().map(|w| w.bits()).collect(),
             average_bits: mean_bits(&trained.widths),
@@ -166,7 +172,7 @@ impl Finish<'_, '_, '_> {
         };
         // Without retraining there was no run to report.
         let finalists: Vec<Finalist> = runs.iter().filter(|_| recipe.is_some()).map(finalist).collect();
-        let float = self.float();
+        let float = self.yardstick.float();
         let reference_accuracy = reference.as_ref().map_or(float, |r| r.accuracy.min(float));
         if let Some(best) = best {
             return Ok(runs.swap_remove(best).0.finished(reference_accuracy, finalists));
@@ -177,17 +183,18 @@ impl Finish<'_, '_, '_> {
         let safe = known.iter().filter(|entry| {
             let loss = entry.loss.max(entry.believed_loss);
             let noise = entry.evaluation.noise();
-            let outcome = Outcome { relative_cost: entry.relative_cost, loss, reference: self.float(), noise };
+            let outcome =
+                Outcome { relative_cost: entry.relative_cost, loss, reference: self.yardstick.float(), noise };
             !tried.contains(&entry.widths) && accepts.accepts(&outcome)
         });
         let cheapest = safe.min_by(|a, b| a.relative_cost.total_cmp(&b.relative_cost).then(a.loss.total_cmp(&b.loss)));
         if let Some(entry) = cheapest {
-            let short = self.recipes.map(|recipes| &recipes.short);
+            let short = self.yardstick.recipes.map(|recipes| &recipes.short);
             let reference = entry.evaluation.accuracy + entry.loss / 100.0;
             return Ok(self.train(&entry.widths, entry.relative_cost, short)?.finished(reference, finalists));
         }
         // Nothing did: the widest widths, with and without retraining, join, and what loses least is kept.
-        let widest = self.widest();
+        let widest = self.yardstick.widest();
         let mut last: Vec<Trained> = runs.into_iter().map(|(trained, _)| trained).collect();
         match reference {
             Some(reference) => last.push(reference),
@@ -203,8 +210,8 @@ impl Finish<'_, '_, '_> {
     /// Whether the time left is enough for a run of this recipe.
     fn affords(&self, recipe: Option<&Recipe>) -> bool {
         let Some(left) = (self.hooks.remaining)() else { return true };
-        let needed = recipe.and_then(|recipe| self.pace.of(recipe)).unwrap_or(Duration::ZERO);
-        left > (1 + self.runs_after) * needed
+        let needed = recipe.and_then(|recipe| self.yardstick.pace.of(recipe)).unwrap_or(Duration::ZERO);
+        left > (1 + self.yardstick.runs_after) * needed
     }
 
     /// The cheapest choice not tried that lost at most `limit` in the search, with that loss.
@@ -215,7 +222,7 @@ impl Finish<'_, '_, '_> {
         cheaper_than: f64,
         tried: &BTreeSet<Vec<BitWidth>>,
     ) -> Option<(&'k Evaluated, f64)> {
-        if matches!(self.goal.reward, Reward::Paper(_)) {
+        if matches!(self.yardstick.goal.reward, Reward::Paper(_)) {
             return self.preferred(known, tried);
         }
         known
@@ -235,7 +242,7 @@ impl Finish<'_, '_, '_> {
         cheaper_than: f64,
         tried: &BTreeSet<Vec<BitWidth>>,
     ) -> Option<(&'k Evaluated, f64)> {
-        if !cheaper_than.is_finite() || matches!(self.goal.reward, Reward::Paper(_)) {
+        if !cheaper_than.is_finite() || matches!(self.yardstick.goal.reward, Reward::Paper(_)) {
             return None;
         }
         known
@@ -257,26 +264,26 @@ impl Finish<'_, '_, '_> {
         let start = Instant::now();
         let annotated = match recipe {
             Some(recipe) => {
-                let seed = self.options.seed;
-                retrain(self.calibrated, self.material, recipe.clone(), widths, seed, self.hooks)?
+                let seed = self.yardstick.options.seed;
+                retrain(self.yardstick.calibrated, self.yardstick.material, recipe.clone(), widths, seed, self.hooks)?
             }
-            None => annotate(self.calibrated, widths),
+            None => annotate(self.yardstick.calibrated, widths),
         };
         if let Some(recipe) = recipe {
-            self.pace.note(recipe, recipe.steps, start.elapsed());
+            self.yardstick.pace.note(recipe, recipe.steps, start.elapsed());
         }
-        let classes = predictions(&build(annotated.clone())?, self.material.validation())?;
-        let accuracy = agreement(&classes, self.judge.expected(self.material));
+        let classes = predictions(&build(annotated.clone())?, self.yardstick.material.validation())?;
+        let accuracy = agreement(&classes, self.yardstick.judge.expected(self.yardstick.material));
         Ok(Trained { annotated, widths: widths.to_vec(), classes, accuracy, cost, recipe: recipe.cloned() })
     }
 
     /// Points lost against the reference, and their standard error.
     fn loss(&self, trained: &Trained, reference: Option<&Trained>) -> (f64, f64) {
-        let expected = self.judge.expected(self.material);
-        let float = self.float();
+        let expected = self.yardstick.judge.expected(self.yardstick.material);
+        let float = self.yardstick.float();
         let (accuracy, classes) = match reference {
             Some(reference) if reference.accuracy < float => (reference.accuracy, &reference.classes[..]),
-            _ => (float, self.judge.float_classes()),
+            _ => (float, self.yardstick.judge.float_classes()),
         };
         (100.0 * (accuracy - trained.accuracy), 100.0 * paired_error(&trained.classes, classes, expected))
     }
@@ -284,16 +291,7 @@ impl Finish<'_, '_, '_> {
     fn keeps(&self, goal: &Reward, trained: &Trained, reference: Option<&Trained>) -> bool {
         let (loss, noise) = self.loss(trained, reference);
         // Without labels nothing is sampled: the synthesised inputs are what is asked about.
-        let noise = if self.material.is_labelled() { noise } else { 0.0 };
-        goal.accepts(&Outcome { relative_cost: trained.cost, loss, reference: self.float(), noise })
-    }
-
-    fn float(&self) -> f64 {
-        agreement(self.judge.float_classes(), self.judge.expected(self.material))
-    }
-
-    fn widest(&self) -> Vec<BitWidth> {
-        let widest = *self.options.action_set.last().unwrap_or(&BitWidth::MAX);
-        vec![widest; self.calibrated.folded.weight_layers().len()]
+        let noise = if self.yardstick.material.is_labelled() { noise } else { 0.0 };
+        goal.accepts(&Outcome { relative_cost: trained.cost, loss, reference: self.yardstick.float(), noise })
     }
 }
