@@ -174,11 +174,9 @@ pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Place
     let scratch_bytes = (scratch_bytes + SLACK).next_multiple_of(64);
     let as_words = |conv: &Conv| {
         let tensor = program.tensor(conv.x);
-        let bytes = if gathers_strip(program, conv) {
-            scratch(program, conv)
-        } else {
-            shape(tensor, halos[conv.x.0 as usize]).bytes()
-        };
+        // A layer that could gather a strip may read its tensor all the same.
+        let strip = if gathers_strip(program, conv) { scratch(program, conv) } else { 0 };
+        let bytes = strip.max(shape(tensor, halos[conv.x.0 as usize]).bytes());
         if uses_words(conv) { 2 * (bytes + SLACK) } else { 0 }
     };
     let word_bytes = if words { program.convs().map(as_words).max().unwrap_or(0) } else { 0 };
