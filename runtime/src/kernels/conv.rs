@@ -16,6 +16,7 @@ pub(crate) mod amx;
 pub(crate) mod scalar;
 pub(crate) mod trim;
 pub(crate) mod widen;
+pub(crate) mod winograd;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 

@@ -332,7 +332,7 @@ pub(super) unsafe fn requantize_interleaved(sums: [__m256i; 4], multipliers: *co
 
 /// [`Lanes::requantize`].
 #[inline(always)]
-pub(super) unsafe fn requantize<const VECTORS: usize>(
+pub(crate) unsafe fn requantize<const VECTORS: usize>(
     sums: [__m256i; VECTORS],
     multipliers: *const f32,
     clamp: Clamp,
