@@ -153,18 +153,6 @@ fn build(name: &str, widths: Vec<u8>) -> Option<Artifact> {
             &[64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0],
             &[512, 512],
         ),
-        "probe2" | "probe4" | "probe8" => {
-            let (size, channels) = match name {
-                "probe2" => (2, 512),
-                "probe4" => (4, 512),
-                _ => (8, 256),
-            };
-            let mut n = chain([16, size, size]);
-            for _ in 0..5 {
-                n.conv(channels, 3, 1);
-            }
-            n.finish(10)
-        }
         "alexnet" => {
             let mut n = chain([3, 224, 224]);
             n.windowed(64, square(11, 4, 2), 1, RELU);
@@ -371,13 +359,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let x: Vec<f32> = (0..session.input_len()).map(|_| random.normal()).collect();
     let mut y = vec![0.0; session.output_len()];
     session.run(&x, &mut y)?;
-    if std::env::var_os("RQ_AB").is_some() {
-        #[allow(unsafe_code)]
-        unsafe {
-            std::env::set_var(std::env::var("RQ_AB")?, "1")
-        };
-        return compare_layers(&mut session, &mut Session::new(&artifact, options)?, &x);
-    }
     if let Some(bits) = against {
         return compare_layers(&mut session, &mut Session::new(&network(&bits)?, options)?, &x);
     }

@@ -87,14 +87,6 @@ pub(crate) struct Layer {
     pub(crate) trim: Option<Trim>,
 }
 
-impl Layer {
-    /// Whether so few windows use each weight that loading weights is what takes time.
-    #[inline(always)]
-    pub(crate) fn uses_weights_seldom(&self) -> bool {
-        self.grid.height * self.grid.width <= 16
-    }
-}
-
 /// The codes of a layer.
 pub(crate) enum Weights {
     /// Widened to 8 or 16 bits, in the order of the runs.

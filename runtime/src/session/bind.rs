@@ -1,5 +1,7 @@
 //! Binds every operator to its kernel, its places and its constants.
 
+pub(super) mod winograd;
+
 use super::amx;
 use super::layout::{self, Places};
 use super::pool::Awake;
@@ -10,7 +12,6 @@ use crate::Pixels;
 use crate::format::Artifact;
 use crate::isa::{Available, Isa, TileUnit};
 use crate::kernels::conv::amx::TileConv;
-use crate::kernels::conv::winograd::{self, Winograd};
 use crate::kernels::conv::{self, Cut, Gather, GatherRuns, Grid, Layer, Run, Target, ToWords, Trim, widen};
 use crate::kernels::depthwise::{self, Depthwise};
 use crate::kernels::elementwise::{
@@ -319,9 +320,6 @@ impl Binder<'_> {
             ToWords { from, to: self.places.words, copy: widen::widen(self.available) }
         });
         let rows = conv::rows(self.available, tiles.form);
-        if std::env::var_os("RQ_DBG").is_some() {
-            eprintln!("{} bits {} {:?}", conv.name, conv.bits.bits(), tiles.form);
-        }
         let most = conv::trimmed_windows(self.available, tiles.form);
         let trim = windows.inside.as_ref().filter(|_| most > 0).map(|inside| Trim::new(inside, &grid, most));
         let layer = Layer { trim, ..self.bound(conv, grid, runs, tiles, input_bytes, samples) };
@@ -428,32 +426,6 @@ impl Binder<'_> {
         let inputs = view.pixel / conv.groups as usize;
         let (run_depth, runs) = runs(kernel, inputs, [dilation[0] * view.row, dilation[1] * view.pixel]);
         Windows { grid, gather: None, inside: None, run_depth, runs }
-    }
-
-    /// The steps of a layer in the transformed domain, where that is faster.
-    fn winograd(&self, conv: &Conv) -> Option<[Box<dyn Kernel>; 2]> {
-        let Destination::Codes { y, lo, hi } = conv.destination else { return None };
-        let wanted = needs_words(self.available.isa()) && self.weights != WeightLayout::Packed;
-        if !wanted || !windows::suits_winograd(self.program, conv) || std::env::var_os("RQ_NOW").is_some() {
-            return None;
-        }
-        let view = self.view(conv.x);
-        let runs = windows::tap_runs([3, 3], view.pixel, [view.row, view.pixel]);
-        let order = weights::Order::new(conv, 9 * view.pixel, view.pixel, &runs);
-        let (biases, multipliers) = order.constants(self.artifact, conv);
-        let layer = Winograd {
-            grid: self.tensor_windows(conv).grid,
-            inputs: view.pixel,
-            outputs: conv.outputs as usize,
-            weights: winograd::transform_weights(&order.widen(self.artifact.weights(conv), conv), view.pixel),
-            biases,
-            multipliers,
-            y: self.view(y),
-            clamp: self.clamp(y, lo, hi),
-            scratch: self.places.words,
-            cut: self.cut(conv),
-        };
-        layer.steps(self.available)
     }
 
     /// The windows of a layer without what lies outside its input, where that is worth it.

@@ -7,7 +7,7 @@
 //!                       z z z z z z
 //! ```
 
-use super::windows;
+use super::bind::winograd::suits;
 use crate::BitWidth;
 use crate::kernels::View;
 use crate::kernels::conv::winograd;
@@ -180,7 +180,7 @@ pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Place
         let strip = if gathers_strip(program, conv) { scratch(program, conv) } else { 0 };
         let bytes = strip.max(shape(tensor, halos[conv.x.0 as usize]).bytes());
         let direct = if uses_words(conv) { 2 * (bytes + SLACK) } else { 0 };
-        if windows::suits_winograd(program, conv) {
+        if suits(program, conv) {
             let [height, width] = program.conv_output(conv).map(|extent| extent as usize);
             return direct.max(winograd::scratch_bytes(height * width, tensor.channels as usize) + SLACK);
         }

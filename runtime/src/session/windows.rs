@@ -1,11 +1,9 @@
 //! Where the windows of a layer are, and which of their taps lie inside the input.
 
-use super::layout;
 use crate::kernels::conv::trim::Inside;
-use crate::kernels::conv::winograd;
 use crate::kernels::conv::{Gather, Grid, Run};
-use crate::pack::{TILE_DEPTH, TILE_OUTPUTS};
-use crate::program::{Conv, Destination, Program};
+use crate::pack::TILE_DEPTH;
+use crate::program::{Conv, Program};
 use std::ops::Range;
 
 /// The windows of a layer.
@@ -60,36 +58,8 @@ pub(super) fn tap_runs([rows, columns]: [usize; 2], inputs: usize, steps: [usize
     offsets.map(|offset| Run { offset, groups: inputs.div_ceil(TILE_DEPTH) }).collect()
 }
 
-/// Fewest bits for which words in the transformed domain are faster than bytes.
-const FEWEST_BITS: u8 = 7;
-
-/// Fewest windows for which the transformed weights, which are 3.6 times the bytes, are used often enough.
-const FEWEST_WINDOWS: usize = 64;
-
-/// Whether a layer may be computed in the transformed domain, where the instruction set has no dot products of bytes.
-pub(super) fn suits_winograd(program: &Program, conv: &Conv) -> bool {
-    let (x, window) = (program.tensor(conv.x), &conv.window);
-    let [height, width] = program.conv_output(conv).map(|extent| extent as usize);
-    let channels = x.channels as usize;
-    let (fewest_bits, fewest_windows) = (
-        std::env::var("RQ_WBITS").map_or(FEWEST_BITS, |v| v.parse().unwrap()),
-        std::env::var("RQ_WMIN").map_or(FEWEST_WINDOWS, |v| v.parse().unwrap()),
-    );
-    conv.groups == 1
-        && [window.kernel, window.stride, window.dilation] == [[3, 3], [1, 1], [1, 1]]
-        && layout::uses_halo(conv, x)
-        && height.is_multiple_of(2)
-        && width.is_multiple_of(2)
-        && channels.is_multiple_of(winograd::CHANNEL_STEP)
-        && channels <= winograd::MOST_CHANNELS
-        && conv.outputs as usize >= TILE_OUTPUTS
-        && conv.bits.bits() >= fewest_bits
-        && height * width >= fewest_windows
-        && matches!(conv.destination, Destination::Codes { .. })
-}
-
 /// Least share of products in the padding for which it is worth leaving them out.
-const LEAST_SHARE: f64 = 0.06;
+const LEAST_SHARE: f64 = 0.1;
 
 /// The taps of a layer that lie inside its input, where the others add nothing and leaving them out is worth it.
 pub(super) fn inside(program: &Program, conv: &Conv) -> Option<Inside> {
@@ -116,8 +86,5 @@ pub(super) fn inside(program: &Program, conv: &Conv) -> Option<Inside> {
     let rows = inside(0, x.height, height);
     let columns = inside(1, x.width, width);
     let inside = Inside { rows, columns };
-    if std::env::var_os("RQ_NOTRIM").is_some() {
-        return None;
-    }
     (1.0 - inside.share([height, width]) >= LEAST_SHARE).then_some(inside)
 }

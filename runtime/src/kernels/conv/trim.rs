@@ -108,3 +108,27 @@ fn cut(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
 fn both(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
     a.start.max(b.start)..a.end.min(b.end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Products of `size x size` windows with 3 x 3 taps and padding 1, by blocks of at most `most` windows.
+    fn products(size: usize, most: usize) -> usize {
+        let rows = [1..size, 0..size, 0..size - 1].to_vec();
+        let inside = Inside { columns: rows.clone(), rows };
+        let grid = Grid { origin: 0, row: 100, pixel: 7, height: size, width: size };
+        let trim = Trim::new(&inside, &grid, most);
+        assert_eq!(trim.blocks.iter().map(|block| block.rows.len() * block.columns.len()).sum::<usize>(), size * size);
+        assert!(trim.blocks.iter().all(|block| block.rows.len() * block.columns.len() <= most));
+        let pieces = trim.blocks.iter().flat_map(|block| &block.pieces);
+        pieces.map(|piece| piece.count * piece.taps.len()).sum()
+    }
+
+    #[test]
+    fn only_products_inside_remain() {
+        for most in [1, 3, 4, 6] {
+            assert_eq!([2, 4, 8].map(|size| products(size, most)), [16, 100, 484]);
+        }
+    }
+}

@@ -214,7 +214,8 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
         let initial = biased::<D, VECTORS>(lanes, layer.biases.as_ptr().add(lane));
         // A block of several vectors begins with a whole tile.
         let part = if VECTORS > 1 { 0 } else { strip.vector % per_tile };
-        let rows = TileRows { first: first_weights, part, row_bytes, few: layer.uses_weights_seldom() };
+        let ask_ahead = layer.grid.height * layer.grid.width <= 16;
+        let rows = TileRows { first: first_weights, part, row_bytes, ask_ahead };
         let mut windows = [0; PIXELS];
         for (p, window) in windows.iter_mut().enumerate() {
             *window = p * pixel;
@@ -246,8 +247,8 @@ struct TileRows {
     part: usize,
     /// Bytes from a tile to that of the next 16 outputs.
     row_bytes: usize,
-    /// Whether few windows use each weight.
-    few: bool,
+    /// Whether weights that are summed in i16 are asked for ahead.
+    ask_ahead: bool,
 }
 
 /// Adds the products of `runs` for `PIXELS` windows, `windows` bytes from `x`, times `VECTORS` vectors.
@@ -260,7 +261,7 @@ unsafe fn accumulate<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: 
     windows: [usize; PIXELS],
     rows: TileRows,
 ) -> [[D::Sum; VECTORS]; PIXELS] {
-    let TileRows { first: mut tile, part, row_bytes, few } = rows;
+    let TileRows { first: mut tile, part, row_bytes, ask_ahead } = rows;
     let tile_bytes = 8 * usize::from(K);
     // Activations as u16 go with weights as i16.
     let depth_bytes = if K == 16 { 2 * TILE_DEPTH } else { TILE_DEPTH };
@@ -273,18 +274,25 @@ unsafe fn accumulate<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: 
                 while left > 0 {
                     let steps = lanes.steps().min(left);
                     let mut partial = [[lanes.start(); VECTORS]; PIXELS];
-                    for _ in 0..steps {
-                        let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
-                        if K < 8 || few {
-                            prefetch::<D, VECTORS>(tile, row_bytes);
-                        }
-                        for (p, partial) in partial.iter_mut().enumerate() {
-                            let q = lanes.broadcast::<K>(from.add(windows[p]));
-                            for (partial, &w) in partial.iter_mut().zip(&w) {
-                                *partial = lanes.accumulate(*partial, q, w);
+                    macro_rules! step {
+                        () => {
+                            let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
+                            if K < 8 || ask_ahead {
+                                prefetch::<D, VECTORS>(tile, row_bytes);
                             }
-                        }
-                        (tile, from) = (tile.add(tile_bytes), from.add(depth_bytes));
+                            for (p, partial) in partial.iter_mut().enumerate() {
+                                let q = lanes.broadcast::<K>(from.add(windows[p]));
+                                for (partial, &w) in partial.iter_mut().zip(&w) {
+                                    *partial = lanes.accumulate(*partial, q, w);
+                                }
+                            }
+                            (tile, from) = (tile.add(tile_bytes), from.add(depth_bytes));
+                        };
+                    }
+                    // The first step adds to nothing: without the addition.
+                    step!();
+                    for _ in 1..steps {
+                        step!();
                     }
                     for (sums, partial) in sums.iter_mut().zip(&partial) {
                         for (sum, &partial) in sums.iter_mut().zip(partial) {

@@ -65,7 +65,6 @@ unsafe fn block<D: Lanes, const K: u8, const VECTORS: usize>(lanes: D, strip: &m
     let tap_bytes = layer.runs.first().map_or(0, |run| run.groups) * tile_bytes;
     let lane = strip.vector * D::LANES;
     let part = if VECTORS > 1 { 0 } else { strip.vector % per_tile };
-    let few = true;
     let origin = grid.origin + block.rows.start * grid.row + block.columns.start * grid.pixel;
     // SAFETY: as in `super::block`; the taps of the pieces are some of the layer's.
     unsafe {
@@ -75,7 +74,7 @@ unsafe fn block<D: Lanes, const K: u8, const VECTORS: usize>(lanes: D, strip: &m
         for piece in &block.pieces {
             let runs = &layer.runs[piece.taps.clone()];
             let first = first_weights.add(piece.taps.start * tap_bytes);
-            let tiles = TileRows { first, part, row_bytes, few };
+            let tiles = TileRows { first, part, row_bytes, ask_ahead: true };
             macro_rules! accumulate_windows {
                 ($($windows:literal)*) => {
                     match piece.count {
