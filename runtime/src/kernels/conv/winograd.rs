@@ -33,7 +33,8 @@ pub(crate) const MOST_CHANNELS: usize = 1024;
 
 // Four times a sum fits i32, and so do the products of a pair of channels.
 const _: () = assert!(4 * 9 * (MOST_CHANNELS as i64) * 255 * 128 <= i32::MAX as i64);
-const _: () = assert!(4 * 255 <= i16::MAX as i32 && 9 * 128 <= i16::MAX as i32);
+const _: () = assert!(4 * 255 <= i16::MAX as i32);
+const _: () = assert!(9 * 128 <= i16::MAX as i32);
 
 /// A layer in the transformed domain.
 pub(crate) struct Winograd {
@@ -72,53 +73,79 @@ impl Winograd {
     }
 
     /// The two steps of the layer, where the instruction set has them.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn steps(self, available: Available) -> Option<[Box<dyn Kernel>; 2]> {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let lanes = avx2::Words::new(available)?;
-            let layer = Arc::new(self);
-            return Some([Box::new(Inputs { layer: Arc::clone(&layer), lanes }), Box::new(Products { layer, lanes })]);
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let _ = available;
-            None
-        }
+        let lanes = avx2::Words::new(available)?;
+        let layer = Arc::new(self);
+        Some([Box::new(Inputs { layer: Arc::clone(&layer), lanes }), Box::new(Products { layer, lanes })])
+    }
+
+    /// The two steps of the layer, where the instruction set has them.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn steps(self, _: Available) -> Option<[Box<dyn Kernel>; 2]> {
+        None
     }
 }
 
-/// `weights` in tiles of bytes, run by run of taps as the convolution reads them, in the transformed domain.
+/// One value of all codes of a tile.
+type Codes = [i16; TILE_CODES];
+
+/// Codes in tiles of bytes, run by run of taps as the convolution reads them, in the transformed domain.
 pub(crate) fn transform_weights(tiles: &[u8], inputs: usize) -> AlignedBytes {
     let groups = inputs / TILE_DEPTH;
     let mut words = AlignedBytes::zeroed(tiles.len() / 9 * VALUES * size_of::<i16>());
-    let row = 9 * groups * TILE_CODES;
-    for (tile, to) in tiles.chunks_exact(row).zip(words.chunks_exact_mut(VALUES * groups * TILE_CODES * 2)) {
+    let (row, word_row) = (9 * groups * TILE_CODES, VALUES * groups * WORD_TILE);
+    for (tile, to) in tiles.chunks_exact(row).zip(words.chunks_exact_mut(word_row)) {
         for group in 0..groups {
-            for i in 0..TILE_CODES {
-                let mut g = [[0i16; 3]; 3];
-                for (tap, g) in g.as_flattened_mut().iter_mut().enumerate() {
-                    *g = i16::from(tile[(tap * groups + group) * TILE_CODES + i].cast_signed());
-                }
-                let (output, depth) = (i / TILE_DEPTH, i % TILE_DEPTH);
-                for (value, u) in transform_kernel(g).as_flattened().iter().enumerate() {
-                    let at = ((value * groups + group) * 2 + depth / 2) * TILE_CODES + 4 * output + 2 * (depth % 2);
-                    to[at..at + 2].copy_from_slice(&u.to_le_bytes());
-                }
+            let mut g = [[[0; TILE_CODES]; 3]; 3];
+            for (tap, g) in g.as_flattened_mut().iter_mut().enumerate() {
+                let codes = &tile[(tap * groups + group) * TILE_CODES..];
+                g.iter_mut().zip(codes).for_each(|(g, &code)| *g = i16::from(code.cast_signed()));
+            }
+            for (value, u) in transform_kernels(&g).as_flattened().iter().enumerate() {
+                let at = (value * groups + group) * WORD_TILE;
+                write_tile(u, &mut to[at..at + WORD_TILE]);
             }
         }
     }
     words
 }
 
-/// `G g G'`.
-fn transform_kernel(g: [[i16; 3]; 3]) -> [[i16; 4]; 4] {
-    let spread = |[a, b, c]: [i16; 3]| [2 * a, a + b + c, a - b + c, 2 * c];
-    let rows = g.map(spread);
-    let mut u = [[0; 4]; 4];
+/// Bytes of a tile of i16.
+const WORD_TILE: usize = 2 * TILE_CODES;
+
+/// Depths 0 and 1 of all outputs, then depths 2 and 3.
+fn write_tile(codes: &Codes, to: &mut [u8]) {
+    let (low, high) = to.split_at_mut(TILE_CODES);
+    let pairs = low.as_chunks_mut::<4>().0.iter_mut().zip(high.as_chunks_mut::<4>().0);
+    for (codes, (low, high)) in codes.as_chunks::<4>().0.iter().zip(pairs) {
+        let [a, b, c, d] = codes.map(i16::to_le_bytes);
+        *low = [a[0], a[1], b[0], b[1]];
+        *high = [c[0], c[1], d[0], d[1]];
+    }
+}
+
+/// `G g`.
+fn spread([a, b, c]: [&Codes; 3]) -> [Codes; 4] {
+    let mut u = [[0; TILE_CODES]; 4];
+    for i in 0..TILE_CODES {
+        let (a, b, c) = (a[i], b[i], c[i]);
+        u[0][i] = 2 * a;
+        u[1][i] = a + b + c;
+        u[2][i] = a - b + c;
+        u[3][i] = 2 * c;
+    }
+    u
+}
+
+/// `G g G'` of each code.
+fn transform_kernels(g: &[[Codes; 3]; 3]) -> [[Codes; 4]; 4] {
+    let rows = g.each_ref().map(|row| spread(row.each_ref()));
+    let mut u = [[[0; TILE_CODES]; 4]; 4];
     for column in 0..4 {
-        let spread = spread([rows[0][column], rows[1][column], rows[2][column]]);
-        for (u, value) in u.iter_mut().zip(spread) {
-            u[column] = value;
+        let values = spread([&rows[0][column], &rows[1][column], &rows[2][column]]);
+        for (u, values) in u.iter_mut().zip(values) {
+            u[column] = values;
         }
     }
     u
@@ -179,10 +206,9 @@ mod tests {
 
     #[test]
     fn the_largest_kernel_fits() {
-        let u = transform_kernel([[-128; 3]; 3]);
-        assert_eq!(
-            u,
-            [[-512, -768, -256, -512], [-768, -1152, -384, -768], [-256, -384, -128, -256], [-512, -768, -256, -512]]
-        );
+        let u = transform_kernels(&[[[-128; TILE_CODES]; 3]; 3]).map(|row| row.map(|codes| codes[5]));
+        let expected =
+            [[-512, -768, -256, -512], [-768, -1152, -384, -768], [-256, -384, -128, -256], [-512, -768, -256, -512]];
+        assert_eq!(u, expected);
     }
 }
