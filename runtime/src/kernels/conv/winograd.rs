@@ -15,7 +15,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 
-use super::{Cut, Grid, PART_TILES};
+use super::{Cut, Grid};
 use crate::isa::Available;
 use crate::kernels::{AlignedBytes, Clamp, Kernel, Memory, View};
 use crate::pack::{TILE_CODES, TILE_DEPTH, TILE_OUTPUTS};
@@ -181,7 +181,7 @@ impl Kernel for Products {
     fn parts(&self) -> usize {
         match self.layer.cut {
             Cut::Rows => self.layer.cells()[0],
-            Cut::Outputs => self.layer.outputs.div_ceil(TILE_OUTPUTS).div_ceil(PART_TILES),
+            Cut::Outputs => self.layer.outputs.div_ceil(TILE_OUTPUTS),
         }
     }
 
@@ -194,7 +194,7 @@ impl Kernel for Products {
         let tiles = self.layer.outputs.div_ceil(TILE_OUTPUTS);
         let (cells, tiles) = match self.layer.cut {
             Cut::Rows => (parts.start * columns..parts.end * columns, 0..tiles),
-            Cut::Outputs => (0..rows * columns, parts.start * PART_TILES..(parts.end * PART_TILES).min(tiles)),
+            Cut::Outputs => (0..rows * columns, parts),
         };
         self.lanes.products(&self.layer, memory, cells, tiles);
     }
