@@ -12,9 +12,8 @@ use crate::session::{layout, windows};
 /// and of few bits several products fit i16 without.
 fn fewest_transformed(bits: u8) -> Option<usize> {
     match bits {
-        8 => Some(16),
-        7 => Some(64),
-        6 => Some(256),
+        7 | 8 => Some(16),
+        6 => Some(64),
         _ => None,
     }
 }
