@@ -3,7 +3,7 @@
 
 use crate::format::{Artifact, LoadOptions};
 use crate::program::Port;
-use crate::{Pixels, Session, SessionOptions};
+use crate::{Pixels, RunError, Session, SessionOptions};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -300,18 +300,39 @@ pub unsafe extern "C" fn releq_session_run(
     error_size: usize,
 ) -> c_int {
     // SAFETY: by the contract.
+    unsafe {
+        run(session, input, samples, output, (error, error_size), |planned, input, output, _| {
+            planned.run_batch(input, output)
+        })
+    }
+}
+
+/// Runs samples by `run`, which gets all inputs, all outputs and the sizes of one of each.
+///
+/// # Safety
+/// That of the functions of the interface that take these arguments.
+unsafe fn run<T>(
+    session: *mut releq_session,
+    input: *const T,
+    samples: usize,
+    output: *mut f32,
+    (error, error_size): (*mut c_char, usize),
+    run: impl FnOnce(&mut Session, &[T], &mut [f32], [usize; 2]) -> Result<(), RunError>,
+) -> c_int {
+    // SAFETY: by the contract.
     let done = unsafe {
         guarded(error, error_size, || {
             let session = session.as_ref().ok_or("session is NULL")?;
             if input.is_null() || output.is_null() {
                 return Err("input or output is NULL".to_owned());
             }
+            let sizes = [session.input_size, session.output_size];
             let len = |size: usize| size.checked_mul(samples).ok_or("too many samples");
-            let input = std::slice::from_raw_parts(input, len(session.input_size)?);
-            let output = std::slice::from_raw_parts_mut(output, len(session.output_size)?);
+            let input = std::slice::from_raw_parts(input, len(sizes[0])?);
+            let output = std::slice::from_raw_parts_mut(output, len(sizes[1])?);
             // A run that panicked left no state behind that the next run reads.
             let mut planned = session.session.lock().unwrap_or_else(PoisonError::into_inner);
-            planned.run_batch(input, output).map_err(|error| error.to_string())
+            run(&mut planned, input, output, sizes).map_err(|error| error.to_string())
         })
     };
     if done.is_some() { 0 } else { -1 }
@@ -363,22 +384,10 @@ pub unsafe extern "C" fn releq_session_run_u8(
     error_size: usize,
 ) -> c_int {
     // SAFETY: by the contract.
-    let done = unsafe {
-        guarded(error, error_size, || {
-            let session = session.as_ref().ok_or("session is NULL")?;
-            if pixels.is_null() || output.is_null() {
-                return Err("pixels or output is NULL".to_owned());
-            }
-            let len = |size: usize| size.checked_mul(samples).ok_or("too many samples");
-            let pixels = std::slice::from_raw_parts(pixels, len(session.input_size)?);
-            let output = std::slice::from_raw_parts_mut(output, len(session.output_size)?);
-            let mut planned = session.session.lock().unwrap_or_else(PoisonError::into_inner);
-            let samples = pixels.chunks_exact(session.input_size).zip(output.chunks_exact_mut(session.output_size));
-            for (x, y) in samples {
-                planned.run_u8(x, y).map_err(|error| error.to_string())?;
-            }
-            Ok(())
+    unsafe {
+        run(session, pixels, samples, output, (error, error_size), |planned, pixels, output, [inputs, outputs]| {
+            let mut samples = pixels.chunks_exact(inputs).zip(output.chunks_exact_mut(outputs));
+            samples.try_for_each(|(x, y)| planned.run_u8(x, y))
         })
-    };
-    if done.is_some() { 0 } else { -1 }
+    }
 }

@@ -194,6 +194,29 @@ token! {
     /// Proof of AVX-512 F, BW, DQ, VL and VNNI, and of AVX2.
     Avx512Vnni: "avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"
 }
+#[cfg(target_arch = "x86_64")]
+token! {
+    /// Proof of GFNI.
+    Gfni: "gfni"
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Gfni {
+    /// The proof, where the machine has it and unpacks codes of `bits` bits faster with it.
+    ///
+    /// On AMD (measured on Zen 5) affine maps take turns with dot products, shifts and logic do not: of 2 and 4 bits, which need only
+    /// three of the latter, those are faster.
+    pub(crate) fn probe_for(bits: u8) -> Option<Self> {
+        let shifts = matches!(bits, 2 | 4) && is_amd();
+        Gfni::probe().filter(|_| !shifts)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_amd() -> bool {
+    let vendor = std::arch::x86_64::__cpuid(0);
+    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+}
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ mod layout;
 mod pool;
 mod trial;
 mod weights;
+mod windows;
 
 use crate::format::Artifact;
 #[cfg(feature = "encode")]

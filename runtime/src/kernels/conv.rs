@@ -14,9 +14,13 @@
 
 pub(crate) mod amx;
 pub(crate) mod scalar;
+pub(crate) mod trim;
 pub(crate) mod widen;
+pub(crate) mod winograd;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
+
+pub(crate) use trim::Trim;
 
 use super::{AlignedBytes, Clamp, Kernel, Memory, View};
 use crate::format::Artifact;
@@ -79,6 +83,8 @@ pub(crate) struct Layer {
     /// `[group][tile][16]`.
     pub(crate) multipliers: Vec<f32>,
     pub(crate) target: Target,
+    /// What lies outside the input, where it need not be computed.
+    pub(crate) trim: Option<Trim>,
 }
 
 /// The codes of a layer.
@@ -135,6 +141,14 @@ pub(crate) fn rows(available: Available, form: CodeForm) -> Rows {
         return rows;
     }
     Box::new(move |layer, memory, span| scalar::rows(layer, memory, span, form.stored))
+}
+
+/// Most windows in a block of a layer that is trimmed; 0 where the instruction set has no such kernel.
+pub(crate) fn trimmed_windows(available: Available, form: CodeForm) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    return x86::trimmed_windows(available, form);
+    #[cfg(not(target_arch = "x86_64"))]
+    0
 }
 
 /// How a layer's work is cut into parts.

@@ -1,15 +1,18 @@
 //! Binds every operator to its kernel, its places and its constants.
 
+pub(super) mod winograd;
+
 use super::amx;
 use super::layout::{self, Places};
 use super::pool::Awake;
 use super::trial::{self, Trials};
 use super::weights::{self, Form, Tiles, WeightLayout};
+use super::windows::{self, Windows, runs};
 use crate::Pixels;
 use crate::format::Artifact;
 use crate::isa::{Available, Isa, TileUnit};
 use crate::kernels::conv::amx::TileConv;
-use crate::kernels::conv::{self, Cut, Gather, GatherRuns, Grid, Layer, Run, Target, ToWords, widen};
+use crate::kernels::conv::{self, Cut, Gather, GatherRuns, Grid, Layer, Run, Target, ToWords, Trim, widen};
 use crate::kernels::depthwise::{self, Depthwise};
 use crate::kernels::elementwise::{
     self, Add, Affine, Concat, ConcatInput, Dequantize, Quantize, QuantizePixels, Reshape, Softmax, Term,
@@ -19,7 +22,6 @@ use crate::kernels::{Clamp, Kernel, Memory, View};
 use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::{Conv, Destination, FloatId, Op, Program, Tensor, TensorId};
 use std::cell::RefCell;
-use std::ops::Range;
 
 /// A kernel and the operator it works for.
 pub(super) struct Step {
@@ -208,10 +210,18 @@ impl Binder<'_> {
             return vec![Box::new(depthwise)];
         }
         let mut steps: Vec<Box<dyn Kernel>> = Vec::new();
-        steps.extend(self.strip(conv).map(|strip| Box::new(strip) as Box<dyn Kernel>));
+        let strip = self.strip(conv).map(|strip| Box::new(strip) as Box<dyn Kernel>);
         if let Some(unit) = self.tile_unit(conv, &windows) {
+            steps.extend(strip);
             steps.push(Box::new(self.tile_conv(conv, unit, windows)));
             return steps;
+        }
+        if let Some(transformed) = self.winograd(conv) {
+            return transformed.into();
+        }
+        match self.trimmed(conv, &windows) {
+            Some(trimmed) => windows = trimmed,
+            None => steps.extend(strip),
         }
         let gather = windows.gather.take();
         let (words, kernel) = match self.form(conv, &windows) {
@@ -310,7 +320,9 @@ impl Binder<'_> {
             ToWords { from, to: self.places.words, copy: widen::widen(self.available) }
         });
         let rows = conv::rows(self.available, tiles.form);
-        let layer = self.bound(conv, grid, runs, tiles, input_bytes, samples);
+        let most = conv::trimmed_windows(self.available, tiles.form);
+        let trim = windows.inside.as_ref().filter(|_| most > 0).map(|inside| Trim::new(inside, &grid, most));
+        let layer = Layer { trim, ..self.bound(conv, grid, runs, tiles, input_bytes, samples) };
         (to_words, conv::Conv { layer, rows, cut: self.cut(conv) })
     }
 
@@ -340,6 +352,7 @@ impl Binder<'_> {
             biases: tiles.biases,
             multipliers: tiles.multipliers,
             target: self.target(conv, height * width, samples),
+            trim: None,
         }
     }
 
@@ -412,7 +425,20 @@ impl Binder<'_> {
         let grid = Grid { origin, row: stride[0] * view.row, pixel: stride[1] * view.pixel, height, width };
         let inputs = view.pixel / conv.groups as usize;
         let (run_depth, runs) = runs(kernel, inputs, [dilation[0] * view.row, dilation[1] * view.pixel]);
-        Windows { grid, gather: None, run_depth, runs }
+        Windows { grid, gather: None, inside: None, run_depth, runs }
+    }
+
+    /// The windows of a layer without what lies outside its input, where that is worth it.
+    fn trimmed(&self, conv: &Conv, windows: &Windows) -> Option<Windows> {
+        if windows.gather.is_some() || self.available.isa() == Isa::Scalar {
+            return None;
+        }
+        let inside = windows::inside(self.program, conv)?;
+        let view = self.view(conv.x);
+        let [kernel, dilation] = [conv.window.kernel, conv.window.dilation].map(|v| v.map(|v| v as usize));
+        let steps = [dilation[0] * view.row, dilation[1] * view.pixel];
+        let runs = windows::tap_runs(kernel, view.pixel, steps);
+        Some(Windows { inside: Some(inside), run_depth: view.pixel, runs, ..self.tensor_windows(conv) })
     }
 
     /// The windows of a layer: runs over the tensor itself where its halo holds the padding, else over gathered copies.
@@ -428,7 +454,7 @@ impl Binder<'_> {
             let depth = (kernel[0] * kernel[1] * channels).next_multiple_of(TILE_DEPTH);
             let grid = Grid { origin: self.places.scratch, row: width * depth, pixel: depth, height, width };
             let (run_depth, runs) = runs(kernel, inputs, [kernel[1] * channels, channels]);
-            return Windows { grid, gather: None, run_depth, runs };
+            return Windows { grid, gather: None, inside: None, run_depth, runs };
         }
         if layout::uses_halo(conv, x) {
             return self.tensor_windows(conv);
@@ -437,7 +463,7 @@ impl Binder<'_> {
         let gather = Gather { x: view, kernel, stride, dilation, before: [top, left], z: x.zero_point, width };
         let grid = Grid { origin: self.places.scratch, row: 0, pixel: depth, height, width };
         let (run_depth, runs) = runs(kernel, inputs, [kernel[1] * channels, channels]);
-        Windows { grid, gather: Some(gather), run_depth, runs }
+        Windows { grid, gather: Some(gather), inside: None, run_depth, runs }
     }
 }
 
@@ -447,50 +473,7 @@ fn block_vectors(windows: usize) -> usize {
     if (9..=16).contains(&windows) { 2 } else { 4 }
 }
 
-struct Windows {
-    grid: Grid,
-    gather: Option<Gather>,
-    /// Depth of each run.
-    run_depth: usize,
-    runs: Vec<Run>,
-}
-
-impl Windows {
-    /// All bytes that the windows of all groups cover.
-    fn bytes(&self, groups: usize, group_inputs: usize) -> Range<usize> {
-        let grid = &self.grid;
-        let last =
-            grid.origin + (grid.height - 1) * grid.row + (grid.width - 1) * grid.pixel + (groups - 1) * group_inputs;
-        let window = self.runs.iter().map(|run| run.offset + run.groups * TILE_DEPTH).max().unwrap_or(0);
-        grid.origin..last + window
-    }
-
-    /// The same windows over a copy at `to` of the bytes from `from` on, as u16.
-    fn doubled(&self, from: usize, to: usize) -> (Grid, Vec<Run>) {
-        let Grid { origin, row, pixel, .. } = self.grid;
-        let grid = Grid { origin: to + 2 * (origin - from), row: 2 * row, pixel: 2 * pixel, ..self.grid };
-        (grid, self.runs.iter().map(|run| Run { offset: 2 * run.offset, ..*run }).collect())
-    }
-}
-
 /// Whether an instruction set multiplies 8-bit weights as words.
 pub(super) fn needs_words(isa: Isa) -> bool {
     matches!(isa, Isa::Avx2 | Isa::Avx512)
-}
-
-/// The runs of a window of `inputs` contiguous channels a tap, with `steps` bytes between rows and columns of taps: as few and as
-/// long as the tensor allows. All have the same depth, which comes first.
-fn runs(kernel: [usize; 2], inputs: usize, steps: [usize; 2]) -> (usize, Vec<Run>) {
-    let [rows, columns] = kernel;
-    let row_is_run = columns == 1 || steps[1] == inputs;
-    let whole_is_run = row_is_run && (rows == 1 || steps[0] == columns * inputs);
-    let (depth, offsets): (usize, Vec<usize>) = if whole_is_run {
-        (rows * columns * inputs, vec![0])
-    } else if row_is_run {
-        (columns * inputs, (0..rows).map(|r| r * steps[0]).collect())
-    } else {
-        (inputs, (0..rows).flat_map(|r| (0..columns).map(move |c| r * steps[0] + c * steps[1])).collect())
-    };
-    let groups = depth.div_ceil(TILE_DEPTH);
-    (depth, offsets.into_iter().map(|offset| Run { offset, groups }).collect())
 }

@@ -7,8 +7,10 @@
 //!                       z z z z z z
 //! ```
 
+use super::bind::winograd::suits;
 use crate::BitWidth;
 use crate::kernels::View;
+use crate::kernels::conv::winograd;
 use crate::program::{Conv, LayerKind, Program, Tensor, TensorId};
 use std::ops::Range;
 
@@ -174,12 +176,15 @@ pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Place
     let scratch_bytes = (scratch_bytes + SLACK).next_multiple_of(64);
     let as_words = |conv: &Conv| {
         let tensor = program.tensor(conv.x);
-        let bytes = if gathers_strip(program, conv) {
-            scratch(program, conv)
-        } else {
-            shape(tensor, halos[conv.x.0 as usize]).bytes()
-        };
-        if uses_words(conv) { 2 * (bytes + SLACK) } else { 0 }
+        // A layer that could gather a strip may read its tensor all the same.
+        let strip = if gathers_strip(program, conv) { scratch(program, conv) } else { 0 };
+        let bytes = strip.max(shape(tensor, halos[conv.x.0 as usize]).bytes());
+        let direct = if uses_words(conv) { 2 * (bytes + SLACK) } else { 0 };
+        if suits(program, conv) {
+            let [height, width] = program.conv_output(conv).map(|extent| extent as usize);
+            return direct.max(winograd::scratch_bytes(height * width, tensor.channels as usize) + SLACK);
+        }
+        direct
     };
     let word_bytes = if words { program.convs().map(as_words).max().unwrap_or(0) } else { 0 };
     let panels = (end + scratch_bytes + word_bytes).next_multiple_of(64);

@@ -69,6 +69,8 @@ pub struct Net {
     pub random: Random,
     /// Weights as in trained nets, normal and scaled to the largest of their output, instead of uniform over all codes.
     pub normal: bool,
+    /// Only the two codes that are farthest from zero: the largest products and sums there can be.
+    pub extreme: bool,
 }
 
 impl Net {
@@ -80,6 +82,7 @@ impl Net {
             weights: vec![],
             random: Random(seed),
             normal: false,
+            extreme: false,
         };
         net.program.input = Port { name: "input".into(), dims: vec![channels, height, width] };
         let scale = 1.0 / 40.0;
@@ -187,7 +190,16 @@ impl Net {
     ) {
         let t = self.program.tensor(x).clone();
         let depth = (window.kernel[0] * window.kernel[1] * (t.channels / groups)) as usize;
-        let codes: Vec<i8> = if self.normal {
+        let codes: Vec<i8> = if self.extreme {
+            // Long stretches of one sign, so that sums grow.
+            let random = &mut self.random;
+            let mut row = |_| {
+                let (sign, often) = (random.once_in(2), random.between(2, 400));
+                let code = |low: bool| if low { !bits.max_code() } else { bits.max_code() };
+                (0..depth).map(|_| code(sign != random.once_in(often))).collect::<Vec<i8>>()
+            };
+            (0..outputs).flat_map(&mut row).collect()
+        } else if self.normal {
             (0..outputs).flat_map(|_| self.random.normal_row(depth, bits)).collect()
         } else {
             (0..depth * outputs as usize).map(|_| self.random.code(bits)).collect()

@@ -1,13 +1,20 @@
 //! One loop nest for every x86 instruction set: a block of `PIXELS` windows x `VECTORS` vectors of outputs stays in registers.
 #![allow(unsafe_code, reason = "vector intrinsics and raw loads")]
 
-use super::{CodeForm, Layer, Rows, Span, Target};
-use crate::isa::{Available, Avx2, Avx2Vnni, Avx512, Avx512Vnni, Isa};
+mod trimmed;
+
+use super::{CodeForm, Layer, Rows, Run, Span, Target, Trim};
+use crate::isa::{Available, Avx2, Avx2Vnni, Avx512, Avx512Vnni, Gfni, Isa};
 use crate::kernels::Memory;
-use crate::kernels::lanes::gfni::Gfni;
 use crate::kernels::lanes::{Lanes, avx2, avx2vnni, avx512, avx512vnni};
 use crate::pack::{TILE_DEPTH, TILE_OUTPUTS};
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+/// A kernel and the most windows of its trimmed blocks.
+struct Entry {
+    rows: Rows,
+    trimmed_windows: usize,
+}
 
 /// The kernels of one instruction set: one entry for each stored width, `K = 8` for codes that lie as bytes. The last one serves all
 /// other widths.
@@ -16,21 +23,46 @@ macro_rules! entries {
         #[target_feature(enable = $features)]
         fn entry<const K: u8>(lanes: $lanes_type, layer: &Layer, memory: &Memory, span: &Span) {
             // SAFETY: the features are enabled here; the layer was planned for this memory.
-            unsafe { blocks::<$lanes_type, K>(lanes, layer, memory, span) }
+            unsafe {
+                match &layer.trim {
+                    Some(trim) => trimmed::<K>(lanes, layer, trim, memory, span),
+                    None => blocks::<$lanes_type, K>(lanes, layer, memory, span),
+                }
+            }
+        }
+        #[target_feature(enable = $features)]
+        #[inline(never)]
+        fn trimmed<const K: u8>(lanes: $lanes_type, layer: &Layer, trim: &Trim, memory: &Memory, span: &Span) {
+            // SAFETY: as above; the trim is the layer's, planned for this entry.
+            unsafe { trimmed::blocks::<$lanes_type, K>(lanes, layer, trim, memory, span) }
         }
         let lanes = $lanes;
-        let rows: Rows = match $stored {
-            // SAFETY: `lanes` holds the proof that the machine has the features.
-            $($k => Box::new(move |layer, memory, span| unsafe { entry::<$k>(lanes, layer, memory, span) }),)*
-            // SAFETY: as above.
-            _ => Box::new(move |layer, memory, span| unsafe { entry::<$last>(lanes, layer, memory, span) }),
-        };
-        rows
+        match $stored {
+            $($k => Entry {
+                // SAFETY: `lanes` holds the proof that the machine has the features.
+                rows: Box::new(move |layer, memory, span| unsafe { entry::<$k>(lanes, layer, memory, span) }),
+                trimmed_windows: const { trimmed::windows::<$lanes_type, $k>() },
+            },)*
+            _ => Entry {
+                // SAFETY: as above.
+                rows: Box::new(move |layer, memory, span| unsafe { entry::<$last>(lanes, layer, memory, span) }),
+                trimmed_windows: const { trimmed::windows::<$lanes_type, $last>() },
+            },
+        }
     }};
 }
 
 /// The kernel of an instruction set for codes of a form, bound to the proof that the machine has it.
 pub(crate) fn rows_for(available: Available, form: CodeForm) -> Option<Rows> {
+    entry_for(available, form).map(|entry| entry.rows)
+}
+
+/// Most windows in a block of a layer that is trimmed; 0 where there are none.
+pub(crate) fn trimmed_windows(available: Available, form: CodeForm) -> usize {
+    entry_for(available, form).map_or(0, |entry| entry.trimmed_windows)
+}
+
+fn entry_for(available: Available, form: CodeForm) -> Option<Entry> {
     let CodeForm { stored, i16_steps: steps } = form;
     Some(match (available.isa(), steps) {
         (Isa::Scalar, _) => return None,
@@ -56,8 +88,8 @@ pub(crate) fn rows_for(available: Available, form: CodeForm) -> Option<Rows> {
             let lanes = avx512::Deep { narrow: avx512::Narrow(Avx512::probe()?), steps };
             entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Deep, [2 3 4 5 6], stored, 8)
         }
-        (Isa::Avx512Vnni | Isa::Amx, _) if stored < 8 && Gfni::probe(stored).is_some() => {
-            let lanes = avx512vnni::VnniGfni(Avx512Vnni::probe()?, Gfni::probe(stored)?);
+        (Isa::Avx512Vnni | Isa::Amx, _) if stored < 8 && Gfni::probe_for(stored).is_some() => {
+            let lanes = avx512vnni::VnniGfni(Avx512Vnni::probe()?, Gfni::probe_for(stored)?);
             entries!(
                 "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,gfni",
                 lanes,
@@ -171,42 +203,95 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
 ) {
     let layer = strip.layer;
     let per_tile = TILE_OUTPUTS / D::LANES;
-    let tile_bytes = 8 * usize::from(K);
-    // Activations as u16 go with weights as i16.
-    let depth_bytes = if K == 16 { 2 * TILE_DEPTH } else { TILE_DEPTH };
-    let row_bytes = layer.depth_groups * tile_bytes;
+    let row_bytes = layer.depth_groups * 8 * usize::from(K);
     let first_tile = strip.group * layer.group_tiles;
     let lane = first_tile * TILE_OUTPUTS + strip.vector * D::LANES;
     let pixel = layer.grid.pixel;
     // SAFETY: weights, biases and multipliers hold whole tiles; a run's groups lie in the arena for each window.
     unsafe {
         let first_weights = layer.weights.as_ptr().add((first_tile + strip.vector / per_tile) * row_bytes);
-        let biases = layer.biases.as_ptr().add(lane);
-        let initial: [D::Sum; VECTORS] = std::array::from_fn(|v| lanes.sum(biases.add(v * D::LANES)));
-        let mut sums = [initial; PIXELS];
+        let initial = biased::<D, VECTORS>(lanes, layer.biases.as_ptr().add(lane));
         // A block of several vectors begins with a whole tile.
         let part = if VECTORS > 1 { 0 } else { strip.vector % per_tile };
-        let mut tile = first_weights;
-        let few = layer.grid.height * layer.grid.width <= 16;
+        let ask_ahead = layer.grid.height * layer.grid.width <= 16;
+        let rows = TileRows { first: first_weights, part, row_bytes, ask_ahead };
+        let mut windows = [0; PIXELS];
+        for (p, window) in windows.iter_mut().enumerate() {
+            *window = p * pixel;
+        }
+        let sums = accumulate::<D, K, PIXELS, VECTORS>(lanes, [initial; PIXELS], &layer.runs, x, windows, rows);
+        finish::<D, PIXELS, VECTORS>(lanes, strip, sums, layer.multipliers.as_ptr().add(lane));
+    }
+}
+
+/// The biases of `VECTORS` vectors.
+#[inline(always)]
+unsafe fn biased<D: Lanes, const VECTORS: usize>(lanes: D, biases: *const i32) -> [D::Sum; VECTORS] {
+    // SAFETY: by the contract of the caller, whole vectors lie at `biases`.
+    unsafe {
+        let mut sums = [lanes.sum(biases); VECTORS];
+        for (v, sum) in sums.iter_mut().enumerate() {
+            *sum = lanes.sum(biases.add(v * D::LANES));
+        }
+        sums
+    }
+}
+
+/// Where a block's weights are.
+#[derive(Clone, Copy)]
+struct TileRows {
+    /// Tile of the first depths.
+    first: *const u8,
+    /// Vector of the tile that comes first.
+    part: usize,
+    /// Bytes from a tile to that of the next 16 outputs.
+    row_bytes: usize,
+    /// Whether weights that are summed in i16 are asked for ahead.
+    ask_ahead: bool,
+}
+
+/// Adds the products of `runs` for `PIXELS` windows, `windows` bytes from `x`, times `VECTORS` vectors.
+#[inline(always)]
+unsafe fn accumulate<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize>(
+    lanes: D,
+    mut sums: [[D::Sum; VECTORS]; PIXELS],
+    runs: &[Run],
+    x: *const u8,
+    windows: [usize; PIXELS],
+    rows: TileRows,
+) -> [[D::Sum; VECTORS]; PIXELS] {
+    let TileRows { first: mut tile, part, row_bytes, ask_ahead } = rows;
+    let tile_bytes = 8 * usize::from(K);
+    // Activations as u16 go with weights as i16.
+    let depth_bytes = if K == 16 { 2 * TILE_DEPTH } else { TILE_DEPTH };
+    // SAFETY: by the contract of the callers, weights are whole tiles, and a run's groups lie in the arena for each window.
+    unsafe {
         if D::DEEP {
-            for run in &layer.runs {
+            for run in runs {
                 let mut from = x.add(run.offset);
                 let mut left = run.groups;
                 while left > 0 {
                     let steps = lanes.steps().min(left);
                     let mut partial = [[lanes.start(); VECTORS]; PIXELS];
-                    for _ in 0..steps {
-                        let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
-                        if K < 8 || few {
-                            prefetch::<D, VECTORS>(tile, row_bytes);
-                        }
-                        for (p, partial) in partial.iter_mut().enumerate() {
-                            let q = lanes.broadcast::<K>(from.add(p * pixel));
-                            for (partial, &w) in partial.iter_mut().zip(&w) {
-                                *partial = lanes.accumulate(*partial, q, w);
+                    macro_rules! step {
+                        () => {
+                            let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
+                            if K < 8 || ask_ahead {
+                                prefetch::<D, VECTORS>(tile, row_bytes);
                             }
-                        }
-                        (tile, from) = (tile.add(tile_bytes), from.add(depth_bytes));
+                            for (p, partial) in partial.iter_mut().enumerate() {
+                                let q = lanes.broadcast::<K>(from.add(windows[p]));
+                                for (partial, &w) in partial.iter_mut().zip(&w) {
+                                    *partial = lanes.accumulate(*partial, q, w);
+                                }
+                            }
+                            (tile, from) = (tile.add(tile_bytes), from.add(depth_bytes));
+                        };
+                    }
+                    // The first step adds to nothing: without the addition.
+                    step!();
+                    for _ in 1..steps {
+                        step!();
                     }
                     for (sums, partial) in sums.iter_mut().zip(&partial) {
                         for (sum, &partial) in sums.iter_mut().zip(partial) {
@@ -217,7 +302,7 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
                 }
             }
         } else {
-            for run in &layer.runs {
+            for run in runs {
                 let mut from = x.add(run.offset);
                 for _ in 0..run.groups {
                     let w = weights::<D, K, VECTORS>(lanes, tile, part, row_bytes);
@@ -225,7 +310,7 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
                         prefetch::<D, VECTORS>(tile, row_bytes);
                     }
                     for (p, sums) in sums.iter_mut().enumerate() {
-                        let q = lanes.broadcast::<K>(from.add(p * pixel));
+                        let q = lanes.broadcast::<K>(from.add(windows[p]));
                         for (sum, &w) in sums.iter_mut().zip(&w) {
                             *sum = lanes.dot(*sum, q, w);
                         }
@@ -234,8 +319,8 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
                 }
             }
         }
-        finish::<D, PIXELS, VECTORS>(lanes, strip, sums, layer.multipliers.as_ptr().add(lane));
     }
+    sums
 }
 
 /// The weights of `VECTORS` vectors, the first vector `part` of a tile, with `row_bytes` between tiles of outputs.
@@ -282,35 +367,47 @@ unsafe fn finish<D: Lanes, const PIXELS: usize, const VECTORS: usize>(
     sums: [[D::Sum; VECTORS]; PIXELS],
     multipliers: *const f32,
 ) {
+    for sums in sums {
+        // SAFETY: by the contract of the caller.
+        unsafe { finish_window::<D, VECTORS>(lanes, strip, sums, multipliers) };
+        strip.column += 1;
+        if strip.column == strip.layer.grid.width {
+            (strip.row, strip.column) = (strip.row + 1, 0);
+        }
+    }
+}
+
+/// Requantizes or scales the sums of a strip's next window.
+#[inline(always)]
+unsafe fn finish_window<D: Lanes, const VECTORS: usize>(
+    lanes: D,
+    strip: &Strip,
+    sums: [D::Sum; VECTORS],
+    multipliers: *const f32,
+) {
     let layer = strip.layer;
     let first = strip.vector * D::LANES;
     let count = (VECTORS * D::LANES).min(layer.group_outputs.saturating_sub(first));
     let channel = strip.group * layer.group_outputs + first;
-    for sums in sums {
-        match layer.target {
-            Target::Codes { y, clamp } => {
-                let y = strip.memory.codes_ptr(y.at(strip.row, strip.column) + channel, count);
-                // SAFETY: `count` outputs of this window lie at `y`.
-                unsafe { lanes.requantize(sums, multipliers, clamp, y, count) };
-            }
-            Target::Logits { first, positions, step } => {
-                let position = strip.row * layer.grid.width + strip.column;
-                for (v, &sum) in sums.iter().enumerate() {
-                    let mut values = [0f32; TILE_OUTPUTS];
-                    // SAFETY: there is a multiplier for each lane; `values` has room for a vector.
-                    unsafe { lanes.scale(sum, multipliers.add(v * D::LANES), values.as_mut_ptr()) };
-                    let count = count.saturating_sub(v * D::LANES).min(D::LANES);
-                    for (i, &value) in values[..count].iter().enumerate() {
-                        let at = first + (channel + v * D::LANES + i) * positions + position * step;
-                        // SAFETY: the pointer is to one float of the layer's slot.
-                        unsafe { *strip.memory.floats_ptr(at, 1) = value };
-                    }
+    match layer.target {
+        Target::Codes { y, clamp } => {
+            let y = strip.memory.codes_ptr(y.at(strip.row, strip.column) + channel, count);
+            // SAFETY: `count` outputs of this window lie at `y`.
+            unsafe { lanes.requantize(sums, multipliers, clamp, y, count) };
+        }
+        Target::Logits { first, positions, step } => {
+            let position = strip.row * layer.grid.width + strip.column;
+            for (v, &sum) in sums.iter().enumerate() {
+                let mut values = [0f32; TILE_OUTPUTS];
+                // SAFETY: there is a multiplier for each lane; `values` has room for a vector.
+                unsafe { lanes.scale(sum, multipliers.add(v * D::LANES), values.as_mut_ptr()) };
+                let count = count.saturating_sub(v * D::LANES).min(D::LANES);
+                for (i, &value) in values[..count].iter().enumerate() {
+                    let at = first + (channel + v * D::LANES + i) * positions + position * step;
+                    // SAFETY: the pointer is to one float of the layer's slot.
+                    unsafe { *strip.memory.floats_ptr(at, 1) = value };
                 }
             }
-        }
-        strip.column += 1;
-        if strip.column == layer.grid.width {
-            (strip.row, strip.column) = (strip.row + 1, 0);
         }
     }
 }

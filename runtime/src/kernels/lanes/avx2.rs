@@ -315,7 +315,13 @@ unsafe fn rounded(sum: __m256i, multipliers: *const f32) -> __m256i {
 pub(super) unsafe fn requantize_interleaved(sums: [__m256i; 4], multipliers: *const f32, clamp: Clamp) -> __m256i {
     // SAFETY: AVX2 by the contract of the callers; 32 multipliers.
     unsafe {
-        let q: [__m256i; 4] = std::array::from_fn(|v| rounded(sums[v], multipliers.add(8 * v)));
+        // Not by a closure, which would lack the target features wherever it is not inlined.
+        let q = [
+            rounded(sums[0], multipliers),
+            rounded(sums[1], multipliers.add(8)),
+            rounded(sums[2], multipliers.add(16)),
+            rounded(sums[3], multipliers.add(24)),
+        ];
         let z = _mm256_set1_epi16(clamp.z.into());
         let low = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), z);
         let high = _mm256_adds_epi16(_mm256_packs_epi32(q[2], q[3]), z);
@@ -326,7 +332,7 @@ pub(super) unsafe fn requantize_interleaved(sums: [__m256i; 4], multipliers: *co
 
 /// [`Lanes::requantize`].
 #[inline(always)]
-pub(super) unsafe fn requantize<const VECTORS: usize>(
+pub(crate) unsafe fn requantize<const VECTORS: usize>(
     sums: [__m256i; VECTORS],
     multipliers: *const f32,
     clamp: Clamp,

@@ -313,7 +313,13 @@ unsafe fn rounded(sum: __m512i, multipliers: *const f32) -> __m512i {
 pub(super) unsafe fn requantize_interleaved(sums: [__m512i; 4], multipliers: *const f32, clamp: Clamp) -> __m512i {
     // SAFETY: AVX-512 by the contract of the callers; 64 multipliers.
     unsafe {
-        let q: [__m512i; 4] = std::array::from_fn(|v| rounded(sums[v], multipliers.add(16 * v)));
+        // Not by a closure, which would lack the target features wherever it is not inlined.
+        let q = [
+            rounded(sums[0], multipliers),
+            rounded(sums[1], multipliers.add(16)),
+            rounded(sums[2], multipliers.add(32)),
+            rounded(sums[3], multipliers.add(48)),
+        ];
         let z = _mm512_set1_epi16(clamp.z.into());
         let low = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), z);
         let high = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), z);

@@ -3,7 +3,7 @@
 
 use super::avx512::{mask64, requantize, requantize_interleaved, unpack, vectors};
 use super::{Lanes, gfni};
-use crate::isa::Avx512Vnni;
+use crate::isa::{Avx512Vnni, Gfni};
 use crate::kernels::Clamp;
 use std::arch::x86_64::*;
 
@@ -73,7 +73,7 @@ unsafe impl Lanes for Vnni {
 
 /// Packed weights where the machine has GFNI.
 #[derive(Clone, Copy)]
-pub(crate) struct VnniGfni(pub(crate) Avx512Vnni, pub(crate) gfni::Gfni);
+pub(crate) struct VnniGfni(pub(crate) Avx512Vnni, pub(crate) Gfni);
 
 // SAFETY: the proofs cover every feature used.
 unsafe impl Lanes for VnniGfni {

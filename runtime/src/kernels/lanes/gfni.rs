@@ -7,26 +7,6 @@
 
 use std::arch::x86_64::*;
 
-/// Proof of GFNI.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Gfni(());
-
-impl Gfni {
-    /// The proof, where the machine has it and unpacks codes of `bits` bits faster with it.
-    ///
-    /// On AMD (measured on Zen 5) affine maps take turns with dot products, shifts and logic do not: of 2 and 4 bits, which need only
-    /// three of the latter, those are faster.
-    pub(crate) fn probe(bits: u8) -> Option<Self> {
-        let shifts = matches!(bits, 2 | 4) && is_amd();
-        (std::arch::is_x86_feature_detected!("gfni") && !shifts).then_some(Gfni(()))
-    }
-}
-
-fn is_amd() -> bool {
-    let vendor = __cpuid(0);
-    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
-}
-
 /// The matrix that yields bit `rows[b]` of a byte as its bit `b`, or 0 where that is [`NONE`].
 const fn matrix(rows: [u8; 8]) -> i64 {
     let (mut matrix, mut b) = (0u64, 0);

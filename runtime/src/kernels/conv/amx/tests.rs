@@ -113,6 +113,7 @@ fn bench(case: &Case) -> Bench {
         biases,
         multipliers,
         target,
+        trim: None,
     };
     Bench { layer, codes, floats: vec![f32::NAN; positions * case.groups * case.group_outputs + 6], panels }
 }

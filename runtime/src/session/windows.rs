@@ -1,0 +1,90 @@
+//! Where the windows of a layer are, and which of their taps lie inside the input.
+
+use crate::kernels::conv::trim::Inside;
+use crate::kernels::conv::{Gather, Grid, Run};
+use crate::pack::TILE_DEPTH;
+use crate::program::{Conv, Program};
+use std::ops::Range;
+
+/// The windows of a layer.
+pub(super) struct Windows {
+    pub(super) grid: Grid,
+    pub(super) gather: Option<Gather>,
+    /// What lies inside the input, where the rest is left out.
+    pub(super) inside: Option<Inside>,
+    /// Depth of each run.
+    pub(super) run_depth: usize,
+    pub(super) runs: Vec<Run>,
+}
+
+impl Windows {
+    /// All bytes that the windows of all groups cover.
+    pub(super) fn bytes(&self, groups: usize, group_inputs: usize) -> Range<usize> {
+        let grid = &self.grid;
+        let last =
+            grid.origin + (grid.height - 1) * grid.row + (grid.width - 1) * grid.pixel + (groups - 1) * group_inputs;
+        let window = self.runs.iter().map(|run| run.offset + run.groups * TILE_DEPTH).max().unwrap_or(0);
+        grid.origin..last + window
+    }
+
+    /// The same windows over a copy at `to` of the bytes from `from` on, as u16.
+    pub(super) fn doubled(&self, from: usize, to: usize) -> (Grid, Vec<Run>) {
+        let Grid { origin, row, pixel, .. } = self.grid;
+        let grid = Grid { origin: to + 2 * (origin - from), row: 2 * row, pixel: 2 * pixel, ..self.grid };
+        (grid, self.runs.iter().map(|run| Run { offset: 2 * run.offset, ..*run }).collect())
+    }
+}
+
+/// The runs of a window of `inputs` contiguous channels a tap, with `steps` bytes between rows and columns of taps: as few and as
+/// long as the tensor allows. All have the same depth, which comes first.
+pub(super) fn runs(kernel: [usize; 2], inputs: usize, steps: [usize; 2]) -> (usize, Vec<Run>) {
+    let [rows, columns] = kernel;
+    let row_is_run = columns == 1 || steps[1] == inputs;
+    let whole_is_run = row_is_run && (rows == 1 || steps[0] == columns * inputs);
+    let (depth, offsets): (usize, Vec<usize>) = if whole_is_run {
+        (rows * columns * inputs, vec![0])
+    } else if row_is_run {
+        (columns * inputs, (0..rows).map(|r| r * steps[0]).collect())
+    } else {
+        (inputs, (0..rows).flat_map(|r| (0..columns).map(move |c| r * steps[0] + c * steps[1])).collect())
+    };
+    let groups = depth.div_ceil(TILE_DEPTH);
+    (depth, offsets.into_iter().map(|offset| Run { offset, groups }).collect())
+}
+
+/// One run a tap.
+pub(super) fn tap_runs([rows, columns]: [usize; 2], inputs: usize, steps: [usize; 2]) -> Vec<Run> {
+    let offsets = (0..rows).flat_map(|r| (0..columns).map(move |c| r * steps[0] + c * steps[1]));
+    offsets.map(|offset| Run { offset, groups: inputs.div_ceil(TILE_DEPTH) }).collect()
+}
+
+/// Least share of products in the padding for which it is worth leaving them out.
+const LEAST_SHARE: f64 = 0.1;
+
+/// The taps of a layer that lie inside its input, where the others add nothing and leaving them out is worth it.
+pub(super) fn inside(program: &Program, conv: &Conv) -> Option<Inside> {
+    let x = program.tensor(conv.x);
+    let [height, width] = program.conv_output(conv).map(|extent| extent as usize);
+    let weights = conv.outputs as usize * conv.depth(x);
+    // Smaller layers are shared by rows, which would cut their columns.
+    if conv.groups > 1 || x.zero_point != 0 || !x.channels.is_multiple_of(4) || weights <= x.len() {
+        return None;
+    }
+    let inside = |axis: usize, size: u32, windows: usize| -> Vec<Range<usize>> {
+        let window = &conv.window;
+        let [stride, dilation, before, taps] =
+            [window.stride, window.dilation, [window.padding[0], window.padding[1]], window.kernel]
+                .map(|extents| extents[axis] as usize);
+        let cells = before..before + size as usize;
+        let ranges = (0..taps).map(|tap| {
+            let is_inside = |window: &usize| cells.contains(&(window * stride + tap * dilation));
+            let first = (0..windows).find(is_inside).unwrap_or(0);
+            first..first + (first..windows).take_while(is_inside).count()
+        });
+        ranges.collect()
+    };
+    let rows = inside(0, x.height, height);
+    let columns = inside(1, x.width, width);
+    let inside = Inside { rows, columns };
+    (1.0 - inside.share([height, width]) >= LEAST_SHARE).then_some(inside)
+}
