@@ -87,6 +87,14 @@ pub enum RunError {
         /// What there is.
         available: String,
     },
+    /// A session would need too much memory.
+    #[error("a session of this network needs {needed} bytes of memory; at most {limit} are allowed")]
+    Memory {
+        /// Bytes of codes and floats, of all samples of a batch.
+        needed: u64,
+        /// Allowed.
+        limit: u64,
+    },
     /// Pixels cannot become inputs.
     #[error("pixels as input: {0}")]
     Pixels(String),

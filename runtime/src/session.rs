@@ -100,23 +100,29 @@ impl Session {
         samples: usize,
     ) -> Result<Self, RunError> {
         let available = options.isa.unwrap_or_else(Isa::detect).require()?;
-        Ok(Self::plan(artifact, available, weights, options.threads, samples))
+        Self::plan(artifact, available, weights, options.threads, samples)
     }
 
     /// Plans a network for the best instruction set below AMX, with emulated tiles in the place of its tile unit: for tests on machines
     /// without one.
     #[doc(hidden)]
     #[cfg(feature = "encode")]
-    pub fn with_emulated_tiles(artifact: &Artifact, tiles: EmulatedTiles, threads: usize) -> Self {
+    pub fn with_emulated_tiles(artifact: &Artifact, tiles: EmulatedTiles, threads: usize) -> Result<Self, RunError> {
         Self::plan(artifact, Available::with_emulated_tiles(tiles), WeightLayout::default(), threads, 1)
     }
 
-    fn plan(artifact: &Artifact, available: Available, weights: WeightLayout, threads: usize, samples: usize) -> Self {
+    fn plan(
+        artifact: &Artifact,
+        available: Available,
+        weights: WeightLayout,
+        threads: usize,
+        samples: usize,
+    ) -> Result<Self, RunError> {
         let program = artifact.program();
         let panels_bytes = available.tiles().map_or(0, |unit| amx::panels_bytes(unit, program));
         let places = layout::plan(program, bind::needs_words(available.isa()), panels_bytes);
-        let steps = bind::steps(artifact, available, weights, &places, samples);
-        let (room, all) = (places.room(), places.room().times(samples));
+        let (room, all) = (places.room(), places.room().times(samples)?);
+        let steps = bind::steps(artifact, available, weights, &places, samples, all);
         let mut codes = AlignedBytes::zeroed(all.codes);
         for codes in codes[..all.codes].chunks_exact_mut(room.codes) {
             for (range, value) in &places.halos {
@@ -143,7 +149,7 @@ impl Session {
         };
         // An artifact may record what does not fit its input; `run_u8` then asks for more.
         let _ = Pixels::recorded(artifact.metadata()).map(|pixels| session.set_pixels(pixels));
-        session
+        Ok(session)
     }
 
     /// States how the pixels of [`Session::run_u8`] become inputs, instead of what the artifact records.

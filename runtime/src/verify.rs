@@ -1,8 +1,8 @@
 //! What every executor relies on: checked once when an artifact is loaded, whoever wrote it.
 
-use crate::FormatError;
-use crate::pack::packed_len;
+use crate::pack::{TILE_DEPTH, TILE_OUTPUTS, packed_len, tile_bytes, unpack_tile};
 use crate::program::{Conv, Destination, FloatId, LayerKind, Op, Program, Tensor, TensorId, Window};
+use crate::{BitWidth, FormatError};
 
 /// Largest extent of any axis, kernel, stride or dilation.
 pub const MAX_EXTENT: u32 = 1 << 24;
@@ -17,11 +17,11 @@ pub const MAX_ADDEND: f32 = 1_048_576.0;
 ///
 /// # Errors
 /// The first violation, with the operator and what is required.
-pub fn program(program: &Program, constants: &[u8], weights_len: usize) -> Result<(), FormatError> {
+pub fn program(program: &Program, constants: &[u8], weights: &[u8]) -> Result<(), FormatError> {
     let mut checker = Checker {
         program,
         constants,
-        weights_len,
+        weights,
         written: vec![None; program.tensors.len()],
         last_read: vec![0; program.tensors.len()],
         float_written: vec![false; program.floats.len()],
@@ -46,7 +46,7 @@ pub fn program(program: &Program, constants: &[u8], weights_len: usize) -> Resul
 struct Checker<'a> {
     program: &'a Program,
     constants: &'a [u8],
-    weights_len: usize,
+    weights: &'a [u8],
     /// The operator that wrote each tensor.
     written: Vec<Option<usize>>,
     /// The last operator that reads each tensor.
@@ -248,10 +248,13 @@ impl<'a> Checker<'a> {
         let depth = taps.checked_mul(u64::from(x.channels / groups)).and_then(|d| usize::try_from(d).ok());
         let len = depth.and_then(|d| packed_len(conv.outputs as usize, d, conv.bits)).ok_or("too many weights")?;
         let end = usize::try_from(conv.weights_offset).ok().and_then(|offset| offset.checked_add(len));
-        let fits = conv.weights_offset.is_multiple_of(64) && end.is_some_and(|end| end <= self.weights_len);
-        require(fits, || {
+        let start = conv.weights_offset as usize;
+        let weights = end.and_then(|end| self.weights.get(start..end));
+        let weights = weights.filter(|_| conv.weights_offset.is_multiple_of(64)).ok_or_else(|| {
             format!("{len} bytes of weights at {} leave the section or are not aligned", conv.weights_offset)
-        })
+        })?;
+        let padded = is_padded(weights, conv.outputs as usize, depth.unwrap_or(0), conv.bits);
+        require(padded, || "the weights are not padded with 0 to whole tiles".into())
     }
 
     /// `2 * count` words at an offset of the constants section.
@@ -269,6 +272,9 @@ impl<'a> Checker<'a> {
         let tensors = &self.program.tensors;
         if let Some(i) = self.written.iter().position(Option::is_none) {
             return Err(FormatError::malformed(format!("tensor {i} ({:?})", tensors[i].name), "is never written"));
+        }
+        if let Some(i) = self.float_written.iter().position(|&written| !written) {
+            return Err(FormatError::malformed(format!("float slot {i}"), "is never written"));
         }
         // Sweep in order of first byte; a tensor is dropped from the window once its bytes end.
         let mut order: Vec<usize> = (0..tensors.len()).collect();
@@ -295,6 +301,22 @@ impl<'a> Checker<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the codes that fill the last tiles of each axis up are 0. Kernels multiply those beyond the depth with whatever lies there.
+fn is_padded(weights: &[u8], outputs: usize, depth: usize, bits: BitWidth) -> bool {
+    let (tiles_deep, bytes) = (depth.div_ceil(TILE_DEPTH), tile_bytes(bits));
+    let last_row = outputs / TILE_OUTPUTS;
+    weights.chunks_exact(tiles_deep * bytes).enumerate().all(|(row, tiles)| {
+        // Only the last tile of a row is not full, and all of the last row.
+        let whole = if row < last_row { depth / TILE_DEPTH } else { 0 };
+        tiles.chunks_exact(bytes).enumerate().skip(whole).all(|(tile, packed)| {
+            let codes = unpack_tile(packed, bits);
+            let is_inside =
+                |i: usize| row * TILE_OUTPUTS + i / TILE_DEPTH < outputs && tile * TILE_DEPTH + i % TILE_DEPTH < depth;
+            codes.iter().enumerate().all(|(i, &code)| code == 0 || is_inside(i))
+        })
+    })
 }
 
 /// Bound on the work of the arena check; a network of 5,000 tensors that all reuse one region stays below it.

@@ -84,7 +84,7 @@ fn check(artifact: &Artifact, threads: usize, name: &str) {
     let words = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     let expected = words(&Reference::new(artifact).run(&x).unwrap().concat());
     let emulated = [EmulatedTiles::WhereHardwarePays, EmulatedTiles::Everywhere]
-        .map(|tiles| (format!("{tiles:?}"), Session::with_emulated_tiles(artifact, tiles, threads)));
+        .map(|tiles| (format!("{tiles:?}"), Session::with_emulated_tiles(artifact, tiles, threads).unwrap()));
     let real = Isa::available()
         .filter(|&isa| isa == Isa::Amx)
         .map(|isa| (isa.to_string(), Session::new(artifact, SessionOptions { isa: Some(isa), threads }).unwrap()));

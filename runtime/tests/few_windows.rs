@@ -89,3 +89,19 @@ fn layers_of_eight_bits_are_transformed_on_avx2() {
         assert!(bytes(size, padding, bits) < transformed);
     }
 }
+
+/// Fewer packed bytes than input, more weights: two threads share it by rows, so no products are left out.
+#[test]
+fn narrow_layers_shared_by_rows_are_whole() {
+    for bits in [2, 3, 8] {
+        let (mut net, x) = Net::new(7, [128, 8, 8], 0);
+        let bits = BitWidth::new(bits).unwrap();
+        let y = net.conv(x, 16, net::square(3, 1, 1), 1, bits, [0, 0, 255]).unwrap();
+        let y = net.dequantize(y);
+        net.output(y);
+        let artifact = net.artifact();
+        let mut r = Random(5);
+        let x: Vec<f32> = (0..artifact.program().input.len()).map(|_| r.normal() * 3.0).collect();
+        check(&artifact, &x, &format!("{bits} bits"));
+    }
+}

@@ -61,7 +61,7 @@ fn run_allocates_nothing() {
         let real = Isa::available()
             .map(|isa| (isa.to_string(), Session::new(&artifact, SessionOptions { isa: Some(isa), threads }).unwrap()));
         let tiles = [EmulatedTiles::WhereHardwarePays, EmulatedTiles::Everywhere]
-            .map(|tiles| (format!("{tiles:?}"), Session::with_emulated_tiles(&artifact, tiles, threads)));
+            .map(|tiles| (format!("{tiles:?}"), Session::with_emulated_tiles(&artifact, tiles, threads).unwrap()));
         for (name, mut session) in real.chain(tiles) {
             let x = vec![0.3; session.input_len()];
             let pixels = vec![9; session.input_len()];

@@ -205,7 +205,7 @@ fn sessions(artifact: &Artifact, threads: usize, emulated: bool) -> impl Iterato
     });
     let tiles = [EmulatedTiles::WhereHardwarePays, EmulatedTiles::Everywhere].into_iter().filter(move |_| emulated);
     real.chain(tiles.map(move |tiles| {
-        (format!("emulated tiles, {tiles:?}"), Session::with_emulated_tiles(artifact, tiles, threads), 2)
+        (format!("emulated tiles, {tiles:?}"), Session::with_emulated_tiles(artifact, tiles, threads).unwrap(), 2)
     }))
 }
 

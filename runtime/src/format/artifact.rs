@@ -21,7 +21,7 @@ pub type Metadata = BTreeMap<String, String>;
 /// Limits of loading.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions {
-    /// Bound on the dense activation arena, in bytes.
+    /// Bound on the dense activation arena and the float slots, in bytes.
     pub activation_limit: u64,
 }
 
@@ -91,11 +91,13 @@ impl Artifact {
         let container = container::open(&bytes)?;
         let program = plan::decode(&bytes[container.range(SectionKind::Plan)])?;
         let limit = options.activation_limit;
-        if u64::from(program.arena_bytes) > limit {
-            return Err(FormatError::ActivationMemory { needed: program.arena_bytes.into(), limit });
+        let floats: u64 = program.floats.iter().map(|slot| u64::from(slot.len)).sum();
+        let needed = u64::from(program.arena_bytes) + floats * size_of::<f32>() as u64;
+        if needed > limit {
+            return Err(FormatError::ActivationMemory { needed, limit });
         }
         let constants = &bytes[container.range(SectionKind::Constants)];
-        let weights = container.range(SectionKind::Weights).len();
+        let weights = &bytes[container.range(SectionKind::Weights)];
         verify::program(&program, constants, weights)?;
         let metadata = decode_metadata(&bytes[container.range(SectionKind::Metadata)])?;
         Ok(Artifact { bytes, container: container.into(), program: program.into(), metadata: metadata.into() })

@@ -190,6 +190,7 @@ impl Kernel for Conv {
                 (0..layer.grid.height, parts.start * PART_TILES..(parts.end * PART_TILES).min(layer.group_tiles))
             }
         };
+        assert!(layer.trim.is_none() || rows.len() == layer.grid.height, "a trimmed layer is shared by outputs");
         (self.rows)(layer, memory, &Span { rows, origin_row: 0, tiles });
     }
 }

@@ -3,7 +3,7 @@
 pub(super) mod winograd;
 
 use super::amx;
-use super::layout::{self, Places};
+use super::layout::{self, Places, Room};
 use super::pool::Awake;
 use super::trial::{self, Trials};
 use super::weights::{self, Form, Tiles, WeightLayout};
@@ -12,7 +12,7 @@ use crate::Pixels;
 use crate::format::Artifact;
 use crate::isa::{Available, Isa, TileUnit};
 use crate::kernels::conv::amx::TileConv;
-use crate::kernels::conv::{self, Cut, Gather, GatherRuns, Grid, Layer, Run, Target, ToWords, Trim, widen};
+use crate::kernels::conv::{self, Gather, GatherRuns, Grid, Layer, Run, Target, ToWords, Trim, widen};
 use crate::kernels::depthwise::{self, Depthwise};
 use crate::kernels::elementwise::{
     self, Add, Affine, Concat, ConcatInput, Dequantize, Quantize, QuantizePixels, Reshape, Softmax, Term,
@@ -81,9 +81,10 @@ pub(super) fn steps(
     weights: WeightLayout,
     places: &Places,
     samples: usize,
+    memory: Room,
 ) -> Vec<Step> {
-    let binder =
-        Binder { artifact, program: artifact.program(), available, weights, places, trials: RefCell::default() };
+    let (program, trials) = (artifact.program(), RefCell::default());
+    let binder = Binder { artifact, program, available, weights, places, memory, trials };
     let ops = binder.program.ops.iter().enumerate();
     ops.flat_map(|(op, source)| {
         let shared = match source {
@@ -119,6 +120,8 @@ struct Binder<'a> {
     available: Available,
     weights: WeightLayout,
     places: &'a Places,
+    /// Of all samples.
+    memory: Room,
     trials: RefCell<Trials>,
 }
 
@@ -256,11 +259,10 @@ impl Binder<'_> {
             outputs: conv.outputs as usize,
         };
         let layer = |form| self.layer(conv, windows, form, false, samples).1;
-        let room = self.places.room().times(samples);
         let mut trials = self.trials.borrow_mut();
         match trials.decided(shape) {
             Some(form) => layer(form),
-            None => trials.faster(shape, [layer(Form::InPlace), layer(Form::Widened)], self.artifact, room),
+            None => trials.faster(shape, [layer(Form::InPlace), layer(Form::Widened)], self.artifact, self.memory),
         }
     }
 
@@ -323,7 +325,7 @@ impl Binder<'_> {
         let most = conv::trimmed_windows(self.available, tiles.form);
         let trim = windows.inside.as_ref().filter(|_| most > 0).map(|inside| Trim::new(inside, &grid, most));
         let layer = Layer { trim, ..self.bound(conv, grid, runs, tiles, input_bytes, samples) };
-        (to_words, conv::Conv { layer, rows, cut: self.cut(conv) })
+        (to_words, conv::Conv { layer, rows, cut: windows::cut(self.program, conv) })
     }
 
     /// A layer over windows of inputs of `input_bytes` each, for `samples` samples.
@@ -368,13 +370,7 @@ impl Binder<'_> {
         let tiles = amx::arrange(self.artifact, unit, conv, windows.run_depth, &windows.runs);
         let stored = tiles.form.stored;
         let layer = self.bound(conv, windows.grid, windows.runs, tiles, 1, 1);
-        TileConv::new(self.available, unit, layer, stored, self.cut(conv), self.places.panels)
-    }
-
-    /// How a layer is shared between threads: by what is larger, its weights or its input.
-    fn cut(&self, conv: &Conv) -> Cut {
-        let larger = self.artifact.weight_range(conv).len() > self.program.tensor(conv.x).len();
-        if larger { Cut::Outputs } else { Cut::Rows }
+        TileConv::new(self.available, unit, layer, stored, windows::cut(self.program, conv), self.places.panels)
     }
 
     /// The kernel for one channel a group, where the instruction set has one and the halo holds the padding.

@@ -8,14 +8,17 @@
 //! ```
 
 use super::bind::winograd::suits;
-use crate::BitWidth;
 use crate::kernels::View;
 use crate::kernels::conv::winograd;
 use crate::program::{Conv, LayerKind, Program, Tensor, TensorId};
+use crate::{BitWidth, RunError};
 use std::ops::Range;
 
 /// Bytes a kernel may read beyond a tensor: fewer than a step of tiles.
 pub(super) const SLACK: usize = 64;
+
+/// Most bytes of a session's memory. A program within the limits of loading may ask for more by halos and gathered windows.
+const LIMIT: u64 = 4 << 30;
 
 /// A halo may make a tensor this many times larger; a layer that needs more gathers its windows.
 const MAX_HALO_GROWTH: usize = 4;
@@ -58,8 +61,15 @@ impl Places {
 
 impl Room {
     /// The memory of `samples` samples.
-    pub(super) fn times(self, samples: usize) -> Room {
-        Room { codes: samples * self.codes, floats: samples * self.floats }
+    ///
+    /// # Errors
+    /// [`RunError::Memory`] where that is more than [`LIMIT`].
+    pub(super) fn times(self, samples: usize) -> Result<Room, RunError> {
+        let bytes = |room: Room| room.codes.checked_add(room.floats.checked_mul(size_of::<f32>())?);
+        let all = self.codes.checked_mul(samples).zip(self.floats.checked_mul(samples));
+        let room = all.map(|(codes, floats)| Room { codes, floats });
+        let needed = room.and_then(bytes).map_or(u64::MAX, |bytes| bytes as u64);
+        room.filter(|_| needed <= LIMIT).ok_or(RunError::Memory { needed, limit: LIMIT })
     }
 }
 

@@ -169,7 +169,7 @@ impl Pool {
         if let Some(panic) = panic {
             std::panic::resume_unwind(panic);
         }
-        assert!(!shared.failed.load(Ordering::Acquire), "a worker thread panicked");
+        assert!(!shared.failed.swap(false, Ordering::AcqRel), "a worker thread panicked");
     }
 }
 

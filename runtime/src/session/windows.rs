@@ -1,8 +1,8 @@
 //! Where the windows of a layer are, and which of their taps lie inside the input.
 
 use crate::kernels::conv::trim::Inside;
-use crate::kernels::conv::{Gather, Grid, Run};
-use crate::pack::TILE_DEPTH;
+use crate::kernels::conv::{Cut, Gather, Grid, Run};
+use crate::pack::{TILE_DEPTH, packed_len};
 use crate::program::{Conv, Program};
 use std::ops::Range;
 
@@ -58,6 +58,13 @@ pub(super) fn tap_runs([rows, columns]: [usize; 2], inputs: usize, steps: [usize
     offsets.map(|offset| Run { offset, groups: inputs.div_ceil(TILE_DEPTH) }).collect()
 }
 
+/// How a layer is shared between threads: by what is larger, its packed weights or its input.
+pub(super) fn cut(program: &Program, conv: &Conv) -> Cut {
+    let x = program.tensor(conv.x);
+    let weights = packed_len(conv.outputs as usize, conv.depth(x), conv.bits);
+    if weights.is_none_or(|bytes| bytes > x.len()) { Cut::Outputs } else { Cut::Rows }
+}
+
 /// Least share of products in the padding for which it is worth leaving them out.
 const LEAST_SHARE: f64 = 0.1;
 
@@ -65,9 +72,9 @@ const LEAST_SHARE: f64 = 0.1;
 pub(super) fn inside(program: &Program, conv: &Conv) -> Option<Inside> {
     let x = program.tensor(conv.x);
     let [height, width] = program.conv_output(conv).map(|extent| extent as usize);
-    let weights = conv.outputs as usize * conv.depth(x);
-    // Smaller layers are shared by rows, which would cut their columns.
-    if conv.groups > 1 || x.zero_point != 0 || !x.channels.is_multiple_of(4) || weights <= x.len() {
+    // Layers shared by rows would have their columns cut.
+    let by_rows = matches!(cut(program, conv), Cut::Rows);
+    if conv.groups > 1 || x.zero_point != 0 || !x.channels.is_multiple_of(4) || by_rows {
         return None;
     }
     let inside = |axis: usize, size: u32, windows: usize| -> Vec<Range<usize>> {

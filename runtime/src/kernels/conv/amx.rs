@@ -120,6 +120,10 @@ impl Kernel for TileConv {
         }
     }
 
+    fn weight_bytes(&self) -> usize {
+        self.layer.weights.bytes().len()
+    }
+
     fn run(&self, memory: &Memory, parts: Range<usize>) {
         let layer = &self.layer;
         let mut codes = self.codes;

@@ -152,8 +152,8 @@ unsafe fn blocks<D: Lanes, const K: u8>(lanes: D, layer: &Layer, memory: &Memory
                             1 if const { most::<D, K>(1) > 0 } => sized::<D, K, 1>(lanes, &mut strip, x, pixels),
                             _ => sized::<D, K, 2>(lanes, &mut strip, x, pixels),
                         }
-                        x = x.add(pixels * grid.pixel);
                     }
+                    x = x.wrapping_add(pixels * grid.pixel);
                 }
             }
             vector += size;

@@ -57,7 +57,7 @@ impl Binder<'_> {
             y: self.view(y),
             clamp: self.clamp(y, lo, hi),
             scratch: self.places.words,
-            cut: self.cut(conv),
+            cut: windows::cut(self.program, conv),
         };
         layer.steps(self.available)
     }
