@@ -150,7 +150,7 @@ pub(super) fn finalists(search: &SearchReport) -> Table {
         table.row([
             if finalist.kept { "kept the goal" } else { "missed the goal" }.into(),
             format!("{:.2}", finalist.average_bits),
-            format!("{:.2}", finalist.evaluated_loss),
+            finalist.evaluated_loss.map_or_else(|| "-".into(), |loss| format!("{loss:.2}")),
             format!("{:.2}", finalist.loss),
             joined(&finalist.widths),
         ]);

@@ -11,7 +11,7 @@ use crate::annotate::{Annotated, annotate};
 use crate::evaluate::{agreement, predictions};
 use crate::search::environment::mean_bits;
 use crate::search::reward::Outcome;
-use crate::search::{Evaluated, Reward};
+use crate::search::{CostModel, Evaluated, Reward, SensitivityProfile};
 use crate::train::Recipe;
 use releqc_runtime::BitWidth;
 use std::collections::BTreeSet;
@@ -86,6 +86,10 @@ impl Trained {
 
 pub(super) struct Finish<'f, 'a, 'h, 'e> {
     pub(super) yardstick: &'f Yardstick<'a>,
+    /// What widths cost.
+    pub(super) cost: &'f CostModel,
+    /// What each layer loses alone.
+    pub(super) profile: &'f SensitivityProfile,
     pub(super) hooks: &'h mut Hooks<'e>,
 }
 
@@ -101,7 +105,7 @@ impl Finish<'_, '_, '_, '_> {
         let accepts = Reward::constrained(self.yardstick.goal.max_loss)?;
         let mut reference: Option<Trained> = None;
         let mut tried: BTreeSet<Vec<BitWidth>> = BTreeSet::new();
-        let mut runs: Vec<(Trained, f64)> = Vec::new();
+        let mut runs: Vec<(Trained, Option<f64>)> = Vec::new();
         let mut best: Option<usize> = None;
         // Losses in the search: the largest that the long run brought below the goal, the smallest that it did not.
         let (mut safe, mut bold) = (f64::NEG_INFINITY, f64::INFINITY);
@@ -119,8 +123,10 @@ impl Finish<'_, '_, '_, '_> {
             } else {
                 self.preferred(&known[..of_agent], &tried)
             };
-            let Some((entry, evaluated_loss)) = next else { break };
-            let (widths, cost) = (entry.widths.clone(), entry.relative_cost);
+            let next = next.map(|(entry, loss)| (entry.widths.clone(), entry.relative_cost, Some(loss)));
+            let next =
+                next.or_else(|| self.narrowed(&runs[best?].0, &tried).map(|(widths, cost)| (widths, cost, None)));
+            let Some((widths, cost, evaluated_loss)) = next else { break };
             let trained = self.train(&widths, cost, recipe)?;
             tried.insert(widths);
             if recovers && reference.is_none() && !self.keeps(&accepts, &trained, None) {
@@ -132,6 +138,9 @@ impl Finish<'_, '_, '_, '_> {
             runs.push((trained, evaluated_loss));
             if kept {
                 best = Some(runs.len() - 1);
+            }
+            let Some(evaluated_loss) = evaluated_loss else { continue };
+            if kept {
                 safe = safe.max(evaluated_loss);
             } else {
                 bold = bold.min(evaluated_loss);
@@ -157,13 +166,13 @@ impl Finish<'_, '_, '_, '_> {
     fn decide(
         &mut self,
         known: &[Evaluated],
-        mut runs: Vec<(Trained, f64)>,
+        mut runs: Vec<(Trained, Option<f64>)>,
         best: Option<usize>,
         reference: Option<Trained>,
         recipe: Option<&Recipe>,
     ) -> Result<Finished, CompileError> {
         let accepts = Reward::constrained(self.yardstick.goal.max_loss)?;
-        let finalist = |(trained, evaluated_loss): &(Trained, f64)| Finalist {
+        let finalist = |(trained, evaluated_loss): &(Trained, Option<f64>)| Finalist {
             widths: trained.widths.iter().map(|w| w.bits()).collect(),
             average_bits: mean_bits(&trained.widths),
             evaluated_loss: *evaluated_loss,
@@ -251,6 +260,22 @@ impl Finish<'_, '_, '_, '_> {
             .map(|entry| (entry, entry.loss.max(entry.believed_loss)))
             .filter(|&(_, loss)| loss < bold)
             .min_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// Where the search evaluated nothing that could follow: the best choice with one layer a step narrower, the one that loses least alone.
+    fn narrowed(&self, best: &Trained, tried: &BTreeSet<Vec<BitWidth>>) -> Option<(Vec<BitWidth>, f64)> {
+        let actions = &self.yardstick.options.action_set;
+        let change = |layer: usize| {
+            let at = actions.iter().position(|&width| width == best.widths[layer])?;
+            let narrower = at.checked_sub(1)?;
+            let mut widths = best.widths.clone();
+            widths[layer] = actions[narrower];
+            let cost = self.cost.relative(&widths);
+            let drops = &self.profile.drops[layer];
+            (cost < best.cost && !tried.contains(&widths)).then_some((widths, cost, drops[narrower] - drops[at]))
+        };
+        let changes = (0..best.widths.len()).filter_map(change);
+        changes.min_by(|a, b| a.2.total_cmp(&b.2)).map(|(widths, cost, _)| (widths, cost))
     }
 
     /// The choice not tried that the search prefers.

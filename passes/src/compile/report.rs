@@ -116,8 +116,8 @@ pub struct Finalist {
     pub widths: Vec<u8>,
     /// Their mean.
     pub average_bits: f64,
-    /// Points lost in the search's evaluation.
-    pub evaluated_loss: f64,
+    /// Points lost in the search's evaluation; `None` where it was derived from a choice that kept the goal.
+    pub evaluated_loss: Option<f64>,
     /// Points lost after the long retraining.
     pub loss: f64,
     /// Whether that keeps the goal, the noise of the validation samples taken into account.

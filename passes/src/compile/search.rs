@@ -18,7 +18,7 @@ use crate::search::environment::mean_bits;
 use crate::search::ledger::Terms;
 use crate::search::pareto::{self, LayerCost};
 use crate::search::{
-    Baseline, Environment, Evaluated, EvaluationStore, Ingredients, Reward, SearchOptions, SearchResult,
+    Baseline, CostModel, Environment, Evaluated, EvaluationStore, Ingredients, Reward, SearchOptions, SearchResult,
     SensitivityProfile, Stored, baselines, search, store_key,
 };
 use crate::train::{Recipe, TrainError, Trainer};
@@ -39,6 +39,8 @@ struct Exploration {
     careful: usize,
     /// Evaluations that no store answered.
     paid: usize,
+    cost: CostModel,
+    profile: SensitivityProfile,
 }
 
 /// Searches widths and retrains the network for them.
@@ -69,9 +71,9 @@ pub(super) fn bitwidths(
     let recipes = recipes.as_ref();
     let yardstick = Yardstick { calibrated: judged, material, judge, options, goal, recipes, pace: &pace, runs_after };
 
-    let Exploration { result, methods, known, careful, paid } = yardstick.explore(hooks)?;
+    let Exploration { result, methods, known, careful, paid, cost, profile } = yardstick.explore(hooks)?;
     let of_agent = result.evaluations.len();
-    let finished = Finish { yardstick: &yardstick, hooks }.run(&known, of_agent)?;
+    let finished = Finish { yardstick: &yardstick, cost: &cost, profile: &profile, hooks }.run(&known, of_agent)?;
     let search = Some(search_report(&result, methods, [paid, careful], goal.search_limit, &known, &finished));
     let Finished { annotated, widths, reference, accuracy: quantized, recipe, .. } = finished;
     if unlearned.is_none() {
@@ -185,7 +187,7 @@ impl Yardstick<'_> {
         }
         let baselines = [
             Baseline::Uniform,
-            Baseline::SensitivityGreedy { profile: Some(profile) },
+            Baseline::SensitivityGreedy { profile: Some(profile.clone()) },
             Baseline::Random { seed: options.seed },
         ];
         for baseline in baselines.iter().filter(|_| options.baselines) {
@@ -202,7 +204,7 @@ impl Yardstick<'_> {
             known.extend(found.evaluations);
         }
         let paid = environment.paid();
-        Ok(Exploration { result, methods, known, careful, paid })
+        Ok(Exploration { result, methods, known, careful, paid, cost, profile })
     }
 }
 
