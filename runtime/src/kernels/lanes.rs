@@ -78,17 +78,53 @@ pub(crate) unsafe trait Lanes: Copy {
     unsafe fn interleave_bytes(self, a: Self::Bytes, b: Self::Bytes) -> [Self::Bytes; 2];
     /// The same with pairs of bytes.
     unsafe fn interleave_pairs(self, a: Self::Bytes, b: Self::Bytes) -> [Self::Bytes; 2];
-    /// `f32(sum) * m` to `LANES` floats.
-    unsafe fn scale(self, sum: Self::Sum, multipliers: *const f32, values: *mut f32);
+    /// `f32(sum) * m` to `LANES` floats. May be called anywhere.
+    unsafe fn scale(self, sum: *const Self::Sum, multipliers: *const f32, values: *mut f32);
     /// Requantizes four vectors; their lanes interleave as [`Lanes::interleave_bytes`] then [`Lanes::interleave_pairs`] left them.
     unsafe fn requantize_interleaved(self, sums: [Self::Sum; 4], multipliers: *const f32, clamp: Clamp) -> Self::Bytes;
-    /// Requantizes `VECTORS` vectors to the first `count` bytes at `y`.
+    /// Requantizes `windows` windows of `VECTORS` vectors of outputs, 1, 2 or 4, which lie at `sums` window after window, in memory of
+    /// any alignment, and steps over their places. May be called anywhere.
     unsafe fn requantize<const VECTORS: usize>(
         self,
-        sums: [Self::Sum; VECTORS],
+        sums: *const Self::Sum,
+        windows: usize,
         multipliers: *const f32,
         clamp: Clamp,
-        y: *mut u8,
-        count: usize,
+        places: &mut Places,
     );
+}
+
+/// Where the codes of windows go that follow each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    /// The first window's.
+    pub(crate) y: *mut u8,
+    /// Codes of a window that are stored.
+    pub(crate) count: usize,
+    /// Bytes from a window to the next of its row.
+    pub(crate) pixel: usize,
+    /// Windows a row.
+    pub(crate) width: usize,
+    /// Bytes between the end of a row and the next.
+    pub(crate) gap: usize,
+    /// Windows from the first to the end of its row, at least one.
+    pub(crate) left: usize,
+}
+
+impl Places {
+    /// The places of one window.
+    pub(crate) fn one(y: *mut u8, count: usize) -> Self {
+        Places { y, count, pixel: 0, width: 1, gap: 0, left: 1 }
+    }
+
+    /// Where the next window's go.
+    #[inline(always)]
+    pub(crate) fn step(&mut self) -> *mut u8 {
+        let y = self.y;
+        self.left -= 1;
+        let last = self.left == 0;
+        self.y = y.wrapping_add(self.pixel + if last { self.gap } else { 0 });
+        self.left = if last { self.width } else { self.left };
+        y
+    }
 }

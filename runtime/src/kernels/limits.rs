@@ -189,7 +189,7 @@ mod x86 {
             }
             let mut floats = [0f32; 16];
             for sum in sums.into_iter().flatten() {
-                lanes.scale(sum, [1f32; 16].as_ptr(), floats.as_mut_ptr());
+                lanes.scale(&raw const sum, [1f32; 16].as_ptr(), floats.as_mut_ptr());
                 black_box(&floats);
             }
         }

@@ -6,7 +6,7 @@ mod trimmed;
 use super::{CodeForm, Layer, Rows, Run, Span, Target, Trim};
 use crate::isa::{Available, Avx2, Avx2Vnni, Avx512, Avx512Vnni, Gfni, Isa};
 use crate::kernels::Memory;
-use crate::kernels::lanes::{Lanes, avx2, avx2vnni, avx512, avx512vnni};
+use crate::kernels::lanes::{Lanes, Places, avx2, avx2vnni, avx512, avx512vnni};
 use crate::pack::{TILE_DEPTH, TILE_OUTPUTS};
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
@@ -113,9 +113,37 @@ struct Strip<'a> {
     group: usize,
     /// First vector of outputs in the group.
     vector: usize,
-    /// Row and column of the next window's result.
-    row: usize,
-    column: usize,
+    /// Number of the next window, row by row.
+    window: usize,
+    /// Where the codes of the next windows go.
+    places: Places,
+}
+
+impl<'a> Strip<'a> {
+    /// Blocks of `lanes` outputs from vector `vector` of a group on; the strip has no windows yet.
+    fn new(layer: &'a Layer, memory: &'a Memory, group: usize, vector: usize) -> Self {
+        Strip { layer, memory, group, vector, window: 0, places: Places::one(std::ptr::null_mut(), 0) }
+    }
+
+    /// Goes to `windows` windows, the first in this row and column, of which `outputs` outputs from `first` of the group on are
+    /// computed.
+    ///
+    /// # Panics
+    /// When their results leave the arena: a planning bug.
+    fn go_to(&mut self, row: usize, column: usize, windows: usize, first: usize, outputs: usize) {
+        let width = self.layer.grid.width;
+        self.window = row * width + column;
+        if let Target::Codes { y, .. } = self.layer.target {
+            let count = outputs.min(self.layer.group_outputs.saturating_sub(first));
+            let channel = self.group * self.layer.group_outputs + first;
+            let last = self.window + windows - 1;
+            let from = y.at(row, column) + channel;
+            let end = y.at(last / width, last % width) + channel + count;
+            let gap = y.row - width * y.pixel;
+            let y_ptr = self.memory.codes_ptr(from, end - from);
+            self.places = Places { y: y_ptr, count, pixel: y.pixel, width, gap, left: width - column };
+        }
+    }
 }
 
 /// All windows and outputs of a span, blocks of vectors outermost so that their weights stay in the cache.
@@ -137,7 +165,8 @@ unsafe fn blocks<D: Lanes, const K: u8>(lanes: D, layer: &Layer, memory: &Memory
             let size = [4, 2, 1].into_iter().find(|&v| fits(v)).unwrap_or(1);
             let longest = most::<D, K>(size);
             for s in 0..strips {
-                let mut strip = Strip { layer, memory, group, vector, row: span.rows.start + s, column: 0 };
+                let mut strip = Strip::new(layer, memory, group, vector);
+                strip.go_to(span.rows.start + s, 0, windows, vector * D::LANES, size * D::LANES);
                 let origin =
                     grid.origin + (span.rows.start - span.origin_row + s) * grid.row + group * layer.group_inputs;
                 let mut x = memory.codes_ptr(origin, 0).cast_const();
@@ -220,7 +249,7 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
             *window = p * pixel;
         }
         let sums = accumulate::<D, K, PIXELS, VECTORS>(lanes, [initial; PIXELS], &layer.runs, x, windows, rows);
-        finish::<D, PIXELS, VECTORS>(lanes, strip, sums, layer.multipliers.as_ptr().add(lane));
+        finish(lanes, strip, &sums);
     }
 }
 
@@ -359,55 +388,57 @@ fn prefetch<D: Lanes, const VECTORS: usize>(tile: *const u8, row_bytes: usize) {
     }
 }
 
-/// Requantizes or scales a block and steps over its windows.
+/// Requantizes or scales the sums of a strip's next windows and steps over them.
+///
+/// # Safety
+/// The strip has so many windows left.
 #[inline(always)]
-unsafe fn finish<D: Lanes, const PIXELS: usize, const VECTORS: usize>(
-    lanes: D,
-    strip: &mut Strip,
-    sums: [[D::Sum; VECTORS]; PIXELS],
-    multipliers: *const f32,
-) {
-    for sums in sums {
-        // SAFETY: by the contract of the caller.
-        unsafe { finish_window::<D, VECTORS>(lanes, strip, sums, multipliers) };
-        strip.column += 1;
-        if strip.column == strip.layer.grid.width {
-            (strip.row, strip.column) = (strip.row + 1, 0);
+unsafe fn finish<D: Lanes, const VECTORS: usize>(lanes: D, strip: &mut Strip, sums: &[[D::Sum; VECTORS]]) {
+    let layer = strip.layer;
+    let lane = strip.group * layer.group_tiles * TILE_OUTPUTS + strip.vector * D::LANES;
+    // SAFETY: there is a multiplier for each lane of each tile; the places are of the strip's next windows.
+    unsafe {
+        let multipliers = layer.multipliers.as_ptr().add(lane);
+        let first_sum = sums.as_ptr().cast();
+        match layer.target {
+            Target::Codes { clamp, .. } => {
+                lanes.requantize::<VECTORS>(first_sum, sums.len(), multipliers, clamp, &mut strip.places);
+            }
+            Target::Logits { .. } => scale(lanes, strip, first_sum, VECTORS, sums.len(), multipliers),
         }
     }
 }
 
-/// Requantizes or scales the sums of a strip's next window.
-#[inline(always)]
-unsafe fn finish_window<D: Lanes, const VECTORS: usize>(
+/// Scales the sums of a strip's next windows to floats.
+///
+/// # Safety
+/// `windows` times `vectors` sums lie at `sums`, as many multipliers as a window has at `multipliers`.
+#[inline(never)]
+unsafe fn scale<D: Lanes>(
     lanes: D,
-    strip: &Strip,
-    sums: [D::Sum; VECTORS],
+    strip: &mut Strip,
+    sums: *const D::Sum,
+    vectors: usize,
+    windows: usize,
     multipliers: *const f32,
 ) {
     let layer = strip.layer;
-    let first = strip.vector * D::LANES;
-    let count = (VECTORS * D::LANES).min(layer.group_outputs.saturating_sub(first));
-    let channel = strip.group * layer.group_outputs + first;
-    match layer.target {
-        Target::Codes { y, clamp } => {
-            let y = strip.memory.codes_ptr(y.at(strip.row, strip.column) + channel, count);
-            // SAFETY: `count` outputs of this window lie at `y`.
-            unsafe { lanes.requantize(sums, multipliers, clamp, y, count) };
-        }
-        Target::Logits { first, positions, step } => {
-            let position = strip.row * layer.grid.width + strip.column;
-            for (v, &sum) in sums.iter().enumerate() {
-                let mut values = [0f32; TILE_OUTPUTS];
-                // SAFETY: there is a multiplier for each lane; `values` has room for a vector.
-                unsafe { lanes.scale(sum, multipliers.add(v * D::LANES), values.as_mut_ptr()) };
-                let count = count.saturating_sub(v * D::LANES).min(D::LANES);
-                for (i, &value) in values[..count].iter().enumerate() {
-                    let at = first + (channel + v * D::LANES + i) * positions + position * step;
-                    // SAFETY: the pointer is to one float of the layer's slot.
-                    unsafe { *strip.memory.floats_ptr(at, 1) = value };
-                }
+    let Target::Logits { first, positions, step } = layer.target else { return };
+    let output = strip.vector * D::LANES;
+    for window in 0..windows {
+        for v in 0..vectors {
+            let mut values = [0f32; TILE_OUTPUTS];
+            let output = output + v * D::LANES;
+            // SAFETY: by the contract; `values` has room for a vector.
+            unsafe { lanes.scale(sums.add(window * vectors + v), multipliers.add(v * D::LANES), values.as_mut_ptr()) };
+            let count = layer.group_outputs.saturating_sub(output).min(D::LANES);
+            let channel = strip.group * layer.group_outputs + output;
+            for (i, &value) in values[..count].iter().enumerate() {
+                let at = first + (channel + i) * positions + strip.window * step;
+                // SAFETY: the pointer is to one float of the layer's slot.
+                unsafe { *strip.memory.floats_ptr(at, 1) = value };
             }
         }
+        strip.window += 1;
     }
 }

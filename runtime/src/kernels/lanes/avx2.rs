@@ -1,7 +1,7 @@
 //! 256 bits without dot products: `vpmaddubsw` where two products fit i16 (up to 7 bits), else `vpmaddwd`.
 #![allow(unsafe_code, reason = "vector intrinsics and raw loads")]
 
-use super::Lanes;
+use super::{Lanes, Places};
 use crate::isa::Avx2;
 use crate::kernels::Clamp;
 use std::arch::x86_64::*;
@@ -60,9 +60,9 @@ macro_rules! vectors {
         }
 
         #[inline(always)]
-        unsafe fn scale(self, sum: __m256i, multipliers: *const f32, values: *mut f32) {
-            // SAFETY: by the contract of the trait.
-            unsafe { _mm256_storeu_ps(values, _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_loadu_ps(multipliers))) }
+        unsafe fn scale(self, sum: *const __m256i, multipliers: *const f32, values: *mut f32) {
+            // SAFETY: by the contract of the trait; the value is the proof of the features.
+            unsafe { scale(sum, multipliers, values) }
         }
 
         #[inline(always)]
@@ -74,14 +74,14 @@ macro_rules! vectors {
         #[inline(always)]
         unsafe fn requantize<const VECTORS: usize>(
             self,
-            sums: [__m256i; VECTORS],
+            sums: *const __m256i,
+            windows: usize,
             multipliers: *const f32,
             clamp: Clamp,
-            y: *mut u8,
-            count: usize,
+            places: &mut Places,
         ) {
-            // SAFETY: by the contract of the trait.
-            unsafe { requantize(sums, multipliers, clamp, y, count) }
+            // SAFETY: by the contract of the trait; the value is the proof of the features.
+            unsafe { requantize::<VECTORS>(sums, windows, multipliers, clamp, places) }
         }
     };
 }
@@ -297,30 +297,40 @@ unsafe impl Lanes for Full {
     vectors!();
 }
 
+/// [`Lanes::scale`].
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn scale(sum: *const __m256i, multipliers: *const f32, values: *mut f32) {
+    // SAFETY: by the contract of the trait, 8 of each.
+    unsafe {
+        let sum = _mm256_cvtepi32_ps(_mm256_loadu_si256(sum));
+        _mm256_storeu_ps(values, _mm256_mul_ps(sum, _mm256_loadu_ps(multipliers)));
+    }
+}
+
 /// `rne(f32(sum) * m)` of 8 lanes, at most 65536.
 ///
 /// Clamping later, in integers, gives the same codes: rounding is monotone, and the bounds are integers. Very negative values convert to
 /// the smallest i32, which saturates as they would.
 #[inline(always)]
-unsafe fn rounded(sum: __m256i, multipliers: *const f32) -> __m256i {
-    // SAFETY: AVX2 by the contract of the callers; 8 multipliers.
+unsafe fn rounded(sum: __m256i, multipliers: __m256) -> __m256i {
+    // SAFETY: AVX2 by the contract of the callers.
     unsafe {
-        let v = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_loadu_ps(multipliers));
+        let v = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), multipliers);
         _mm256_cvtps_epi32(_mm256_min_ps(v, _mm256_set1_ps(65536.0)))
     }
 }
 
-/// [`Lanes::requantize_interleaved`].
+/// The codes of four vectors, four of each in turn.
 #[inline(always)]
-pub(super) unsafe fn requantize_interleaved(sums: [__m256i; 4], multipliers: *const f32, clamp: Clamp) -> __m256i {
-    // SAFETY: AVX2 by the contract of the callers; 32 multipliers.
+unsafe fn interleaved(sums: [__m256i; 4], multipliers: [__m256; 4], clamp: Clamp) -> __m256i {
+    // SAFETY: AVX2 by the contract of the callers.
     unsafe {
         // Not by a closure, which would lack the target features wherever it is not inlined.
         let q = [
-            rounded(sums[0], multipliers),
-            rounded(sums[1], multipliers.add(8)),
-            rounded(sums[2], multipliers.add(16)),
-            rounded(sums[3], multipliers.add(24)),
+            rounded(sums[0], multipliers[0]),
+            rounded(sums[1], multipliers[1]),
+            rounded(sums[2], multipliers[2]),
+            rounded(sums[3], multipliers[3]),
         ];
         let z = _mm256_set1_epi16(clamp.z.into());
         let low = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), z);
@@ -330,34 +340,75 @@ pub(super) unsafe fn requantize_interleaved(sums: [__m256i; 4], multipliers: *co
     }
 }
 
-/// [`Lanes::requantize`].
+/// The multipliers of `VECTORS` vectors, again and again.
+#[inline(always)]
+unsafe fn multipliers_of<const VECTORS: usize>(multipliers: *const f32) -> [__m256; 4] {
+    // SAFETY: AVX2 and 8 multipliers a vector by the contract of the callers.
+    unsafe {
+        [
+            _mm256_loadu_ps(multipliers),
+            _mm256_loadu_ps(multipliers.add(8 * (1 % VECTORS))),
+            _mm256_loadu_ps(multipliers.add(8 * (2 % VECTORS))),
+            _mm256_loadu_ps(multipliers.add(8 * (3 % VECTORS))),
+        ]
+    }
+}
+
+/// [`Lanes::requantize_interleaved`].
+#[inline(always)]
+pub(super) unsafe fn requantize_interleaved(sums: [__m256i; 4], multipliers: *const f32, clamp: Clamp) -> __m256i {
+    // SAFETY: AVX2 by the contract of the callers; 32 multipliers.
+    unsafe { interleaved(sums, multipliers_of::<4>(multipliers), clamp) }
+}
+
+/// [`Lanes::requantize`]: four vectors at once, of 4, 2 or 1 windows.
 #[inline(always)]
 pub(crate) unsafe fn requantize<const VECTORS: usize>(
-    sums: [__m256i; VECTORS],
+    mut sums: *const __m256i,
+    mut windows: usize,
     multipliers: *const f32,
     clamp: Clamp,
-    y: *mut u8,
-    count: usize,
+    places: &mut Places,
 ) {
-    // SAFETY: AVX2 by the contract of the callers; 8 multipliers a vector, `count` bytes at `y`.
+    let at_once = 4 / VECTORS;
+    // SAFETY: by the contract of the trait: `VECTORS` sums a window, 8 multipliers a vector, `count` bytes at each place.
     unsafe {
-        for (pair, sums) in sums.chunks(2).enumerate() {
-            let first = 16 * pair;
-            let low = rounded(sums[0], multipliers.add(first));
-            let high = if sums.len() == 2 { rounded(sums[1], multipliers.add(first + 8)) } else { low };
-            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
-            let words = _mm256_adds_epi16(words, _mm256_set1_epi16(clamp.z.into()));
-            let q = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-            let q = _mm_max_epu8(q, _mm_set1_epi8(clamp.lo.cast_signed()));
-            let q = _mm_min_epu8(q, _mm_set1_epi8(clamp.hi.cast_signed()));
-            let left = count.saturating_sub(first).min(8 * sums.len());
-            if left == 16 {
-                _mm_storeu_si128(y.add(first).cast(), q);
+        let m = multipliers_of::<VECTORS>(multipliers);
+        // Half l holds outputs 4 l .. 4 l + 4 of each of the four vectors.
+        let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        while windows > 0 {
+            let last = (windows * VECTORS).min(4) - 1;
+            let four = [
+                _mm256_loadu_si256(sums),
+                _mm256_loadu_si256(sums.add(last.min(1))),
+                _mm256_loadu_si256(sums.add(last.min(2))),
+                _mm256_loadu_si256(sums.add(last)),
+            ];
+            let q = _mm256_permutevar8x32_epi32(interleaved(four, m, clamp), order);
+            if places.count < 8 * VECTORS || windows < at_once {
+                let mut codes = [0u8; 32];
+                _mm256_storeu_si256(codes.as_mut_ptr().cast(), q);
+                for window in codes.chunks_exact(8 * VECTORS).take(windows) {
+                    std::ptr::copy_nonoverlapping(window.as_ptr(), places.step(), places.count);
+                }
             } else {
-                let mut tail = [0u8; 16];
-                _mm_storeu_si128(tail.as_mut_ptr().cast(), q);
-                std::ptr::copy_nonoverlapping(tail.as_ptr(), y.add(first), left);
+                let (low, high) = (_mm256_castsi256_si128(q), _mm256_extracti128_si256::<1>(q));
+                match VECTORS {
+                    1 => {
+                        _mm_storel_epi64(places.step().cast(), low);
+                        _mm_storel_epi64(places.step().cast(), _mm_unpackhi_epi64(low, low));
+                        _mm_storel_epi64(places.step().cast(), high);
+                        _mm_storel_epi64(places.step().cast(), _mm_unpackhi_epi64(high, high));
+                    }
+                    2 => {
+                        _mm_storeu_si128(places.step().cast(), low);
+                        _mm_storeu_si128(places.step().cast(), high);
+                    }
+                    _ => _mm256_storeu_si256(places.step().cast(), q),
+                }
             }
+            sums = sums.wrapping_add(4);
+            windows = windows.saturating_sub(at_once);
         }
     }
 }

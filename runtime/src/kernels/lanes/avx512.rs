@@ -1,7 +1,7 @@
 //! 512 bits without dot products: as on 256 bits.
 #![allow(unsafe_code, reason = "vector intrinsics and raw loads")]
 
-use super::Lanes;
+use super::{Lanes, Places};
 use crate::isa::Avx512;
 use crate::kernels::Clamp;
 use std::arch::x86_64::*;
@@ -52,9 +52,9 @@ macro_rules! vectors {
         }
 
         #[inline(always)]
-        unsafe fn scale(self, sum: __m512i, multipliers: *const f32, values: *mut f32) {
-            // SAFETY: by the contract of the trait.
-            unsafe { _mm512_storeu_ps(values, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(multipliers))) }
+        unsafe fn scale(self, sum: *const __m512i, multipliers: *const f32, values: *mut f32) {
+            // SAFETY: by the contract of the trait; the value is the proof of the features.
+            unsafe { scale(sum, multipliers, values) }
         }
 
         #[inline(always)]
@@ -66,14 +66,14 @@ macro_rules! vectors {
         #[inline(always)]
         unsafe fn requantize<const VECTORS: usize>(
             self,
-            sums: [__m512i; VECTORS],
+            sums: *const __m512i,
+            windows: usize,
             multipliers: *const f32,
             clamp: Clamp,
-            y: *mut u8,
-            count: usize,
+            places: &mut Places,
         ) {
-            // SAFETY: by the contract of the trait.
-            unsafe { requantize(sums, multipliers, clamp, y, count) }
+            // SAFETY: by the contract of the trait; the value is the proof of the features.
+            unsafe { requantize::<VECTORS>(sums, windows, multipliers, clamp, places) }
         }
     };
 }
@@ -295,30 +295,40 @@ pub(super) fn mask64(count: usize) -> u64 {
     u64::MAX.checked_shr(64u32.saturating_sub(count as u32)).unwrap_or(0)
 }
 
+/// [`Lanes::scale`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) unsafe fn scale(sum: *const __m512i, multipliers: *const f32, values: *mut f32) {
+    // SAFETY: by the contract of the trait, 16 of each.
+    unsafe {
+        let sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(sum));
+        _mm512_storeu_ps(values, _mm512_mul_ps(sum, _mm512_loadu_ps(multipliers)));
+    }
+}
+
 /// `rne(f32(sum) * m)` of 16 lanes, at most 65536.
 ///
 /// Clamping later, in integers, gives the same codes: rounding is monotone, and the bounds are integers. Very negative values convert to
 /// the smallest i32, which saturates as they would.
 #[inline(always)]
-unsafe fn rounded(sum: __m512i, multipliers: *const f32) -> __m512i {
-    // SAFETY: AVX-512 by the contract of the callers; 16 multipliers.
+unsafe fn rounded(sum: __m512i, multipliers: __m512) -> __m512i {
+    // SAFETY: AVX-512 by the contract of the callers.
     unsafe {
-        let v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(multipliers));
+        let v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multipliers);
         _mm512_cvtps_epi32(_mm512_min_ps(v, _mm512_set1_ps(65536.0)))
     }
 }
 
-/// [`Lanes::requantize_interleaved`].
+/// The codes of four vectors, four of each in turn.
 #[inline(always)]
-pub(super) unsafe fn requantize_interleaved(sums: [__m512i; 4], multipliers: *const f32, clamp: Clamp) -> __m512i {
-    // SAFETY: AVX-512 by the contract of the callers; 64 multipliers.
+unsafe fn interleaved(sums: [__m512i; 4], multipliers: [__m512; 4], clamp: Clamp) -> __m512i {
+    // SAFETY: AVX-512 by the contract of the callers.
     unsafe {
         // Not by a closure, which would lack the target features wherever it is not inlined.
         let q = [
-            rounded(sums[0], multipliers),
-            rounded(sums[1], multipliers.add(16)),
-            rounded(sums[2], multipliers.add(32)),
-            rounded(sums[3], multipliers.add(48)),
+            rounded(sums[0], multipliers[0]),
+            rounded(sums[1], multipliers[1]),
+            rounded(sums[2], multipliers[2]),
+            rounded(sums[3], multipliers[3]),
         ];
         let z = _mm512_set1_epi16(clamp.z.into());
         let low = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), z);
@@ -328,37 +338,73 @@ pub(super) unsafe fn requantize_interleaved(sums: [__m512i; 4], multipliers: *co
     }
 }
 
-/// [`Lanes::requantize`].
+/// The multipliers of `VECTORS` vectors, again and again.
+#[inline(always)]
+unsafe fn multipliers_of<const VECTORS: usize>(multipliers: *const f32) -> [__m512; 4] {
+    // SAFETY: AVX-512 and 16 multipliers a vector by the contract of the callers.
+    unsafe {
+        [
+            _mm512_loadu_ps(multipliers),
+            _mm512_loadu_ps(multipliers.add(16 * (1 % VECTORS))),
+            _mm512_loadu_ps(multipliers.add(16 * (2 % VECTORS))),
+            _mm512_loadu_ps(multipliers.add(16 * (3 % VECTORS))),
+        ]
+    }
+}
+
+/// [`Lanes::requantize_interleaved`].
+#[inline(always)]
+pub(super) unsafe fn requantize_interleaved(sums: [__m512i; 4], multipliers: *const f32, clamp: Clamp) -> __m512i {
+    // SAFETY: AVX-512 by the contract of the callers; 64 multipliers.
+    unsafe { interleaved(sums, multipliers_of::<4>(multipliers), clamp) }
+}
+
+/// [`Lanes::requantize`]: four vectors at once, of 4, 2 or 1 windows.
 #[inline(always)]
 pub(super) unsafe fn requantize<const VECTORS: usize>(
-    sums: [__m512i; VECTORS],
+    mut sums: *const __m512i,
+    mut windows: usize,
     multipliers: *const f32,
     clamp: Clamp,
-    y: *mut u8,
-    count: usize,
+    places: &mut Places,
 ) {
-    // SAFETY: AVX-512 by the contract of the callers; 16 multipliers a vector, `count` bytes at `y`.
+    let at_once = 4 / VECTORS;
+    // SAFETY: by the contract of the trait: `VECTORS` sums a window, 16 multipliers a vector, `count` bytes at each place.
     unsafe {
-        if VECTORS == 4 {
-            let q = requantize_interleaved([sums[0], sums[1], sums[2], sums[3]], multipliers, clamp);
-            // Lane l of 128 bits holds outputs 4 l .. 4 l + 4 of each of the four vectors.
-            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            _mm512_mask_storeu_epi8(y.cast(), mask64(count), _mm512_permutexvar_epi32(order, q));
-            return;
-        }
-        for (v, &sum) in sums.iter().enumerate() {
-            let q = rounded(sum, multipliers.add(16 * v));
-            let q = _mm512_max_epi32(
-                _mm512_add_epi32(q, _mm512_set1_epi32(clamp.z.into())),
-                _mm512_set1_epi32(clamp.lo.into()),
-            );
-            let q = _mm512_cvtepi32_epi8(_mm512_min_epi32(q, _mm512_set1_epi32(clamp.hi.into())));
-            let left = count.saturating_sub(16 * v).min(16);
-            if left == 16 {
-                _mm_storeu_si128(y.add(16 * v).cast(), q);
+        let m = multipliers_of::<VECTORS>(multipliers);
+        // Lane l of 128 bits holds outputs 4 l .. 4 l + 4 of each of the four vectors.
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        let mask = mask64(places.count);
+        while windows > 0 {
+            let last = (windows * VECTORS).min(4) - 1;
+            let four = [
+                _mm512_loadu_si512(sums),
+                _mm512_loadu_si512(sums.add(last.min(1))),
+                _mm512_loadu_si512(sums.add(last.min(2))),
+                _mm512_loadu_si512(sums.add(last)),
+            ];
+            let q = _mm512_permutexvar_epi32(order, interleaved(four, m, clamp));
+            if VECTORS == 4 {
+                _mm512_mask_storeu_epi8(places.step().cast(), mask, q);
+            } else if windows < at_once {
+                let parts: [__m128i; 4] = std::mem::transmute(q);
+                for window in parts.chunks_exact(VECTORS).take(windows) {
+                    let whole = _mm256_set_m128i(window[VECTORS - 1], window[0]);
+                    _mm256_mask_storeu_epi8(places.step().cast(), mask as u32, whole);
+                }
+                return;
+            } else if VECTORS == 2 {
+                _mm256_mask_storeu_epi8(places.step().cast(), mask as u32, _mm512_castsi512_si256(q));
+                _mm256_mask_storeu_epi8(places.step().cast(), mask as u32, _mm512_extracti64x4_epi64::<1>(q));
             } else {
-                _mm_mask_storeu_epi8(y.add(16 * v).cast(), mask64(left) as u16, q);
+                let mask = mask as u16;
+                _mm_mask_storeu_epi8(places.step().cast(), mask, _mm512_castsi512_si128(q));
+                _mm_mask_storeu_epi8(places.step().cast(), mask, _mm512_extracti32x4_epi32::<1>(q));
+                _mm_mask_storeu_epi8(places.step().cast(), mask, _mm512_extracti32x4_epi32::<2>(q));
+                _mm_mask_storeu_epi8(places.step().cast(), mask, _mm512_extracti32x4_epi32::<3>(q));
             }
+            sums = sums.add(4);
+            windows -= at_once;
         }
     }
 }

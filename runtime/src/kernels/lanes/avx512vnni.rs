@@ -1,8 +1,8 @@
 //! 512 bits with VNNI: `vpdpbusd`; with GFNI, codes are unpacked in a third of the instructions.
 #![allow(unsafe_code, reason = "vector intrinsics and raw loads")]
 
-use super::avx512::{mask64, requantize, requantize_interleaved, unpack, vectors};
-use super::{Lanes, gfni};
+use super::avx512::{mask64, requantize, requantize_interleaved, scale, unpack, vectors};
+use super::{Lanes, Places, gfni};
 use crate::isa::{Avx512Vnni, Gfni};
 use crate::kernels::Clamp;
 use std::arch::x86_64::*;

@@ -8,8 +8,8 @@ use crate::kernels::amx::emulated::Emulated;
 #[cfg(target_os = "linux")]
 use crate::kernels::amx::hardware::Hardware;
 use crate::kernels::conv::{Layer, Span};
-use crate::kernels::lanes::Lanes;
 use crate::kernels::lanes::avx512vnni::Vnni;
+use crate::kernels::lanes::{Lanes, Places};
 use crate::kernels::{Clamp, Memory};
 use crate::pack::{TILE_CODES, TILE_OUTPUTS};
 
@@ -25,8 +25,7 @@ impl Vectors for Vnni {
     ) {
         // SAFETY: by the contract of the trait.
         unsafe {
-            let sums = std::array::from_fn(|n| self.sum(sums.add(n * TILE_OUTPUTS)));
-            Lanes::requantize::<N>(self, sums, multipliers, clamp, y, count);
+            Lanes::requantize::<N>(self, sums.cast(), 1, multipliers, clamp, &mut Places::one(y, count));
         }
     }
 
@@ -50,7 +49,7 @@ impl Vectors for Vnni {
     unsafe fn scale(self, sums: *const i32, multipliers: *const f32) -> [f32; TILE_OUTPUTS] {
         let mut values = [0.0; TILE_OUTPUTS];
         // SAFETY: by the contract of the trait.
-        unsafe { Lanes::scale(self, self.sum(sums), multipliers, values.as_mut_ptr()) };
+        unsafe { Lanes::scale(self, sums.cast(), multipliers, values.as_mut_ptr()) };
         values
     }
 }

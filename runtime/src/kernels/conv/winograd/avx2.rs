@@ -4,6 +4,7 @@
 use super::{CHANNEL_STEP, VALUES, Winograd};
 use crate::isa::{Available, Avx2, Isa};
 use crate::kernels::Memory;
+use crate::kernels::lanes::Places;
 use crate::kernels::lanes::avx2::requantize;
 use crate::pack::{TILE_DEPTH, TILE_OUTPUTS};
 use std::arch::x86_64::*;
@@ -204,7 +205,7 @@ unsafe fn finish(layer: &Winograd, memory: &Memory, cell: usize, tile: usize, su
             let at = layer.y.at(2 * (cell / columns) + down, 2 * (cell % columns) + right) + first;
             let y = memory.codes_ptr(at, count);
             // SAFETY: multipliers are whole tiles; `count` outputs of this window lie at `y`.
-            unsafe { requantize(window, layer.multipliers.as_ptr().add(first), layer.clamp, y, count) };
+            unsafe { requantize::<2>(window.as_ptr(), 1, layer.multipliers.as_ptr().add(first), layer.clamp, &mut Places::one(y, count)) };
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The sums of a block lie in memory between its pieces.
 
-use super::{Strip, TileRows, accumulate, biased, finish_window, most};
+use super::{Strip, TileRows, accumulate, biased, finish, most};
 use crate::kernels::Memory;
 use crate::kernels::conv::trim::{Block, MOST_WINDOWS, Trim};
 use crate::kernels::conv::{Layer, Span};
@@ -40,7 +40,7 @@ pub(super) unsafe fn blocks<D: Lanes, const K: u8>(lanes: D, layer: &Layer, trim
     while vector < end {
         let fits = |v: usize| end - vector >= v && most_of::<D, K>(v) > 0;
         let size = [4, 2, 1].into_iter().find(|&v| fits(v)).unwrap_or(1);
-        let mut strip = Strip { layer, memory, group: 0, vector, row: 0, column: 0 };
+        let mut strip = Strip::new(layer, memory, 0, vector);
         for rectangle in &trim.blocks {
             // SAFETY: by the contract of the caller.
             unsafe {
@@ -96,12 +96,10 @@ unsafe fn block<D: Lanes, const K: u8, const VECTORS: usize>(lanes: D, strip: &m
             }
             accumulate_windows!(1 2 3 4 5 6);
         }
-        let mut sums = sums.into_iter();
-        for row in block.rows.clone() {
-            for (column, sums) in block.columns.clone().zip(&mut sums) {
-                (strip.row, strip.column) = (row, column);
-                finish_window::<D, VECTORS>(lanes, strip, sums, layer.multipliers.as_ptr().add(lane));
-            }
+        let columns = block.columns.len();
+        for (row, sums) in block.rows.clone().zip(sums.chunks_exact(columns)) {
+            strip.go_to(row, block.columns.start, columns, strip.vector * D::LANES, VECTORS * D::LANES);
+            finish(lanes, strip, sums);
         }
     }
 }
