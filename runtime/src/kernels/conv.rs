@@ -66,6 +66,8 @@ pub(crate) struct Layer {
     pub(crate) runs: Vec<Run>,
     /// Groups of 4 depths in all runs.
     pub(crate) depth_groups: usize,
+    /// Whether each run is three times as long as the way to the next window: a row of 3 taps at stride 1.
+    pub(crate) slides: bool,
     /// Groups of channels.
     pub(crate) groups: usize,
     /// Input channels of a group.

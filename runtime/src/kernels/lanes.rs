@@ -29,6 +29,8 @@ pub(crate) unsafe trait Lanes: Copy {
     const PACKED_BLOCKS: [usize; 3];
     /// Whether [`Lanes::accumulate`] sums in i16.
     const DEEP: bool = false;
+    /// Whether there are registers for the weights of three taps beside a block's sums.
+    const SLIDES: bool = false;
     /// Accumulators.
     type Sum: Copy;
     /// `4 * LANES` bytes as they lie in memory.

@@ -344,6 +344,7 @@ impl Binder<'_> {
         Layer {
             grid,
             depth_groups: runs.iter().map(|run| run.groups).sum(),
+            slides: runs.iter().all(|run| run.groups * TILE_DEPTH == 3 * grid.pixel),
             runs,
             groups,
             group_inputs: self.program.tensor(conv.x).channels as usize / groups * input_bytes,

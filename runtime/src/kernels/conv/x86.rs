@@ -7,7 +7,7 @@ use super::{CodeForm, Layer, Rows, Run, Span, Target, Trim};
 use crate::isa::{Available, Avx2, Avx2Vnni, Avx512, Avx512Vnni, Gfni, Isa};
 use crate::kernels::Memory;
 use crate::kernels::lanes::{Lanes, Places, avx2, avx2vnni, avx512, avx512vnni};
-use crate::pack::{TILE_DEPTH, TILE_OUTPUTS};
+use crate::pack::{TILE_CODES, TILE_DEPTH, TILE_OUTPUTS};
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 /// A kernel and the most windows of its trimmed blocks.
@@ -248,7 +248,11 @@ unsafe fn block<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: usize
         for (p, window) in windows.iter_mut().enumerate() {
             *window = p * pixel;
         }
-        let sums = accumulate::<D, K, PIXELS, VECTORS>(lanes, [initial; PIXELS], &layer.runs, x, windows, rows);
+        let sums = if D::SLIDES && K == 8 && VECTORS <= 2 && layer.slides {
+            slide::<D, PIXELS, VECTORS>(lanes, [initial; PIXELS], &layer.runs, x, pixel, rows)
+        } else {
+            accumulate::<D, K, PIXELS, VECTORS>(lanes, [initial; PIXELS], &layer.runs, x, windows, rows)
+        };
         finish(lanes, strip, &sums);
     }
 }
@@ -347,6 +351,58 @@ unsafe fn accumulate<D: Lanes, const K: u8, const PIXELS: usize, const VECTORS: 
                     (tile, from) = (tile.add(tile_bytes), from.add(depth_bytes));
                 }
             }
+        }
+    }
+    sums
+}
+
+/// As [`accumulate`] where a run is three times as long as the way to the next window: each cell, as long as that way, is the first, the second and the
+/// third of three windows, and broadcast once for them.
+#[inline(always)]
+unsafe fn slide<D: Lanes, const PIXELS: usize, const VECTORS: usize>(
+    lanes: D,
+    mut sums: [[D::Sum; VECTORS]; PIXELS],
+    runs: &[Run],
+    x: *const u8,
+    cell_bytes: usize,
+    rows: TileRows,
+) -> [[D::Sum; VECTORS]; PIXELS] {
+    let TileRows { first: mut tile, part, row_bytes, .. } = rows;
+    let tap_bytes = cell_bytes / TILE_DEPTH * TILE_CODES;
+    // SAFETY: by the contract of the callers, weights are whole tiles, and a run's groups lie in the arena for each window.
+    unsafe {
+        for run in runs {
+            let from = x.add(run.offset);
+            for group in 0..cell_bytes / TILE_DEPTH {
+                let w = [
+                    weights::<D, 8, VECTORS>(lanes, tile, part, row_bytes),
+                    weights::<D, 8, VECTORS>(lanes, tile.add(tap_bytes), part, row_bytes),
+                    weights::<D, 8, VECTORS>(lanes, tile.add(2 * tap_bytes), part, row_bytes),
+                ];
+                let mut at = from.add(TILE_DEPTH * group);
+                // Straight code: as a loop it would keep the sums in memory.
+                macro_rules! cells {
+                    ($($cell:literal)*) => {$(
+                        if $cell < PIXELS + 2 {
+                            let q = lanes.broadcast::<8>(at);
+                            at = at.wrapping_add(cell_bytes);
+                            cells!(@tap q, $cell, 0);
+                            cells!(@tap q, $cell, 1);
+                            cells!(@tap q, $cell, 2);
+                        }
+                    )*};
+                    (@tap $q:ident, $cell:literal, $tap:literal) => {
+                        if $cell >= $tap && $cell - $tap < PIXELS {
+                            for (sum, &w) in sums[$cell - $tap].iter_mut().zip(&w[$tap]) {
+                                *sum = lanes.dot(*sum, $q, w);
+                            }
+                        }
+                    };
+                }
+                cells!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17);
+                tile = tile.add(TILE_CODES);
+            }
+            tile = tile.add(2 * tap_bytes);
         }
     }
     sums

@@ -13,6 +13,7 @@ macro_rules! dot_products {
         const LANES: usize = 16;
         const BLOCKS: [usize; 3] = [16, 8, 6];
         const PACKED_BLOCKS: [usize; 3] = [4, 8, 4];
+        const SLIDES: bool = true;
         type Sum = __m512i;
         type Bytes = __m512i;
         type Weights = __m512i;

@@ -104,6 +104,7 @@ fn bench(case: &Case) -> Bench {
         grid,
         runs,
         depth_groups,
+        slides: false,
         groups: case.groups,
         group_inputs,
         group_outputs: case.group_outputs,
