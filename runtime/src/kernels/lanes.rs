@@ -80,12 +80,12 @@ pub(crate) unsafe trait Lanes: Copy {
     unsafe fn interleave_bytes(self, a: Self::Bytes, b: Self::Bytes) -> [Self::Bytes; 2];
     /// The same with pairs of bytes.
     unsafe fn interleave_pairs(self, a: Self::Bytes, b: Self::Bytes) -> [Self::Bytes; 2];
-    /// `f32(sum) * m` to `LANES` floats. May be called anywhere.
+    /// `f32(sum) * m` to `LANES` floats. May be called in any function: it enables the features itself.
     unsafe fn scale(self, sum: *const Self::Sum, multipliers: *const f32, values: *mut f32);
     /// Requantizes four vectors; their lanes interleave as [`Lanes::interleave_bytes`] then [`Lanes::interleave_pairs`] left them.
     unsafe fn requantize_interleaved(self, sums: [Self::Sum; 4], multipliers: *const f32, clamp: Clamp) -> Self::Bytes;
     /// Requantizes `windows` windows of `VECTORS` vectors of outputs, 1, 2 or 4, which lie at `sums` window after window, in memory of
-    /// any alignment, and steps over their places. May be called anywhere.
+    /// any alignment, and steps over their places.
     unsafe fn requantize<const VECTORS: usize>(
         self,
         sums: *const Self::Sum,

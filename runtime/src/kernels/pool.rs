@@ -53,6 +53,27 @@ impl Pooling {
         Pooling { x, y, rows, columns, dilation }
     }
 
+    /// The windows of a row of the result, without what lies outside the input.
+    fn row_windows(&self, row: usize) -> loops::RowWindows<'_> {
+        let rows = self.rows[row];
+        loops::RowWindows {
+            rows: rows.count,
+            row_step: self.dilation[0] * self.x.row,
+            columns: &self.columns,
+            column_step: self.dilation[1] * self.x.pixel,
+        }
+    }
+
+    /// The input under a row of the result: from the first row's first pixel to the last row's last.
+    fn row_bytes<'a>(&self, memory: &'a Memory, row: usize) -> &'a [u8] {
+        let rows = self.rows[row];
+        if rows.count == 0 {
+            return &[];
+        }
+        let last = rows.first + (rows.count - 1) * self.dilation[0];
+        memory.codes(self.x.at(rows.first, 0)..self.x.row_range(last).end)
+    }
+
     /// The inside part of each window of a row of the result, and its bytes.
     fn windows<'a>(&'a self, memory: &'a Memory, row: usize) -> impl Iterator<Item = (Cells, &'a [u8])> + 'a {
         let rows = self.rows[row];
@@ -70,12 +91,12 @@ impl Pooling {
 /// Maximum of codes.
 pub(crate) struct MaxPool {
     pooling: Pooling,
-    pixel: loops::MaxPixel,
+    row: loops::MaxRow,
 }
 
 impl MaxPool {
     pub(crate) fn new(available: Available, pooling: Pooling) -> Self {
-        MaxPool { pooling, pixel: loops::max_pixel(available) }
+        MaxPool { pooling, row: loops::max_row(available) }
     }
 }
 
@@ -90,10 +111,9 @@ impl Kernel for MaxPool {
         for row in parts {
             // SAFETY: each part writes the rows of the result that are its own.
             let y = unsafe { memory.codes_mut(pooling.y.row_range(row)) };
-            for (y, (cells, x)) in y.chunks_exact_mut(channels).zip(pooling.windows(memory, row)) {
-                // SAFETY: bound for an instruction set that was proved available.
-                unsafe { (self.pixel)(x, cells, y) };
-            }
+            let (x, windows) = (pooling.row_bytes(memory, row), pooling.row_windows(row));
+            // SAFETY: bound for an instruction set that was proved available.
+            unsafe { (self.row)(x, windows, channels, y) };
         }
     }
 }

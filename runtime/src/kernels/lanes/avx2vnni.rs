@@ -1,8 +1,8 @@
 //! 256 bits with AVX-VNNI: `vpdpbusd`.
 #![allow(unsafe_code, reason = "vector intrinsics and raw loads")]
 
-use super::{Lanes, Places};
 use super::avx2::{requantize, requantize_interleaved, scale, unpack, vectors};
+use super::{Lanes, Places};
 use crate::isa::Avx2Vnni;
 use crate::kernels::Clamp;
 use std::arch::x86_64::*;

@@ -205,7 +205,15 @@ unsafe fn finish(layer: &Winograd, memory: &Memory, cell: usize, tile: usize, su
             let at = layer.y.at(2 * (cell / columns) + down, 2 * (cell % columns) + right) + first;
             let y = memory.codes_ptr(at, count);
             // SAFETY: multipliers are whole tiles; `count` outputs of this window lie at `y`.
-            unsafe { requantize::<2>(window.as_ptr(), 1, layer.multipliers.as_ptr().add(first), layer.clamp, &mut Places::one(y, count)) };
+            unsafe {
+                requantize::<2>(
+                    window.as_ptr(),
+                    1,
+                    layer.multipliers.as_ptr().add(first),
+                    layer.clamp,
+                    &mut Places::one(y, count),
+                )
+            };
         }
     }
 }
