@@ -376,7 +376,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     if let Some(threads) = against_threads {
-        return compare_runs(&mut session, &mut Session::new(&artifact, SessionOptions { threads, ..options })?, &x);
+        let mut other = Session::new(&artifact, SessionOptions { threads, ..options })?;
+        let compare = if table { compare_layers } else { compare_runs };
+        return compare(&mut session, &mut other, &x);
     }
     if table {
         println!("isa {}, planned in {:.1} ms", session.isa(), planned.as_secs_f64() * 1e3);

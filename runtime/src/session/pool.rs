@@ -23,7 +23,7 @@ const SPINS: u32 = 2000;
 /// Turns after which a waiting worker sleeps.
 const TURNS: u32 = SPINS + 20;
 /// Chunks a thread: more even out what the system takes from one of them, fewer begin less often.
-const CHUNKS: usize = 3;
+const CHUNKS: usize = 8;
 
 /// One step: what to compute, on what.
 #[derive(Clone, Copy)]

@@ -58,11 +58,18 @@ pub(super) fn tap_runs([rows, columns]: [usize; 2], inputs: usize, steps: [usize
     offsets.map(|offset| Run { offset, groups: inputs.div_ceil(TILE_DEPTH) }).collect()
 }
 
-/// How a layer is shared between threads: by what is larger, its packed weights or its input.
+/// Rows of windows from which on a layer may be shared by rows although its weights are larger than its input.
+const MANY_ROWS: usize = 8;
+/// How much larger: every core streams the weights from a shared cache, where what another core has just written comes line by line.
+const WEIGHTS_TO_INPUT: usize = 4;
+
+/// How a layer is shared between threads: by rows, where each reads all weights, or by outputs, where each reads all of the input.
 pub(super) fn cut(program: &Program, conv: &Conv) -> Cut {
     let x = program.tensor(conv.x);
+    let [height, _] = program.conv_output(conv);
     let weights = packed_len(conv.outputs as usize, conv.depth(x), conv.bits);
-    if weights.is_none_or(|bytes| bytes > x.len()) { Cut::Outputs } else { Cut::Rows }
+    let most = if height as usize >= MANY_ROWS { WEIGHTS_TO_INPUT * x.len() } else { x.len() };
+    if weights.is_none_or(|bytes| bytes > most) { Cut::Outputs } else { Cut::Rows }
 }
 
 /// Least share of products in the padding for which it is worth leaving them out.
