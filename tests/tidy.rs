@@ -20,6 +20,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "runtime/src/isa",
     "runtime/src/c_api.rs",
     "runtime/src/session/pool.rs",
+    "runtime/tests/load_memory.rs",
     "runtime/tests/no_allocation.rs",
     "runtime/src/format/artifact.rs",
     "passes/src/train/kernels",
