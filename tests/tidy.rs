@@ -19,7 +19,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "runtime/src/isa.rs",
     "runtime/src/isa",
     "runtime/src/c_api.rs",
-    "runtime/src/session/pool.rs",
+    "runtime/src/session/threads.rs",
     "runtime/tests/load_memory.rs",
     "runtime/tests/no_allocation.rs",
     "runtime/src/format/artifact.rs",

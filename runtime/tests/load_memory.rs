@@ -1,11 +1,18 @@
-//! Loading allocates no more than the stated multiple of the file, whatever the file holds.
+//! Loading allocates no more than the stated multiple of the file, whatever the file holds, and planning no large tables for a small one.
 
 #![cfg(feature = "encode")]
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used, reason = "a test with a counting allocator")]
 
+#[path = "support/net.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared by tests")]
+mod net;
+
+use net::Net;
 use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, Metadata, PARSE_MEMORY_FACTOR, encode};
-use releqc_runtime::program::{FloatId, FloatSlot, Op, Port, Program, Tensor, TensorId};
+use releqc_runtime::program::{FloatId, FloatSlot, Op, Port, Program, Tensor, TensorId, Window};
+use releqc_runtime::{BitWidth, Session, SessionOptions};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Counting;
@@ -50,10 +57,13 @@ fn with_program(program: Program) -> ArtifactParts {
     ArtifactParts { program, ..Default::default() }
 }
 
-/// The lengths are just above powers of two, where a list that grows has room for twice its elements. One test, so that nothing else
-/// allocates meanwhile.
+/// Held by each test, so that nothing else allocates meanwhile.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// The lengths are just above powers of two, where a list that grows has room for twice its elements.
 #[test]
 fn loading_allocates_a_bounded_multiple_of_the_file() {
+    let _alone = ALONE.lock().unwrap();
     let count = (1u32 << 16) + 1;
     let input = Port { name: String::new(), dims: vec![1] };
     let quantize = Op::Quantize { y: TensorId(0), inv_scale: 1.0 };
@@ -114,4 +124,41 @@ fn loading_allocates_a_bounded_multiple_of_the_file() {
         let factor = factor(parts);
         assert!(factor <= PARSE_MEMORY_FACTOR as f64, "{what}: {factor:.1} times the file");
     }
+}
+
+/// Most bytes allocated at once while a session is planned.
+fn planned_bytes(artifact: &Artifact) -> usize {
+    let before = LIVE.load(Ordering::Relaxed);
+    MOST.store(before, Ordering::Relaxed);
+    let session = Session::new(artifact, SessionOptions::default()).unwrap();
+    let most = MOST.load(Ordering::Relaxed) - before;
+    drop(session);
+    most
+}
+
+#[test]
+fn pixels_of_many_channels_share_their_codes() {
+    let _alone = ALONE.lock().unwrap();
+    let channels = 1 << 20;
+    let (mut net, x) = Net::new(3, [channels, 1, 1], 0);
+    let y = net.logits(x, 1, BitWidth::MIN);
+    net.output(y);
+    let Net { program, constants, weights, .. } = net;
+    let metadata = Metadata::from([("preprocessing".to_owned(), "raw".to_owned())]);
+    let bytes = encode(&ArtifactParts { metadata, program, constants, weights, ..Default::default() });
+    let artifact = Artifact::from_bytes(&bytes, LoadOptions::default()).unwrap();
+    // The tensor and the weights, widened for a trial; a table a channel would take 256 MiB.
+    assert!(planned_bytes(&artifact) < 100 << 20);
+}
+
+#[test]
+fn layers_of_many_windows_and_taps_are_not_trimmed() {
+    let _alone = ALONE.lock().unwrap();
+    let (mut net, x) = Net::new(3, [4, 1, 256], 0);
+    let window = Window { kernel: [1, 512], stride: [1; 2], dilation: [1; 2], padding: [0, 384, 0, 384] };
+    let y = net.conv(x, 16, window, 1, BitWidth::MIN, [0, 0, 255]).unwrap();
+    let y = net.dequantize(y);
+    net.output(y);
+    let planned = planned_bytes(&net.artifact());
+    assert!(planned < 1 << 20, "{planned} bytes for 513 windows of 512 taps");
 }

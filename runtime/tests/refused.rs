@@ -10,7 +10,7 @@ mod net;
 use net::{Net, square};
 use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
 use releqc_runtime::program::{Conv, FloatSlot, Op, Window};
-use releqc_runtime::{BitWidth, RunError, Session, SessionOptions};
+use releqc_runtime::{BitWidth, Isa, Pixels, RunError, Session, SessionOptions};
 
 /// The error of loading a net, as text.
 fn refusal(net: &Net) -> Option<String> {
@@ -199,4 +199,72 @@ fn the_limit_of_activations_holds_for_files_too() {
     assert!(open(needed).is_ok() && Artifact::open(&path).is_ok());
     assert!(open(needed - 1).err().unwrap().to_string().contains("the limit is"));
     std::fs::remove_file(&path).unwrap();
+}
+
+/// Most samples whose activations alone a session of a network may hold.
+fn most_samples(artifact: &Artifact, options: SessionOptions) -> usize {
+    let many = 1 << 40;
+    match Session::for_batches(artifact, options, many) {
+        Err(RunError::Memory { needed, limit }) => (limit / (needed / many as u64)) as usize,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn weights_and_tables_count_as_memory_of_a_session() {
+    let bits = |k| BitWidth::new(k).unwrap();
+    // Each of these takes more memory than a sample: there is none left for it. Nothing is allocated before that is known.
+    let pooled = |average: bool| {
+        let (mut net, x) = Net::new(3, [1, 1 << 16, 1], 0);
+        let window = square(1, 1, 0);
+        let y = if average { net.average_pool(x, window, false, 0) } else { net.max_pool(x, window) }.unwrap();
+        let y = net.conv(y, 1, Window { kernel: [1 << 16, 1], ..window }, 1, bits(2), [0, 0, 255]).unwrap();
+        let y = net.dequantize(y);
+        net.output(y);
+        net.artifact()
+    };
+    let layer = |channels: u32, size: u32, outputs: u32, kernel: u32, groups: u32, k: u8| {
+        let (mut net, x) = Net::new(3, [channels, size, size], 0);
+        let y = net.conv(x, outputs, square(kernel, 1, 1), groups, bits(k), [0, 0, 255]).unwrap();
+        let y = net.reshape(y, net.extents(y));
+        let y = net.max_pool(y, Window { kernel: [net.extents(y)[0], net.extents(y)[1]], ..square(1, 1, 0) }).unwrap();
+        let y = net.dequantize(y);
+        net.output(y);
+        net.artifact()
+    };
+    let cases = [
+        ("max pool", pooled(false)),
+        ("average pool", pooled(true)),
+        ("widened", layer(256, 8, 1024, 3, 1, 3)),
+        ("transformed or as words", layer(256, 8, 512, 3, 1, 8)),
+        ("groups", layer(512, 2, 512, 3, 256, 2)),
+        ("depthwise", layer(16, 30, 16, 31, 16, 2)),
+    ];
+    for (name, artifact) in &cases {
+        for isa in Isa::available() {
+            let options = SessionOptions { isa: Some(isa), threads: 1 };
+            let samples = most_samples(artifact, options);
+            let error = Session::for_batches(artifact, options, samples).err();
+            assert!(matches!(error, Some(RunError::Memory { .. })), "{name}, {isa}: {error:?}");
+            assert!(Session::for_batches(artifact, options, 2).is_ok(), "{name}, {isa}");
+        }
+    }
+}
+
+#[test]
+fn lists_of_pixels_are_bounded() {
+    let features = Pixels::MOST_VALUES as u32 + 1;
+    let (mut net, x) = Net::new(3, [features, 1, 1], 7);
+    let y = net.dequantize(x);
+    net.output(y);
+    let mut session = Session::new(&net.artifact(), SessionOptions::default()).unwrap();
+    let list = |len: usize| Pixels::Normalize { mean: vec![0.5; len], std: vec![0.25] };
+    let error = session.set_pixels(list(features as usize)).unwrap_err().to_string();
+    assert!(error.contains("mean has 4097 values; at most 4096 are supported"), "{error}");
+    session.set_pixels(list(1)).unwrap();
+    let mut subnormal = list(1);
+    if let Pixels::Normalize { std, .. } = &mut subnormal {
+        std[0] = 1e-40;
+    }
+    assert!(session.set_pixels(subnormal).unwrap_err().to_string().contains("a number > 0 is required"));
 }

@@ -48,7 +48,7 @@ impl Kernel for Quantize {
 /// Pixels, (channel, row, column), to codes: each level of a channel has its code.
 pub(crate) struct QuantizePixels {
     y: View,
-    /// Code of each level, a channel.
+    /// Code of each level: once for all channels, or once a channel.
     codes: Vec<[u8; 256]>,
 }
 
@@ -57,8 +57,12 @@ impl QuantizePixels {
     pub(crate) fn new(y: View, inv_scale: f32, z: u8, pixels: &Pixels) -> Self {
         let clamp = Clamp { z, lo: 0, hi: 255 };
         let code = |level: usize, channel| clamp.requantize(pixels.value(level as u8, channel) * inv_scale);
-        let codes = (0..y.pixel).map(|channel| std::array::from_fn(|level| code(level, channel)));
+        let codes = (0..pixels.mappings()).map(|channel| std::array::from_fn(|level| code(level, channel)));
         QuantizePixels { y, codes: codes.collect() }
+    }
+
+    fn codes(&self, channel: usize) -> &[u8; 256] {
+        &self.codes[channel.min(self.codes.len() - 1)]
     }
 }
 
@@ -74,14 +78,16 @@ impl Kernel for QuantizePixels {
             // SAFETY: each part writes the rows of the result that are its own.
             let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
             let x = |channel: usize| &memory.pixels()[channel * plane + row * width..][..width];
-            if let [red, green, blue] = &self.codes[..] {
+            if channels == 3 {
+                let [red, green, blue] = [0, 1, 2].map(|channel| self.codes(channel));
                 let planes = x(0).iter().zip(x(1)).zip(x(2));
                 for (y, ((&r, &g), &b)) in y.chunks_exact_mut(3).zip(planes) {
                     [y[0], y[1], y[2]] = [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]];
                 }
                 continue;
             }
-            for (channel, codes) in self.codes.iter().enumerate() {
+            for channel in 0..channels {
+                let codes = self.codes(channel);
                 for (y, &level) in y.chunks_exact_mut(channels).zip(x(channel)) {
                     y[channel] = codes[usize::from(level)];
                 }

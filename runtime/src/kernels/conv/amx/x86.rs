@@ -25,8 +25,12 @@ impl Vectors for Vnni {
     ) {
         // SAFETY: by the contract of the trait.
         unsafe {
-            let sums = std::array::from_fn(|n| self.sum(sums.add(n * TILE_OUTPUTS)));
-            Lanes::requantize::<N>(self, sums, multipliers, clamp, y, count);
+            // A loop: a closure would have the features only where it is inlined.
+            let mut loaded = [self.sum(sums); N];
+            for (n, loaded) in loaded.iter_mut().enumerate() {
+                *loaded = self.sum(sums.add(n * TILE_OUTPUTS));
+            }
+            Lanes::requantize::<N>(self, loaded, multipliers, clamp, y, count);
         }
     }
 
