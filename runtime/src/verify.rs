@@ -10,7 +10,7 @@ use std::ops::Range;
 /// Largest extent of any axis, kernel, stride or dilation.
 pub const MAX_EXTENT: u32 = 1 << 24;
 
-/// Multipliers are normal numbers in this range, so that a caller's flush-to-zero mode cannot change a result.
+/// Multipliers are normal numbers in this range, so that a caller's flush-to-zero mode cannot change a code or a logit.
 pub const MULTIPLIER_RANGE: std::ops::RangeInclusive<f32> = 9.094_947e-13..=1_048_576.0; // 2^-40, 2^20
 
 /// Largest magnitude of an affine addend, in steps.

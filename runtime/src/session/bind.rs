@@ -271,7 +271,9 @@ impl Binder<'_> {
         let mut trials = self.trials.borrow_mut();
         match trials.decided(shape) {
             Some(form) => layer(form),
-            None if !self.budget.allows(self.memory.bytes()) => layer(Form::InPlace),
+            None if !self.budget.allows(self.memory.bytes() + 2 * weights::widened_bytes(conv, shape.depth)) => {
+                layer(Form::InPlace)
+            }
             None => {
                 let forms = [layer(Form::InPlace)?, layer(Form::Widened)?];
                 Ok(trials.faster(shape, forms, self.artifact, self.memory))
@@ -400,10 +402,10 @@ impl Binder<'_> {
             return Ok(None);
         }
         let (channels, kernel) = (x.channels as usize, conv.window.kernel.map(|k| k as usize));
-        self.budget.take(Depthwise::most_bytes(channels, kernel))?;
+        let depth = conv.depth(x);
+        self.budget.take(Depthwise::most_bytes(channels, kernel).saturating_add(channels * depth))?;
         let view = self.view(conv.x);
         let dilation = conv.window.dilation.map(|d| d as usize);
-        let depth = conv.depth(x);
         let source = depthwise::Source {
             codes: &pack::unpack(self.artifact.weights(conv), conv.outputs as usize, depth, conv.bits),
             biases: &self.artifact.biases(conv),
