@@ -5,8 +5,16 @@
  * Threads: a model may be used by any number of threads at once. So may a session, whose runs then happen one after the other; for
  * runs at the same time make a session a thread.
  *
- * Errors: functions that can fail take a buffer for a message of at most `error_size` bytes, its terminating zero included. It may be
- * NULL where `error_size` is 0. No function aborts the process or lets an exception escape.
+ * Errors: functions that can fail take a buffer for a message of at most `error_size` bytes, its terminating zero included; a longer one is
+ * cut between characters (UTF-8). It may be NULL where `error_size` is 0. No file, no network and no argument that keeps to this header
+ * makes a function abort the process or lets an exception escape, with two limits that are the system's: the process ends where it gives
+ * no memory, and where a file that releq_model_open has mapped is truncated (SIGBUS).
+ *
+ * Memory: of activations a model may state at most 1 GiB, and a session takes at most about 4 GiB; releq_model_open, releq_model_load
+ * and releq_session_new fail on more.
+ *
+ * Floating point: call from threads that round to nearest, as every process begins. Results do not depend on whether subnormal numbers
+ * are flushed to zero.
  */
 #ifndef RELEQ_H
 #define RELEQ_H
@@ -21,7 +29,8 @@ extern "C" {
 typedef struct releq_model releq_model;
 typedef struct releq_session releq_session;
 
-/* Maps a file and checks every byte of it. The file must not change while the model or a session of it lives. NULL on failure. */
+/* Maps a file and checks every byte of it. The file must neither change nor be truncated while the model or a session of it lives: replace
+ * it by renaming another to its name, or use releq_model_load. NULL on failure. */
 releq_model *releq_model_open(const char *path, char *error, size_t error_size);
 
 /* Copies and checks `size` bytes. NULL on failure. */
@@ -56,8 +65,8 @@ const char *releq_session_isa(const releq_session *session);
 size_t releq_session_input_size(const releq_session *session);
 size_t releq_session_output_size(const releq_session *session);
 
-/* Runs `samples` samples: `input` holds them one after the other in (channel, row, column) order; `output` receives for each sample all
- * outputs one after the other. 0 on success, -1 on failure. */
+/* Runs `samples` samples, at least 1: `input` holds them one after the other in (channel, row, column) order; `output` receives for each
+ * sample all outputs one after the other. The two must not overlap. 0 on success, -1 on failure. */
 int releq_session_run(releq_session *session, const float *input, size_t samples, float *output, char *error, size_t error_size);
 
 /* States how pixels become inputs: (pixel / 255 - mean[c]) / std[c] with one value for all channels or one a channel; pixels as they are

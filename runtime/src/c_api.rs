@@ -27,7 +27,7 @@ pub struct releq_session {
     output_size: usize,
 }
 
-/// Writes a message, cut to the buffer, with its terminating zero.
+/// Writes a message, cut to the buffer between two characters, with its terminating zero.
 ///
 /// # Safety
 /// `error` is valid for `size` bytes, or `size` is 0.
@@ -35,7 +35,7 @@ unsafe fn report(message: &str, error: *mut c_char, size: usize) {
     if error.is_null() || size == 0 {
         return;
     }
-    let len = message.len().min(size - 1);
+    let len = message.floor_char_boundary(size - 1);
     // SAFETY: `len + 1 <= size` bytes are valid by the contract.
     unsafe {
         std::ptr::copy_nonoverlapping(message.as_ptr(), error.cast(), len);
@@ -326,6 +326,9 @@ unsafe fn run<T>(
             if input.is_null() || output.is_null() {
                 return Err("input or output is NULL".to_owned());
             }
+            if samples == 0 {
+                return Err("samples is 0; at least 1 is required".to_owned());
+            }
             let sizes = [session.input_size, session.output_size];
             let len = |size: usize| size.checked_mul(samples).ok_or("too many samples");
             let input = std::slice::from_raw_parts(input, len(sizes[0])?);
@@ -389,5 +392,89 @@ pub unsafe extern "C" fn releq_session_run_u8(
             let mut samples = pixels.chunks_exact(inputs).zip(output.chunks_exact_mut(outputs));
             samples.try_for_each(|(x, y)| planned.run_u8(x, y))
         })
+    }
+}
+
+#[cfg(all(test, feature = "encode"))]
+mod tests {
+    use super::*;
+    use crate::format::{ArtifactParts, encode};
+    use crate::program::{FloatId, FloatSlot, Op, Program, Tensor, TensorId};
+
+    #[test]
+    fn a_message_is_cut_between_characters() {
+        let message = "aäß€𝄞";
+        for size in 0..message.len() + 3 {
+            let mut buffer = vec![0x7f; size + 1];
+            // SAFETY: the buffer holds `size` bytes.
+            unsafe { report(message, buffer.as_mut_ptr().cast(), size) };
+            assert_eq!(buffer[size], 0x7f, "a byte behind the buffer was written");
+            if size > 0 {
+                let text = CStr::from_bytes_until_nul(&buffer).unwrap().to_str().unwrap();
+                assert!(message.starts_with(text) && text.len() < size && text.len() + 4 >= size.min(message.len()));
+            }
+        }
+    }
+
+    /// A network of one value that quantizes its input.
+    fn session() -> *mut releq_session {
+        let port = Port { name: "x".into(), dims: vec![1] };
+        let tensor =
+            Tensor { name: "q".into(), height: 1, width: 1, channels: 1, scale: 1.0, zero_point: 0, arena_offset: 0 };
+        let program = Program {
+            outputs: vec![(port.clone(), FloatId(0))],
+            input: port,
+            tensors: vec![tensor],
+            floats: vec![FloatSlot { len: 1 }],
+            ops: vec![
+                Op::Quantize { y: TensorId(0), inv_scale: 1.0 },
+                Op::Dequantize { x: TensorId(0), y: FloatId(0) },
+            ],
+            arena_bytes: 1,
+        };
+        let bytes = encode(&ArtifactParts { program, ..Default::default() });
+        // SAFETY: the bytes are valid, the model lives until the session was made, there is no buffer for a message.
+        unsafe {
+            let model = releq_model_load(bytes.as_ptr().cast(), bytes.len(), std::ptr::null_mut(), 0);
+            let session = releq_session_new(model, std::ptr::null(), 1, std::ptr::null_mut(), 0);
+            releq_model_free(model);
+            assert!(!session.is_null());
+            session
+        }
+    }
+
+    #[test]
+    fn floats_and_pixels_refuse_the_same() {
+        let session = session();
+        let (floats, pixels, mut y) = ([3.0f32; 2], [3u8; 2], [0.0f32; 2]);
+        let mut both = |samples: usize| {
+            let mut error = [[0u8; 80]; 2];
+            // SAFETY: the buffers hold two samples, and as many bytes of messages as stated.
+            let codes = unsafe {
+                let [first, second] = error.each_mut().map(|error| error.as_mut_ptr().cast());
+                let y = y.as_mut_ptr();
+                [
+                    releq_session_run(session, floats.as_ptr(), samples, y, first, 80),
+                    releq_session_run_u8(session, pixels.as_ptr(), samples, y, second, 80),
+                ]
+            };
+            let text = error.map(|error| CStr::from_bytes_until_nul(&error).unwrap().to_str().unwrap().to_owned());
+            (codes, text, y)
+        };
+        let (codes, text, _) = both(0);
+        assert_eq!(codes, [-1, -1]);
+        assert!(text.iter().all(|text| text == "samples is 0; at least 1 is required"), "{text:?}");
+        let (codes, text, _) = both(2);
+        assert_eq!(codes, [0, -1], "nothing says how pixels become inputs");
+        assert!(text[1].contains("records no preprocessing"), "{text:?}");
+        // SAFETY: the session is live; no lists, no buffer for a message.
+        unsafe {
+            let (none, no_text) = (std::ptr::null(), std::ptr::null_mut());
+            assert_eq!(releq_session_set_pixels(session, none, none, 0, no_text, 0), 0);
+        }
+        assert_eq!((both(2).0, both(2).2), ([0, 0], [3.0, 3.0]));
+        assert_eq!(both(0).0, [-1, -1]);
+        // SAFETY: not used afterwards.
+        unsafe { releq_session_free(session) };
     }
 }

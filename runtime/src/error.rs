@@ -9,8 +9,8 @@ pub enum FormatError {
     /// The file does not begin with the magic bytes.
     #[error("not a releqc artifact: it does not begin with the magic bytes of the format")]
     Magic,
-    /// Written by a later major version of the format.
-    #[error("artifact format {major}.{minor} is newer than this runtime; it reads 1.x")]
+    /// Written by another major version of the format.
+    #[error("artifact format {major}.{minor} cannot be read by this runtime; it reads 1.x")]
     Version {
         /// Major version found.
         major: u16,
@@ -39,14 +39,25 @@ pub enum FormatError {
         /// What was seen and what is required.
         what: String,
     },
-    /// Activations would need more memory than the caller allows.
-    #[error("activations need {needed} bytes, the limit is {limit}")]
+    /// Activations or outputs would need more memory than the caller allows.
+    #[error("activations or outputs need {needed} bytes, the limit is {limit}")]
     ActivationMemory {
         /// Bytes needed.
         needed: u64,
         /// Bytes allowed.
         limit: u64,
     },
+}
+
+/// Most characters of a name in a message: a message is no larger than a file justifies.
+const MOST_NAME_CHARS: usize = 80;
+
+/// A name from a file, for a message.
+pub(crate) fn quoted(name: &str) -> String {
+    match name.char_indices().nth(MOST_NAME_CHARS) {
+        Some((end, _)) => format!("{:?}..", &name[..end]),
+        None => format!("{name:?}"),
+    }
 }
 
 impl FormatError {

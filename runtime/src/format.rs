@@ -19,5 +19,5 @@ pub use write::{ArtifactParts, encode};
 /// Bound on memory allocated while parsing, as a multiple of the file's length (the bytes themselves not counted).
 pub const PARSE_MEMORY_FACTOR: usize = 16;
 
-/// Default bound on the activation memory of one session, in bytes.
+/// Default bound on the activation memory that a program states, in bytes; a session adds halos, windows and weights of its own.
 pub const DEFAULT_ACTIVATION_LIMIT: u64 = 1 << 30;

@@ -14,7 +14,7 @@ pub(crate) mod limits;
 mod memory;
 pub(crate) mod pool;
 
-pub(crate) use memory::{AlignedBytes, Input, Memory, View};
+pub(crate) use memory::{AlignedBytes, Borrowed, Input, Memory, View};
 
 use std::ops::Range;
 

@@ -148,6 +148,7 @@ fn fields<const K: u8>(packed: &[u8]) -> [i8; TILE_CODES] {
 pub fn unpack(packed: &[u8], outputs: usize, depth: usize, bits: BitWidth) -> Vec<i8> {
     let tiles_deep = depth.div_ceil(TILE_DEPTH);
     let mut codes = vec![0; outputs * depth];
+    let packed = &packed[..tiles_deep * outputs.div_ceil(TILE_OUTPUTS) * tile_bytes(bits)];
     for (t, tile) in packed.chunks_exact(tile_bytes(bits)).enumerate() {
         let (first_output, first_depth) = (t / tiles_deep * TILE_OUTPUTS, t % tiles_deep * TILE_DEPTH);
         for (i, code) in unpack_tile(tile, bits).into_iter().enumerate() {
@@ -178,6 +179,14 @@ mod tests {
             prop_assert_eq!(packed.len(), packed_len(outputs, depth, bits).unwrap());
             prop_assert_eq!(unpack(&packed, outputs, depth, bits), codes);
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "out of range")]
+    fn unpack_panics_where_codes_are_missing() {
+        let bits = BitWidth::MAX;
+        let packed = pack(&[1; 20], 20, 1, bits);
+        unpack(&packed[..packed.len() - 1], 20, 1, bits);
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub enum Pixels {
 }
 
 impl Pixels {
+    /// Most values of a list: a session holds the codes of all levels for each.
+    pub const MOST_VALUES: usize = 4096;
+
     /// What an artifact records; `None` where it states nothing that can be read.
     pub fn recorded(metadata: &Metadata) -> Option<Self> {
         let list =
@@ -31,7 +34,18 @@ impl Pixels {
         }
     }
 
+    /// How many mappings of levels to inputs it holds: one for all channels, or one a channel.
+    pub(crate) fn mappings(&self) -> usize {
+        match self {
+            Pixels::Raw => 1,
+            Pixels::Normalize { mean, std } => mean.len().max(std.len()),
+        }
+    }
+
     /// The network input for a pixel of channel `c`.
+    ///
+    /// # Panics
+    /// Where a list is empty, which [`Pixels::check`] refuses.
     pub fn value(&self, pixel: u8, c: usize) -> f32 {
         match self {
             Pixels::Raw => pixel.into(),
@@ -44,8 +58,8 @@ impl Pixels {
     /// Checks it against the channels of an input.
     ///
     /// # Errors
-    /// [`RunError::Pixels`] where a list has neither one value nor one a channel, a value is not finite, or a standard deviation is not
-    /// positive.
+    /// [`RunError::Pixels`] where a list has neither one value nor one a channel, or more than [`Pixels::MOST_VALUES`], a value is not
+    /// finite, or a standard deviation is not a positive normal number.
     pub fn check(&self, channels: usize) -> Result<(), RunError> {
         let Pixels::Normalize { mean, std } = self else { return Ok(()) };
         for (name, values) in [("mean", mean), ("std", std)] {
@@ -55,7 +69,11 @@ impl Pixels {
                     "{name} has {found} values; 1 or {channels} (one a channel) are required"
                 )));
             }
-            if let Some(bad) = values.iter().find(|v| !v.is_finite() || (name == "std" && **v <= 0.0)) {
+            if values.len() > Self::MOST_VALUES {
+                let (found, most) = (values.len(), Self::MOST_VALUES);
+                return Err(RunError::Pixels(format!("{name} has {found} values; at most {most} are supported")));
+            }
+            if let Some(bad) = values.iter().find(|v| !v.is_finite() || (name == "std" && **v < f32::MIN_POSITIVE)) {
                 let required = if name == "std" { "a number > 0" } else { "a finite number" };
                 return Err(RunError::Pixels(format!("{name} {bad}; {required} is required")));
             }

@@ -5,8 +5,9 @@
 
 mod amx;
 mod bind;
+mod budget;
 mod layout;
-mod pool;
+mod threads;
 mod trial;
 mod weights;
 mod windows;
@@ -15,15 +16,17 @@ use crate::format::Artifact;
 #[cfg(feature = "encode")]
 use crate::isa::EmulatedTiles;
 use crate::isa::{Available, Isa};
-use crate::kernels::{AlignedBytes, Input, Memory, View, limits};
+use crate::kernels::{AlignedBytes, Borrowed, Input, View};
 use crate::program::Op;
-use crate::{BitWidth, Pixels, RunError};
+use crate::{Pixels, RunError};
 use bind::Step;
+use budget::Budget;
 use layout::Room;
-use pool::Pool;
 use std::ops::Range;
 use std::time::{Duration, Instant};
+use threads::Threads;
 
+pub use crate::kernels::limits::{measure_products, measure_reads};
 pub use weights::WeightLayout;
 
 /// Most threads of a session.
@@ -50,7 +53,7 @@ pub struct Session {
     isa: Isa,
     threads: usize,
     /// Where there is more than one thread.
-    pool: Option<Pool>,
+    workers: Option<Threads>,
     steps: Vec<Step>,
     /// Samples computed at a time in a batch.
     samples: usize,
@@ -71,7 +74,7 @@ impl Session {
     /// Plans a network for an instruction set.
     ///
     /// # Errors
-    /// [`RunError::Isa`] where the machine lacks the instruction set.
+    /// [`RunError::Isa`] where the machine lacks the instruction set, [`RunError::Memory`] where the session would need more than 4 GiB.
     pub fn new(artifact: &Artifact, options: SessionOptions) -> Result<Self, RunError> {
         Self::with_weights(artifact, options, WeightLayout::default())
     }
@@ -121,8 +124,9 @@ impl Session {
         let program = artifact.program();
         let panels_bytes = available.tiles().map_or(0, |unit| amx::panels_bytes(unit, program));
         let places = layout::plan(program, bind::needs_words(available.isa()), panels_bytes);
-        let (room, all) = (places.room(), places.room().times(samples)?);
-        let steps = bind::steps(artifact, available, weights, &places, samples, all);
+        let (room, budget) = (places.room(), Budget::default());
+        let all = room.times(samples, &budget)?;
+        let steps = bind::steps(artifact, available, weights, &places, samples, all, &budget)?;
         let mut codes = AlignedBytes::zeroed(all.codes);
         for codes in codes[..all.codes].chunks_exact_mut(room.codes) {
             for (range, value) in &places.halos {
@@ -136,7 +140,7 @@ impl Session {
             artifact: artifact.clone(),
             isa: available.isa(),
             threads,
-            pool: helps.then(|| Pool::new(threads)),
+            workers: helps.then(|| Threads::new(threads)),
             steps,
             codes,
             floats: vec![0.0; all.floats],
@@ -261,9 +265,9 @@ impl Session {
         self.check(input.len(), self.input_len(), self.output_len, self.output_len)?;
         let mut times = vec![Vec::with_capacity(rounds + 1); self.artifact.program().ops.len()];
         for _ in 0..=rounds {
-            let memory = Memory::new(&mut self.codes, &mut self.floats, Input::Floats(input));
+            let memory = Borrowed::new(&mut self.codes, &mut self.floats, Input::Floats(input));
             times.iter_mut().for_each(|times| times.push(Duration::ZERO));
-            let run = self.pool.as_ref().map(Pool::begin);
+            let run = self.workers.as_ref().map(Threads::begin);
             for step in &self.steps {
                 let start = Instant::now();
                 step.run(&memory, run.as_ref());
@@ -308,17 +312,17 @@ impl Session {
 
     /// Computes as many samples as the session was planned for, all of them in each step.
     fn batch(&mut self, input: &[f32], output: &mut [f32]) {
-        let run = self.pool.as_ref().map(Pool::begin);
+        let run = self.workers.as_ref().map(Threads::begin);
         let Room { codes, floats } = self.room;
         let len = input.len() / self.samples;
         for step in &self.steps {
-            let all = Memory::new(&mut self.codes, &mut self.floats, Input::Floats(&[]));
+            let all = Borrowed::new(&mut self.codes, &mut self.floats, Input::Floats(&[]));
             if step.run_batched(&all, run.as_ref()) {
                 continue;
             }
             let memories = self.codes.chunks_exact_mut(codes).zip(self.floats.chunks_exact_mut(floats));
             for (x, (codes, floats)) in input.chunks_exact(len).zip(memories) {
-                step.run(&Memory::new(codes, floats, Input::Floats(x)), run.as_ref());
+                step.run(&Borrowed::new(codes, floats, Input::Floats(x)), run.as_ref());
             }
         }
         for (floats, output) in self.floats.chunks_exact(floats).zip(output.chunks_exact_mut(self.output_len)) {
@@ -327,8 +331,8 @@ impl Session {
     }
 
     fn sample(&mut self, input: Input, output: &mut [f32]) {
-        let memory = Memory::new(&mut self.codes, &mut self.floats, input);
-        let run = self.pool.as_ref().map(Pool::begin);
+        let memory = Borrowed::new(&mut self.codes, &mut self.floats, input);
+        let run = self.workers.as_ref().map(Threads::begin);
         match input {
             Input::Floats(_) => self.steps.iter().for_each(|step| step.run(&memory, run.as_ref())),
             Input::Pixels(_) => self.steps.iter().for_each(|step| step.run_pixels(&memory, run.as_ref())),
@@ -344,22 +348,6 @@ fn copy_outputs(outputs: &[Range<usize>], floats: &[f32], mut to: &mut [f32]) {
         this.copy_from_slice(&floats[range.clone()]);
         to = rest;
     }
-}
-
-/// Measures how many multiply-accumulates a second one thread reaches at most with weights of `bits` bits, in some milliseconds.
-///
-/// # Errors
-/// [`RunError::Isa`] where the machine lacks the instruction set.
-pub fn measure_products(isa: Isa, bits: BitWidth) -> Result<f64, RunError> {
-    Ok(limits::products(isa.require()?, bits.bits()))
-}
-
-/// Measures how many bytes a second one thread reads when it reads `bytes` bytes over and over, in some milliseconds.
-///
-/// # Errors
-/// [`RunError::Isa`] where the machine lacks the instruction set.
-pub fn measure_reads(isa: Isa, bytes: usize) -> Result<f64, RunError> {
-    Ok(limits::reads(isa.require()?, bytes))
 }
 
 impl std::fmt::Debug for Session {

@@ -1,13 +1,16 @@
 //! What every executor relies on: checked once when an artifact is loaded, whoever wrote it.
 
+use crate::error::quoted;
 use crate::pack::{TILE_DEPTH, TILE_OUTPUTS, packed_len, tile_bytes, unpack_tile};
-use crate::program::{Conv, Destination, FloatId, LayerKind, Op, Program, Tensor, TensorId, Window};
+use crate::program::{Conv, Destination, FloatId, LayerKind, Op, Port, Program, Tensor, TensorId, Window};
 use crate::{BitWidth, FormatError};
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Largest extent of any axis, kernel, stride or dilation.
 pub const MAX_EXTENT: u32 = 1 << 24;
 
-/// Multipliers are normal numbers in this range, so that a caller's flush-to-zero mode cannot change a result.
+/// Multipliers are normal numbers in this range, so that a caller's flush-to-zero mode cannot change a code or a logit.
 pub const MULTIPLIER_RANGE: std::ops::RangeInclusive<f32> = 9.094_947e-13..=1_048_576.0; // 2^-40, 2^20
 
 /// Largest magnitude of an affine addend, in steps.
@@ -25,12 +28,15 @@ pub fn program(program: &Program, constants: &[u8], weights: &[u8]) -> Result<()
         written: vec![None; program.tensors.len()],
         last_read: vec![0; program.tensors.len()],
         float_written: vec![false; program.floats.len()],
+        quantized: false,
+        used_constants: Ranges::default(),
+        used_weights: Ranges::default(),
     };
     checker.ports()?;
     checker.tensors()?;
     for (at, op) in program.ops.iter().enumerate() {
         let name = || match op {
-            Op::Conv(conv) => format!("operator {at} ({} {:?})", op.label(), conv.name),
+            Op::Conv(conv) => format!("operator {at} ({} {})", op.label(), quoted(&conv.name)),
             _ => format!("operator {at} ({})", op.label()),
         };
         checker.op(at, op).map_err(|what| FormatError::malformed(name(), what))?;
@@ -38,7 +44,7 @@ pub fn program(program: &Program, constants: &[u8], weights: &[u8]) -> Result<()
     for (port, slot) in &program.outputs {
         checker
             .output(port.len(), *slot)
-            .map_err(|what| FormatError::malformed(format!("output {:?}", port.name), what))?;
+            .map_err(|what| FormatError::malformed(format!("output {}", quoted(&port.name)), what))?;
     }
     checker.arena()
 }
@@ -52,6 +58,27 @@ struct Checker<'a> {
     /// The last operator that reads each tensor.
     last_read: Vec<usize>,
     float_written: Vec<bool>,
+    /// Whether an operator has read the input. One does in the end: nothing else is written without reading what was written.
+    quantized: bool,
+    used_constants: Ranges,
+    used_weights: Ranges,
+}
+
+/// Disjoint ranges, each by its first byte and its end.
+///
+/// As no two operators share a byte of a section, what all of them read is never more than the file.
+#[derive(Default)]
+struct Ranges(BTreeMap<usize, usize>);
+
+impl Ranges {
+    /// Adds a range that is not empty.
+    fn add(&mut self, range: Range<usize>, section: &str) -> Check {
+        let before = self.0.range(..range.end).next_back();
+        let free = before.is_none_or(|(_, &end)| end <= range.start);
+        require(free, || format!("bytes {range:?} of the {section} section belong to another operator too"))?;
+        self.0.insert(range.start, range.end);
+        Ok(())
+    }
 }
 
 type Check<T = ()> = Result<T, String>;
@@ -68,8 +95,12 @@ impl<'a> Checker<'a> {
             if port.dims.is_empty() || port.dims.len() > 4 || len == 0 || len > MAX_EXTENT {
                 let what =
                     format!("extents {:?}; 1 to 4 extents of 1..={MAX_EXTENT} values in all are required", port.dims);
-                return Err(FormatError::malformed(format!("port {:?}", port.name), what));
+                return Err(FormatError::malformed(format!("port {}", quoted(&port.name)), what));
             }
+        }
+        if input_extents(&program.input).is_none() {
+            let what = format!("extents {:?}; an input has 1 to 3", program.input.dims);
+            return Err(FormatError::malformed(format!("port {}", quoted(&program.input.name)), what));
         }
         if program.outputs.is_empty() {
             return Err(FormatError::malformed("plan section", "no output; at least one is required"));
@@ -82,7 +113,7 @@ impl<'a> Checker<'a> {
             let extents = [t.height, t.width, t.channels];
             let bytes = extents.iter().try_fold(1u32, |len, &e| len.checked_mul(e)).unwrap_or(0);
             let fits = t.arena_offset.checked_add(bytes).is_some_and(|end| end <= self.program.arena_bytes);
-            let error = |what: String| Err(FormatError::malformed(format!("tensor {i} ({:?})", t.name), what));
+            let error = |what: String| Err(FormatError::malformed(format!("tensor {i} ({})", quoted(&t.name)), what));
             if bytes == 0 || extents.iter().any(|&e| e > MAX_EXTENT) {
                 return error(format!("extents {extents:?} are out of range"));
             }
@@ -141,8 +172,12 @@ impl<'a> Checker<'a> {
         match op {
             Op::Quantize { y, inv_scale } => {
                 let y = self.write(at, *y)?;
-                let input = self.program.input.len();
-                require(y.len() == input, || format!("{} codes for {input} inputs", y.len()))?;
+                let first = !std::mem::replace(&mut self.quantized, true);
+                require(first, || "the input is quantized already; one operator does it".into())?;
+                let (found, dims) = ([y.channels, y.height, y.width], &self.program.input.dims);
+                require(input_extents(&self.program.input) == Some(found), || {
+                    format!("channels, rows and columns {found:?} for an input of {dims:?}; they must be equal")
+                })?;
                 multiplier(*inv_scale)
             }
             Op::Conv(conv) => self.conv(at, conv),
@@ -174,11 +209,9 @@ impl<'a> Checker<'a> {
             Op::Affine { x, y, constants_offset, lo, hi } => {
                 let (x, y) = (self.read(at, *x)?, self.write(at, *y)?);
                 require(same_extents(x, y), || "input and result must have equal extents".into())?;
-                let words = self.constants(*constants_offset, x.channels)?;
-                let (multipliers, addends) = words.split_at(x.channels as usize);
-                multipliers.iter().try_for_each(|&word| multiplier(f32::from_bits(word).abs()))?;
-                let bounded = |word: &u32| f32::from_bits(*word).abs() <= MAX_ADDEND;
-                require(addends.iter().all(bounded), || format!("an addend exceeds {MAX_ADDEND}"))?;
+                let [mut multipliers, mut addends] = self.constants(*constants_offset, x.channels)?.map(floats);
+                multipliers.try_for_each(|value| multiplier(value.abs()))?;
+                require(addends.all(|value| value.abs() <= MAX_ADDEND), || format!("an addend exceeds {MAX_ADDEND}"))?;
                 clamp(*lo, *hi)
             }
             Op::Reshape { x, y } => {
@@ -242,8 +275,8 @@ impl<'a> Checker<'a> {
             }
             Destination::Logits { y } => self.write_float(y, cells as usize)?,
         }
-        let words = self.constants(conv.constants_offset, conv.outputs)?;
-        words[conv.outputs as usize..].iter().try_for_each(|&word| multiplier(f32::from_bits(word)))?;
+        let [_, multipliers] = self.constants(conv.constants_offset, conv.outputs)?;
+        floats(multipliers).try_for_each(multiplier)?;
         let taps = u64::from(conv.window.kernel[0]) * u64::from(conv.window.kernel[1]);
         let depth = taps.checked_mul(u64::from(x.channels / groups)).and_then(|d| usize::try_from(d).ok());
         let len = depth.and_then(|d| packed_len(conv.outputs as usize, d, conv.bits)).ok_or("too many weights")?;
@@ -253,25 +286,30 @@ impl<'a> Checker<'a> {
         let weights = weights.filter(|_| conv.weights_offset.is_multiple_of(64)).ok_or_else(|| {
             format!("{len} bytes of weights at {} leave the section or are not aligned", conv.weights_offset)
         })?;
+        self.used_weights.add(start..start + len, "weights")?;
         let padded = is_padded(weights, conv.outputs as usize, depth.unwrap_or(0), conv.bits);
         require(padded, || "the weights are not padded with 0 to whole tiles".into())
     }
 
-    /// `2 * count` words at an offset of the constants section.
-    fn constants(&self, offset: u64, count: u32) -> Check<Vec<u32>> {
+    /// Two times `count` words at an offset of the constants section, which no other operator uses.
+    fn constants(&mut self, offset: u64, count: u32) -> Check<[&'a [u8]; 2]> {
         let start = usize::try_from(offset).map_err(|_| "constants out of range")?;
-        let bytes = start.checked_add(count as usize * 8).and_then(|end| self.constants.get(start..end));
-        let bytes = bytes.filter(|_| offset.is_multiple_of(64));
+        let range = start..start.saturating_add(count as usize * 8);
+        let bytes = self.constants.get(range.clone()).filter(|_| offset.is_multiple_of(64));
         let bytes =
             bytes.ok_or_else(|| format!("{count} constants at {offset} leave the section or are not aligned"))?;
-        Ok(bytes.chunks_exact(4).map(|w| w.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))).collect())
+        self.used_constants.add(range, "constants")?;
+        Ok(bytes.split_at(count as usize * 4).into())
     }
 
     /// No two tensors that live at the same time share a byte.
     fn arena(&self) -> Result<(), FormatError> {
         let tensors = &self.program.tensors;
         if let Some(i) = self.written.iter().position(Option::is_none) {
-            return Err(FormatError::malformed(format!("tensor {i} ({:?})", tensors[i].name), "is never written"));
+            return Err(FormatError::malformed(
+                format!("tensor {i} ({})", quoted(&tensors[i].name)),
+                "is never written",
+            ));
         }
         if let Some(i) = self.float_written.iter().position(|&written| !written) {
             return Err(FormatError::malformed(format!("float slot {i}"), "is never written"));
@@ -286,8 +324,9 @@ impl<'a> Checker<'a> {
             for &j in &open {
                 let (first_i, first_j) = (self.written[i].unwrap_or(0), self.written[j].unwrap_or(0));
                 if first_i <= self.last_read[j] && first_j <= self.last_read[i] {
-                    let what = format!("shares arena bytes with tensor {j} ({:?}) while both live", tensors[j].name);
-                    return Err(FormatError::malformed(format!("tensor {i} ({:?})", tensors[i].name), what));
+                    let what =
+                        format!("shares arena bytes with tensor {j} ({}) while both live", quoted(&tensors[j].name));
+                    return Err(FormatError::malformed(format!("tensor {i} ({})", quoted(&tensors[i].name)), what));
                 }
             }
             pairs += open.len() as u64;
@@ -301,6 +340,21 @@ impl<'a> Checker<'a> {
         }
         Ok(())
     }
+}
+
+/// Channels, rows and columns of a sample: of one extent the channels, of two the rows and columns.
+fn input_extents(input: &Port) -> Option<[u32; 3]> {
+    match input.dims[..] {
+        [channels] => Some([channels, 1, 1]),
+        [height, width] => Some([1, height, width]),
+        [channels, height, width] => Some([channels, height, width]),
+        _ => None,
+    }
+}
+
+/// Words of a section as floats.
+fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.as_chunks::<4>().0.iter().map(|&word| f32::from_le_bytes(word))
 }
 
 /// Whether the codes that fill the last tiles of each axis up are 0. Kernels multiply those beyond the depth with whatever lies there.

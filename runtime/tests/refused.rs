@@ -9,8 +9,8 @@ mod net;
 
 use net::{Net, square};
 use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
-use releqc_runtime::program::{FloatSlot, Window};
-use releqc_runtime::{BitWidth, RunError, Session, SessionOptions};
+use releqc_runtime::program::{Conv, FloatSlot, Op, Window};
+use releqc_runtime::{BitWidth, Isa, Pixels, RunError, Session, SessionOptions};
 
 /// The error of loading a net, as text.
 fn refusal(net: &Net) -> Option<String> {
@@ -57,6 +57,95 @@ fn weights_beyond_the_outputs_must_be_zero() {
     assert_eq!(refusal(&net), None, "the same byte belongs to the sixteenth output");
 }
 
+/// A network of two layers and an affine operator.
+fn two_layers() -> Net {
+    let (mut net, x) = Net::new(3, [3, 6, 6], 0);
+    let x = net.conv(x, 40, square(3, 1, 0), 1, BitWidth::MAX, [0, 0, 255]).unwrap();
+    let x = net.affine(x, [0, 0, 255]);
+    let y = net.logits(x, 40, BitWidth::MAX);
+    net.output(y);
+    net
+}
+
+#[test]
+fn operators_must_not_share_bytes_of_a_section() {
+    assert_eq!(refusal(&two_layers()), None);
+    let shared = |section: &str, edit: &dyn Fn(&mut Net)| {
+        let mut net = two_layers();
+        // Padded wherever a layer begins.
+        net.weights.fill(0);
+        edit(&mut net);
+        let text = refusal(&net).unwrap();
+        assert!(text.contains(section) && text.contains("belong to another operator"), "{text}");
+    };
+    fn conv(net: &mut Net, at: usize) -> &mut Conv {
+        let mut convs =
+            net.program.ops.iter_mut().filter_map(|op| if let Op::Conv(conv) = op { Some(conv) } else { None });
+        convs.nth(at).unwrap()
+    }
+    // The same bytes, bytes that begin inside of another's, bytes that end inside.
+    shared("weights", &|net| conv(net, 1).weights_offset = 0);
+    shared("weights", &|net| conv(net, 1).weights_offset = 64);
+    shared("weights", &|net| {
+        let second = conv(net, 1).weights_offset;
+        conv(net, 0).weights_offset = second - 64;
+    });
+    shared("constants", &|net| conv(net, 1).constants_offset = 0);
+    shared("constants", &|net| conv(net, 1).constants_offset = 64);
+    shared("constants", &|net| {
+        let first = conv(net, 0).constants_offset;
+        for op in &mut net.program.ops {
+            if let Op::Affine { constants_offset, .. } = op {
+                *constants_offset = first;
+            }
+        }
+        // Any word is a bias; these are multipliers and addends as well.
+        net.constants[..320].copy_from_slice(&[0, 0, 128, 63].repeat(80));
+    });
+}
+
+#[test]
+fn one_operator_must_quantize_the_input_as_it_is() {
+    let mut net = one_layer(16, 4);
+    assert_eq!(refusal(&net), None);
+    for (dims, fits) in [
+        (&[3, 6, 6][..], true),
+        (&[6, 3, 6], false),
+        (&[3, 9, 4], false),
+        (&[3, 36], false),
+        (&[108], false),
+        (&[3, 6, 6, 1], false),
+    ] {
+        net.program.input.dims = dims.to_vec();
+        assert_eq!(refusal(&net).is_none(), fits, "{dims:?}");
+    }
+    for (dims, extents) in [(&[7][..], [7, 1, 1]), (&[4, 5], [1, 4, 5])] {
+        let (mut net, x) = Net::new(3, extents, 0);
+        let y = net.dequantize(x);
+        net.output(y);
+        net.program.input.dims = dims.to_vec();
+        assert_eq!(refusal(&net), None, "{dims:?}");
+    }
+
+    let mut twice = one_layer(16, 4);
+    let y = twice.tensor([6, 6, 3], 1.0, 0);
+    twice.program.ops.push(Op::Quantize { y, inv_scale: 1.0 });
+    assert!(refusal(&twice).unwrap().contains("quantized already"));
+}
+
+#[test]
+fn outputs_must_be_small_together() {
+    let net = |outputs| {
+        let (mut net, x) = Net::new(3, [1, 1 << 10, 1 << 10], 0);
+        let y = net.dequantize(x);
+        (0..outputs).for_each(|_| net.output(y));
+        refusal(&net)
+    };
+    // 4 MiB each, of the same slot.
+    assert_eq!(net(256), None);
+    assert!(net(257).unwrap().contains("outputs need"));
+}
+
 #[test]
 fn float_slots_must_be_written_and_small() {
     let mut net = one_layer(16, 4);
@@ -87,4 +176,95 @@ fn a_session_beyond_its_memory_is_an_error() {
     for samples in [1 << 40, 1 << 61, usize::MAX] {
         assert!(matches!(batch(samples), Some(RunError::Memory { .. })), "{samples}");
     }
+}
+
+#[test]
+fn another_major_version_is_not_called_newer() {
+    let Net { program, constants, weights, .. } = one_layer(16, 4);
+    let mut bytes = encode(&ArtifactParts { program, constants, weights, ..Default::default() });
+    for major in [0, 2] {
+        bytes[8] = major;
+        let error = Artifact::from_bytes(&bytes, LoadOptions::default()).err().unwrap().to_string();
+        assert_eq!(error, format!("artifact format {major}.0 cannot be read by this runtime; it reads 1.x"));
+    }
+}
+
+#[test]
+fn the_limit_of_activations_holds_for_files_too() {
+    let Net { program, constants, weights, .. } = one_layer(16, 4);
+    let needed = u64::from(program.arena_bytes) + 4 * u64::from(program.floats[0].len);
+    let path = std::env::temp_dir().join(format!("releqc-limit-{}.rq", std::process::id()));
+    std::fs::write(&path, encode(&ArtifactParts { program, constants, weights, ..Default::default() })).unwrap();
+    let open = |activation_limit| Artifact::open_within(&path, LoadOptions { activation_limit });
+    assert!(open(needed).is_ok() && Artifact::open(&path).is_ok());
+    assert!(open(needed - 1).err().unwrap().to_string().contains("the limit is"));
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// Most samples whose activations alone a session of a network may hold.
+fn most_samples(artifact: &Artifact, options: SessionOptions) -> usize {
+    let many = 1 << 40;
+    match Session::for_batches(artifact, options, many) {
+        Err(RunError::Memory { needed, limit }) => (limit / (needed / many as u64)) as usize,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn weights_and_tables_count_as_memory_of_a_session() {
+    let bits = |k| BitWidth::new(k).unwrap();
+    // Each of these takes more memory than a sample: there is none left for it. Nothing is allocated before that is known.
+    let pooled = |average: bool| {
+        let (mut net, x) = Net::new(3, [1, 1 << 16, 1], 0);
+        let window = square(1, 1, 0);
+        let y = if average { net.average_pool(x, window, false, 0) } else { net.max_pool(x, window) }.unwrap();
+        let y = net.conv(y, 1, Window { kernel: [1 << 16, 1], ..window }, 1, bits(2), [0, 0, 255]).unwrap();
+        let y = net.dequantize(y);
+        net.output(y);
+        net.artifact()
+    };
+    let layer = |channels: u32, size: u32, outputs: u32, kernel: u32, groups: u32, k: u8| {
+        let (mut net, x) = Net::new(3, [channels, size, size], 0);
+        let y = net.conv(x, outputs, square(kernel, 1, 1), groups, bits(k), [0, 0, 255]).unwrap();
+        let y = net.reshape(y, net.extents(y));
+        let y = net.max_pool(y, Window { kernel: [net.extents(y)[0], net.extents(y)[1]], ..square(1, 1, 0) }).unwrap();
+        let y = net.dequantize(y);
+        net.output(y);
+        net.artifact()
+    };
+    let cases = [
+        ("max pool", pooled(false)),
+        ("average pool", pooled(true)),
+        ("widened", layer(256, 8, 1024, 3, 1, 3)),
+        ("transformed or as words", layer(256, 8, 512, 3, 1, 8)),
+        ("groups", layer(512, 2, 512, 3, 256, 2)),
+        ("depthwise", layer(16, 30, 16, 31, 16, 2)),
+    ];
+    for (name, artifact) in &cases {
+        for isa in Isa::available() {
+            let options = SessionOptions { isa: Some(isa), threads: 1 };
+            let samples = most_samples(artifact, options);
+            let error = Session::for_batches(artifact, options, samples).err();
+            assert!(matches!(error, Some(RunError::Memory { .. })), "{name}, {isa}: {error:?}");
+            assert!(Session::for_batches(artifact, options, 2).is_ok(), "{name}, {isa}");
+        }
+    }
+}
+
+#[test]
+fn lists_of_pixels_are_bounded() {
+    let features = Pixels::MOST_VALUES as u32 + 1;
+    let (mut net, x) = Net::new(3, [features, 1, 1], 7);
+    let y = net.dequantize(x);
+    net.output(y);
+    let mut session = Session::new(&net.artifact(), SessionOptions::default()).unwrap();
+    let list = |len: usize| Pixels::Normalize { mean: vec![0.5; len], std: vec![0.25] };
+    let error = session.set_pixels(list(features as usize)).unwrap_err().to_string();
+    assert!(error.contains("mean has 4097 values; at most 4096 are supported"), "{error}");
+    session.set_pixels(list(1)).unwrap();
+    let mut subnormal = list(1);
+    if let Pixels::Normalize { std, .. } = &mut subnormal {
+        std[0] = 1e-40;
+    }
+    assert!(session.set_pixels(subnormal).unwrap_err().to_string().contains("a number > 0 is required"));
 }

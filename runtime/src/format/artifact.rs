@@ -21,7 +21,7 @@ pub type Metadata = BTreeMap<String, String>;
 /// Limits of loading.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions {
-    /// Bound on the dense activation arena and the float slots, in bytes.
+    /// Bound on the dense activation arena and the float slots, in bytes, and on the outputs beside them.
     pub activation_limit: u64,
 }
 
@@ -59,11 +59,19 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Maps a file and checks every byte of it. The file must not be changed while it is in use.
+    /// Maps a file and checks every byte of it, within the default limits. The file must not be changed while it is in use.
     ///
     /// # Errors
     /// When the file cannot be read, or a [`FormatError`] (as `InvalidData`) when it is no valid artifact.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_within(path, LoadOptions::default())
+    }
+
+    /// The same within given limits.
+    ///
+    /// # Errors
+    /// As [`Artifact::open`].
+    pub fn open_within(path: &Path, options: LoadOptions) -> io::Result<Self> {
         let file = File::open(path)?;
         if file.metadata()?.len() == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, FormatError::Magic));
@@ -72,7 +80,7 @@ impl Artifact {
         // SAFETY: the map is read-only and private; that the file stays unchanged is the documented duty of the caller, as with
         // every mapped model file.
         let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file)? };
-        Self::load(Bytes::Mapped(Arc::new(map)), LoadOptions::default())
+        Self::load(Bytes::Mapped(Arc::new(map)), options)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
@@ -92,13 +100,16 @@ impl Artifact {
         let program = plan::decode(&bytes[container.range(SectionKind::Plan)])?;
         let limit = options.activation_limit;
         let floats: u64 = program.floats.iter().map(|slot| u64::from(slot.len)).sum();
-        let needed = u64::from(program.arena_bytes) + floats * size_of::<f32>() as u64;
-        if needed > limit {
-            return Err(FormatError::ActivationMemory { needed, limit });
-        }
+        let check = |needed| {
+            if needed <= limit { Ok(()) } else { Err(FormatError::ActivationMemory { needed, limit }) }
+        };
+        check(u64::from(program.arena_bytes) + floats * size_of::<f32>() as u64)?;
         let constants = &bytes[container.range(SectionKind::Constants)];
         let weights = &bytes[container.range(SectionKind::Weights)];
         verify::program(&program, constants, weights)?;
+        // Several outputs may be the same slot.
+        let outputs: u64 = program.outputs.iter().map(|(port, _)| port.len() as u64).sum();
+        check(outputs * size_of::<f32>() as u64)?;
         let metadata = decode_metadata(&bytes[container.range(SectionKind::Metadata)])?;
         Ok(Artifact { bytes, container: container.into(), program: program.into(), metadata: metadata.into() })
     }

@@ -1,8 +1,10 @@
 //! The plan section: tensors, float slots, ports and operators as records of little-endian words (docs/format.md).
 
+use super::PARSE_MEMORY_FACTOR;
 #[cfg(feature = "encode")]
 use super::words::WordSink;
 use super::words::Words;
+use crate::error::quoted;
 use crate::program::{Conv, Destination, FloatId, FloatSlot, LayerKind, Op, Port, Program, Tensor, TensorId, Window};
 use crate::{BitWidth, FormatError};
 
@@ -23,29 +25,39 @@ mod tag {
 
 /// Smallest size of each record, in bytes: with it, no stated count can make the reader allocate more than the file justifies.
 const TENSOR_BYTES: usize = 28;
+const FLOAT_SLOT_BYTES: usize = 4;
 const OUTPUT_BYTES: usize = 12;
 const OP_BYTES: usize = 12;
+const EXTENT_BYTES: usize = 4;
+const CONCAT_INPUT_BYTES: usize = 12;
+
+/// Whether a decoded list of `T` is within the bound on memory, with room for what a loader notes of each element.
+const fn is_bounded<T>(record_bytes: usize) -> bool {
+    size_of::<T>() + NOTED_BYTES <= PARSE_MEMORY_FACTOR * record_bytes
+}
+
+/// What [`crate::verify`] notes of a tensor, a float slot or an operator, at most.
+const NOTED_BYTES: usize = 56;
+
+const _: () = assert!(is_bounded::<Tensor>(TENSOR_BYTES) && is_bounded::<FloatSlot>(FLOAT_SLOT_BYTES));
+const _: () = assert!(is_bounded::<(Port, FloatId)>(OUTPUT_BYTES) && is_bounded::<Op>(OP_BYTES));
+const _: () = assert!(is_bounded::<u32>(EXTENT_BYTES));
+const _: () = assert!(is_bounded::<(TensorId, Option<f32>)>(CONCAT_INPUT_BYTES));
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Program, FormatError> {
     let mut words = Words::new("plan section", bytes);
     let input = port(&mut words)?;
-    let tensors = (0..words.count("tensors", TENSOR_BYTES)?).map(|_| tensor(&mut words)).collect::<Result<_, _>>()?;
-    let floats = (0..words.count("float slots", 4)?)
-        .map(|_| Ok(FloatSlot { len: words.u32()? }))
-        .collect::<Result<_, FormatError>>()?;
-    let ops = (0..words.count("operators", OP_BYTES)?).map(|_| op(&mut words)).collect::<Result<_, _>>()?;
-    let outputs = (0..words.count("outputs", OUTPUT_BYTES)?)
-        .map(|_| Ok((port(&mut words)?, FloatId(words.u32()?))))
-        .collect::<Result<_, FormatError>>()?;
+    let tensors = words.list("tensors", TENSOR_BYTES, tensor)?;
+    let floats = words.list("float slots", FLOAT_SLOT_BYTES, |words| Ok(FloatSlot { len: words.u32()? }))?;
+    let ops = words.list("operators", OP_BYTES, op)?;
+    let outputs = words.list("outputs", OUTPUT_BYTES, |words| Ok((port(words)?, FloatId(words.u32()?))))?;
     let arena_bytes = words.u32()?;
     words.end()?;
     Ok(Program { input, outputs, tensors, floats, ops, arena_bytes })
 }
 
 fn port(words: &mut Words) -> Result<Port, FormatError> {
-    let name = words.string()?;
-    let dims = (0..words.count("extents", 4)?).map(|_| words.u32()).collect::<Result<_, _>>()?;
-    Ok(Port { name, dims })
+    Ok(Port { name: words.string()?, dims: words.list("extents", EXTENT_BYTES, Words::u32)? })
 }
 
 fn tensor(words: &mut Words) -> Result<Tensor, FormatError> {
@@ -90,12 +102,10 @@ fn op(words: &mut Words) -> Result<Op, FormatError> {
         },
         tag::CONCAT => {
             let y = TensorId(words.u32()?);
-            let xs = (0..words.count("inputs", 12)?)
-                .map(|_| {
-                    let (x, rescaled, multiplier) = (TensorId(words.u32()?), words.flag("rescaled")?, words.f32()?);
-                    Ok((x, rescaled.then_some(multiplier)))
-                })
-                .collect::<Result<_, FormatError>>()?;
+            let xs = words.list("inputs", CONCAT_INPUT_BYTES, |words| {
+                let (x, rescaled, multiplier) = (TensorId(words.u32()?), words.flag("rescaled")?, words.f32()?);
+                Ok((x, rescaled.then_some(multiplier)))
+            })?;
             Op::Concat { xs, y }
         }
         tag::AFFINE => Op::Affine {
@@ -121,8 +131,8 @@ fn conv(words: &mut Words, kind: LayerKind) -> Result<Conv, FormatError> {
         if logits { Destination::Logits { y: FloatId(y) } } else { Destination::Codes { y: TensorId(y), lo, hi } };
     let window = window(words)?;
     let (groups, outputs, bits) = (words.u32()?, words.u32()?, words.u8("width")?);
-    let bits =
-        BitWidth::new(bits).ok_or_else(|| words.error(format!("{name:?}: weight width {bits}; 2..=8 is required")))?;
+    let bits = BitWidth::new(bits)
+        .ok_or_else(|| words.error(format!("{}: weight width {bits}; 2..=8 is required", quoted(&name))))?;
     let (weights_offset, constants_offset) = (words.u64()?, words.u64()?);
     Ok(Conv { name, kind, x, destination, window, groups, outputs, bits, weights_offset, constants_offset })
 }

@@ -69,6 +69,21 @@ impl<'a> Words<'a> {
         Ok(count)
     }
 
+    /// A count of records that each take at least `record_bytes`, then the records. Allocates for exactly as many.
+    pub(super) fn list<T>(
+        &mut self,
+        name: &str,
+        record_bytes: usize,
+        mut record: impl FnMut(&mut Self) -> Result<T, FormatError>,
+    ) -> Result<Vec<T>, FormatError> {
+        let count = self.count(name, record_bytes)?;
+        let mut records = Vec::with_capacity(count);
+        for _ in 0..count {
+            records.push(record(self)?);
+        }
+        Ok(records)
+    }
+
     /// Length, UTF-8 bytes, zero padding to 4.
     pub(super) fn string(&mut self) -> Result<String, FormatError> {
         let len = self.u32()? as usize;

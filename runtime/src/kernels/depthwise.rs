@@ -21,6 +21,8 @@ use std::ops::Range;
 const ROWS: usize = 4;
 /// Interleaved vectors of a block.
 const VECTORS: usize = 4;
+/// Most lanes of a vector.
+const MOST_LANES: usize = 16;
 
 /// A depthwise layer as it is in the artifact.
 pub(crate) struct Source<'a> {
@@ -75,6 +77,13 @@ pub(crate) struct Depthwise {
 }
 
 impl Depthwise {
+    /// Most bytes of it, whatever the instruction set: as if its vectors had [`MOST_LANES`] lanes.
+    pub(crate) fn most_bytes(channels: usize, kernel: [usize; 2]) -> usize {
+        let places = channels.next_multiple_of(VECTORS * MOST_LANES);
+        let weights = kernel[0].next_multiple_of(ROWS).saturating_mul(kernel[1]);
+        places.saturating_mul(weights.saturating_add(size_of::<i32>() + size_of::<f32>()))
+    }
+
     /// `None` where the instruction set has no kernel of this family.
     pub(crate) fn new(available: Available, source: &Source) -> Option<Self> {
         #[cfg(target_arch = "x86_64")]

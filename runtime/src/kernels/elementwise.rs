@@ -48,7 +48,7 @@ impl Kernel for Quantize {
 /// Pixels, (channel, row, column), to codes: each level of a channel has its code.
 pub(crate) struct QuantizePixels {
     y: View,
-    /// Code of each level, a channel.
+    /// Code of each level: once for all channels, or once a channel.
     codes: Vec<[u8; 256]>,
 }
 
@@ -57,8 +57,12 @@ impl QuantizePixels {
     pub(crate) fn new(y: View, inv_scale: f32, z: u8, pixels: &Pixels) -> Self {
         let clamp = Clamp { z, lo: 0, hi: 255 };
         let code = |level: usize, channel| clamp.requantize(pixels.value(level as u8, channel) * inv_scale);
-        let codes = (0..y.pixel).map(|channel| std::array::from_fn(|level| code(level, channel)));
+        let codes = (0..pixels.mappings()).map(|channel| std::array::from_fn(|level| code(level, channel)));
         QuantizePixels { y, codes: codes.collect() }
+    }
+
+    fn codes(&self, channel: usize) -> &[u8; 256] {
+        &self.codes[channel.min(self.codes.len() - 1)]
     }
 }
 
@@ -74,14 +78,16 @@ impl Kernel for QuantizePixels {
             // SAFETY: each part writes the rows of the result that are its own.
             let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
             let x = |channel: usize| &memory.pixels()[channel * plane + row * width..][..width];
-            if let [red, green, blue] = &self.codes[..] {
+            if channels == 3 {
+                let [red, green, blue] = [0, 1, 2].map(|channel| self.codes(channel));
                 let planes = x(0).iter().zip(x(1)).zip(x(2));
                 for (y, ((&r, &g), &b)) in y.chunks_exact_mut(3).zip(planes) {
                     [y[0], y[1], y[2]] = [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]];
                 }
                 continue;
             }
-            for (channel, codes) in self.codes.iter().enumerate() {
+            for channel in 0..channels {
+                let codes = self.codes(channel);
                 for (y, &level) in y.chunks_exact_mut(channels).zip(x(channel)) {
                     y[channel] = codes[usize::from(level)];
                 }
@@ -251,5 +257,57 @@ impl Kernel for Softmax {
         let y = unsafe { memory.floats_mut(self.y..self.y + self.len) };
         y.copy_from_slice(memory.floats(self.x..self.x + self.len));
         float_head::softmax(y, self.log);
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::kernels::{Borrowed, Input};
+    use std::arch::asm;
+
+    /// Runs `body` with other bits of the control register of floating point set.
+    fn with_control<T>(bits: u32, body: impl FnOnce() -> T) -> T {
+        let mut old = 0u32;
+        // SAFETY: stores the register.
+        unsafe { asm!("stmxcsr [{}]", in(reg) &raw mut old) };
+        let new = old | bits;
+        // SAFETY: no exception is unmasked, and the old value comes back below.
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const new) };
+        let result = body();
+        // SAFETY: as it was.
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const old) };
+        result
+    }
+
+    #[test]
+    fn softmax_does_not_depend_on_flushing() {
+        // Powers around the least normal number, shares below it, inputs and differences that are subnormal.
+        let mut inputs: Vec<Vec<f32>> = (0..4000i16)
+            .map(|i| {
+                let low = -86.0 - f32::from(i) / 200.0;
+                (0..1 + i % 7).map(|n| -f32::from(n) / 16.0).chain([low, low - 0.01, low / 2.0]).collect()
+            })
+            .collect();
+        inputs.extend([vec![1e-40, 0.0, -1e-39], vec![1.2e-38, 1.3e-38], vec![f32::MIN_POSITIVE, 1e-44, 0.0]]);
+        let results = |log: bool| {
+            let run = |x: &Vec<f32>| {
+                let mut floats = [x.clone(), vec![0.0; x.len()]].concat();
+                let softmax = Softmax { x: 0, y: x.len(), len: x.len(), log };
+                softmax.run(&Borrowed::new(&mut [], &mut floats, Input::Floats(&[])), 0..1);
+                floats[x.len()..].iter().map(|v| v.to_bits()).collect::<Vec<u32>>()
+            };
+            inputs.iter().map(run).collect::<Vec<_>>()
+        };
+        const FLUSH_RESULTS: u32 = 1 << 15;
+        const FLUSH_OPERANDS: u32 = 1 << 6;
+        let product = || std::hint::black_box(1e-30f32) * std::hint::black_box(1e-10);
+        assert!(with_control(0, product) > 0.0 && with_control(FLUSH_RESULTS, product).to_bits() == 0);
+        for log in [false, true] {
+            let expected = results(log);
+            for bits in [FLUSH_RESULTS, FLUSH_OPERANDS, FLUSH_RESULTS | FLUSH_OPERANDS] {
+                assert!(with_control(bits, || results(log)) == expected, "log {log}, bits {bits:#x}");
+            }
+        }
     }
 }

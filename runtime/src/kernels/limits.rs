@@ -5,7 +5,8 @@
 
 use super::AlignedBytes;
 use super::compiled::compiled;
-use crate::isa::Available;
+use crate::isa::{Available, Isa};
+use crate::{BitWidth, RunError};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,24 @@ fn best_rate(work: f64, mut pass: impl FnMut()) -> f64 {
     best
 }
 
+/// Measures how many multiply-accumulates a second one thread reaches at most with weights of `bits` bits, in some milliseconds.
+///
+/// # Errors
+/// [`RunError::Isa`] where the machine lacks the instruction set.
+pub fn measure_products(isa: Isa, bits: BitWidth) -> Result<f64, RunError> {
+    Ok(products(isa.require()?, bits.bits()))
+}
+
+/// Measures how many bytes a second one thread reads when it reads `bytes` bytes, 512 at least, over and over, in some milliseconds.
+///
+/// # Errors
+/// [`RunError::Isa`] where the machine lacks the instruction set.
+pub fn measure_reads(isa: Isa, bytes: usize) -> Result<f64, RunError> {
+    Ok(reads(isa.require()?, bytes))
+}
+
 /// Multiply-accumulates a second of one thread, with weights of `bits` bits that lie ready as the instruction set multiplies them.
-pub(crate) fn products(available: Available, bits: u8) -> f64 {
+fn products(available: Available, bits: u8) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if let Some(loops) = x86::loops_for(available, bits) {
         return best_rate(loops.macs as f64, || (loops.run)());
@@ -39,9 +56,14 @@ pub(crate) fn products(available: Available, bits: u8) -> f64 {
     })
 }
 
+/// At least `bytes` bytes, whole steps.
+fn room(bytes: usize) -> AlignedBytes {
+    AlignedBytes::zeroed(bytes.max(1).div_ceil(STEP_BYTES) * STEP_BYTES)
+}
+
 /// Bytes a second that one thread reads from `bytes` bytes, over and over.
-pub(crate) fn reads(available: Available, bytes: usize) -> f64 {
-    let memory = AlignedBytes::zeroed(bytes.max(64));
+fn reads(available: Available, bytes: usize) -> f64 {
+    let memory = room(bytes);
     let read = sum_words(available);
     let mut sum = 0;
     let rate = best_rate(memory.len() as f64, || {
@@ -52,10 +74,14 @@ pub(crate) fn reads(available: Available, bytes: usize) -> f64 {
     rate
 }
 
+/// Bytes that are read at a time.
+const STEP_BYTES: usize = 512;
+
+/// Combines the words of whole steps.
 #[inline(always)]
 fn sum(bytes: &[u8], sum: &mut u64) {
-    let mut sums = [0u64; 64];
-    for line in bytes.chunks_exact(512) {
+    let mut sums = [0u64; STEP_BYTES / 8];
+    for line in bytes.chunks_exact(STEP_BYTES) {
         for (sum, word) in sums.iter_mut().zip(line.chunks_exact(8)) {
             *sum ^= u64::from_le_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
         }
@@ -66,6 +92,26 @@ fn sum(bytes: &[u8], sum: &mut u64) {
 compiled! {
     /// Reads every byte.
     fn sum_words: SumWords(bytes: &[u8], total: &mut u64) = sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_is_read() {
+        for bytes in [1, 64, 511, 512, 513, 1025] {
+            let mut memory = room(bytes);
+            assert!(memory.len() >= bytes);
+            for at in 0..memory.len() {
+                memory[at] = 1;
+                let mut total = 0;
+                sum(&memory, &mut total);
+                assert_ne!(total, 0, "byte {at} of {bytes}");
+                memory[at] = 0;
+            }
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,7 @@
 //! What kernels see of a session's memory.
 #![allow(unsafe_code, reason = "hands out the planner's disjoint regions of one allocation")]
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// One sample.
@@ -12,12 +13,11 @@ pub(crate) enum Input<'a> {
     Pixels(&'a [u8]),
 }
 
-/// Buffers of one session during one run.
+/// Buffers of one session during one run; what is reachable while they are borrowed, through [`Borrowed`] alone.
 ///
 /// Invariant: a kernel writes only the bytes of its result and its scratch, no two parts that run at the same time write the same byte,
 /// and nothing reads a byte while another part writes it. The planner holds it for the places it hands to kernels; whoever writes
 /// promises it by `unsafe`, so that the functions that read are safe.
-#[derive(Clone, Copy)]
 pub(crate) struct Memory {
     codes: *mut u8,
     codes_len: usize,
@@ -29,19 +29,31 @@ pub(crate) struct Memory {
     pixels_len: usize,
 }
 
-// SAFETY: the pointers are to buffers that outlive the run; the invariant above rules out data races.
-unsafe impl Send for Memory {}
-// SAFETY: as above.
+// SAFETY: the pointers are to buffers that are borrowed as long as a reference to them exists; the invariant above rules out data races.
 unsafe impl Sync for Memory {}
 
-impl Memory {
-    /// Views of the buffers; valid while their borrows would be.
-    pub(crate) fn new(codes: &mut [u8], floats: &mut [f32], input: Input) -> Self {
+/// [`Memory`] for as long as its buffers are borrowed. It cannot be copied out of this.
+pub(crate) struct Borrowed<'a> {
+    memory: Memory,
+    buffers: PhantomData<(&'a mut [u8], &'a mut [f32], Input<'a>)>,
+}
+
+impl std::ops::Deref for Borrowed<'_> {
+    type Target = Memory;
+
+    fn deref(&self) -> &Memory {
+        &self.memory
+    }
+}
+
+impl<'a> Borrowed<'a> {
+    /// Views of the buffers.
+    pub(crate) fn new(codes: &'a mut [u8], floats: &'a mut [f32], input: Input<'a>) -> Self {
         let (input, pixels): (&[f32], &[u8]) = match input {
             Input::Floats(input) => (input, &[]),
             Input::Pixels(pixels) => (&[], pixels),
         };
-        Memory {
+        let memory = Memory {
             codes: codes.as_mut_ptr(),
             codes_len: codes.len(),
             floats: floats.as_mut_ptr(),
@@ -50,18 +62,21 @@ impl Memory {
             input_len: input.len(),
             pixels: pixels.as_ptr(),
             pixels_len: pixels.len(),
-        }
+        };
+        Borrowed { memory, buffers: PhantomData }
     }
+}
 
+impl Memory {
     /// The network's input as pixels; empty where it is floats.
     pub(crate) fn pixels(&self) -> &[u8] {
-        // SAFETY: made from a slice that the caller of `run_u8` keeps borrowed.
+        // SAFETY: made from a slice that is borrowed as long as `self` can be.
         unsafe { std::slice::from_raw_parts(self.pixels, self.pixels_len) }
     }
 
     /// The network's input as floats; empty where it is pixels.
     pub(crate) fn input(&self) -> &[f32] {
-        // SAFETY: made from a slice that the caller of `run` keeps borrowed.
+        // SAFETY: as above.
         unsafe { std::slice::from_raw_parts(self.input, self.input_len) }
     }
 

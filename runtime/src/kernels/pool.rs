@@ -46,6 +46,11 @@ pub(crate) struct Pooling {
 }
 
 impl Pooling {
+    /// Bytes of it for a result.
+    pub(crate) fn bytes(y: &View) -> usize {
+        (y.height + y.width) * size_of::<Taps>()
+    }
+
     /// Pooling of one tensor to another.
     pub(crate) fn new(x: View, y: View, window: &Window) -> Self {
         let dilation = window.dilation.map(|d| d as usize);

@@ -2,15 +2,16 @@
 //!
 //! The bounds below are estimates for hardware that the project has not had: see docs/decisions/0005-amx.md.
 
+use super::budget::Budget;
 use super::layout::SLACK;
 use super::weights::{Order, Tiles};
-use crate::BitWidth;
 use crate::format::Artifact;
 use crate::isa::TileUnit;
 use crate::kernels::conv::amx::{self, STEP_GROUPS, Strips};
 use crate::kernels::conv::{CodeForm, Grid, Run, Weights};
 use crate::pack::{TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::{Conv, Program};
+use crate::{BitWidth, RunError};
 
 /// Fewest windows, outputs of a group and depths for which tiles are used: a row, a column, a step of a register.
 const FEWEST_WINDOWS: usize = 16;
@@ -65,17 +66,29 @@ pub(super) fn pad(runs: &mut [Run]) {
 }
 
 /// Arranges the codes of a layer for padded runs of `run_depth` depths: as they are in the artifact, or widened.
-pub(super) fn arrange(artifact: &Artifact, unit: TileUnit, conv: &Conv, run_depth: usize, runs: &[Run]) -> Tiles {
+///
+/// # Errors
+/// [`RunError::Memory`] where the budget does not allow it.
+pub(super) fn arrange(
+    artifact: &Artifact,
+    unit: TileUnit,
+    conv: &Conv,
+    run_depth: usize,
+    runs: &[Run],
+    budget: &Budget,
+) -> Result<Tiles, RunError> {
     let program = artifact.program();
     let order = Order::new(conv, conv.depth(program.tensor(conv.x)), run_depth, runs);
+    budget.take(order.constants_bytes())?;
     let (biases, multipliers) = order.constants(artifact, conv);
     let readable = conv.bits == BitWidth::MAX || may_stay_packed(unit, program, conv);
     let (codes, stored) = if readable && order.is_canonical() {
         (Weights::InPlace(artifact.clone(), artifact.weight_range(conv)), conv.bits.bits())
     } else {
+        budget.take(order.widening_bytes())?;
         (Weights::Bytes(order.widen(artifact.weights(conv), conv)), BitWidth::MAX.bits())
     };
-    Tiles { codes, form: CodeForm { stored, i16_steps: 0 }, biases, multipliers }
+    Ok(Tiles { codes, form: CodeForm { stored, i16_steps: 0 }, biases, multipliers })
 }
 
 /// Whether codes stay packed if their order allows it.

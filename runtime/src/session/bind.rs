@@ -3,12 +3,12 @@
 pub(super) mod winograd;
 
 use super::amx;
+use super::budget::Budget;
 use super::layout::{self, Places, Room};
-use super::pool::Awake;
+use super::threads::Awake;
 use super::trial::{self, Trials};
 use super::weights::{self, Form, Tiles, WeightLayout};
 use super::windows::{self, Windows, runs};
-use crate::Pixels;
 use crate::format::Artifact;
 use crate::isa::{Available, Isa, TileUnit};
 use crate::kernels::conv::amx::TileConv;
@@ -20,7 +20,8 @@ use crate::kernels::elementwise::{
 use crate::kernels::pool::{self, AveragePool, MaxPool, Pooling};
 use crate::kernels::{Clamp, Kernel, Memory, View};
 use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
-use crate::program::{Conv, Destination, FloatId, Op, Program, Tensor, TensorId};
+use crate::program::{Conv, Destination, FloatId, Op, Program, Tensor, TensorId, Window};
+use crate::{Pixels, RunError};
 use std::cell::RefCell;
 
 /// A kernel and the operator it works for.
@@ -75,6 +76,9 @@ const SHARED_VALUES: usize = 1 << 15;
 /// One or more steps an operator, in program order.
 ///
 /// Layers whose windows cover their input get a kernel for `samples` samples too, where that is more than one.
+///
+/// # Errors
+/// [`RunError::Memory`] where the budget, which has the memory of all samples, does not allow what they hold.
 pub(super) fn steps(
     artifact: &Artifact,
     available: Available,
@@ -82,26 +86,27 @@ pub(super) fn steps(
     places: &Places,
     samples: usize,
     memory: Room,
-) -> Vec<Step> {
+    budget: &Budget,
+) -> Result<Vec<Step>, RunError> {
     let (program, trials) = (artifact.program(), RefCell::default());
-    let binder = Binder { artifact, program, available, weights, places, memory, trials };
-    let ops = binder.program.ops.iter().enumerate();
-    ops.flat_map(|(op, source)| {
+    let binder = Binder { artifact, program, available, weights, places, memory, budget, trials };
+    let mut steps = Vec::with_capacity(program.ops.len());
+    for (op, source) in program.ops.iter().enumerate() {
         let shared = match source {
             Op::Conv(conv) => binder.program.macs(conv) >= SHARED_MACS,
             _ => source.writes().is_some_and(|y| binder.program.tensor(y).len() >= SHARED_VALUES),
         };
-        let kernels = binder.steps(source);
+        let kernels = binder.steps(source)?;
         let mut batched = match source {
-            Op::Conv(conv) if samples > 1 && kernels.len() == 1 => binder.batched(conv, samples),
+            Op::Conv(conv) if samples > 1 && kernels.len() == 1 => binder.batched(conv, samples)?,
             _ => None,
         };
-        kernels.into_iter().map(move |kernel| {
+        steps.extend(kernels.into_iter().map(|kernel| {
             let shared = shared && kernel.parts() > 1;
             Step { op, shared, kernel, batched: batched.take(), pixels: None }
-        })
-    })
-    .collect()
+        }));
+    }
+    Ok(steps)
 }
 
 /// Binds the steps that read the network's input to pixels.
@@ -122,6 +127,7 @@ struct Binder<'a> {
     places: &'a Places,
     /// Of all samples.
     memory: Room,
+    budget: &'a Budget,
     trials: RefCell<Trials>,
 }
 
@@ -146,18 +152,21 @@ impl Binder<'_> {
         Clamp { z: self.zero_point(y), lo, hi }
     }
 
+    fn pooling(&self, x: TensorId, y: TensorId, window: &Window) -> Result<Pooling, RunError> {
+        self.budget.take(Pooling::bytes(&self.view(y)))?;
+        Ok(Pooling::new(self.view(x), self.view(y), window))
+    }
+
     /// The steps of an operator.
-    fn steps(&self, op: &Op) -> Vec<Box<dyn Kernel>> {
+    fn steps(&self, op: &Op) -> Result<Vec<Box<dyn Kernel>>, RunError> {
         let single: Box<dyn Kernel> = match *op {
             Op::Quantize { y, inv_scale } => {
                 Box::new(Quantize::new(self.available, self.view(y), inv_scale, self.zero_point(y)))
             }
             Op::Conv(ref conv) => return self.conv(conv),
-            Op::MaxPool { x, y, ref window } => {
-                Box::new(MaxPool::new(self.available, Pooling::new(self.view(x), self.view(y), window)))
-            }
+            Op::MaxPool { x, y, ref window } => Box::new(MaxPool::new(self.available, self.pooling(x, y, window)?)),
             Op::AveragePool { x, y, ref window, count_include_pad, multiplier, lo, hi } => Box::new(AveragePool {
-                pooling: Pooling::new(self.view(x), self.view(y), window),
+                pooling: self.pooling(x, y, window)?,
                 z: self.zero_point(x),
                 count: count_include_pad.then_some(window.kernel[0] * window.kernel[1]),
                 multiplier,
@@ -202,25 +211,25 @@ impl Binder<'_> {
                 Box::new(Softmax { x: self.floats(x), y: self.floats(y), len, log })
             }
         };
-        vec![single]
+        Ok(vec![single])
     }
 
     /// The steps of a layer, the last of which computes it.
-    fn conv(&self, conv: &Conv) -> Vec<Box<dyn Kernel>> {
+    fn conv(&self, conv: &Conv) -> Result<Vec<Box<dyn Kernel>>, RunError> {
         let x = self.program.tensor(conv.x);
         let mut windows = self.windows(conv, x);
-        if let Some(depthwise) = self.depthwise(conv, &windows) {
-            return vec![Box::new(depthwise)];
+        if let Some(depthwise) = self.depthwise(conv, &windows)? {
+            return Ok(vec![Box::new(depthwise)]);
         }
         let mut steps: Vec<Box<dyn Kernel>> = Vec::new();
         let strip = self.strip(conv).map(|strip| Box::new(strip) as Box<dyn Kernel>);
         if let Some(unit) = self.tile_unit(conv, &windows) {
             steps.extend(strip);
-            steps.push(Box::new(self.tile_conv(conv, unit, windows)));
-            return steps;
+            steps.push(Box::new(self.tile_conv(conv, unit, windows)?));
+            return Ok(steps);
         }
-        if let Some(transformed) = self.winograd(conv) {
-            return transformed.into();
+        if let Some(transformed) = self.winograd(conv)? {
+            return Ok(transformed.into());
         }
         match self.trimmed(conv, &windows) {
             Some(trimmed) => windows = trimmed,
@@ -228,16 +237,16 @@ impl Binder<'_> {
         }
         let gather = windows.gather.take();
         let (words, kernel) = match self.form(conv, &windows) {
-            Some(form) => self.layer(conv, &windows, form, gather.is_none(), 1),
-            None if gather.is_some() => self.layer(conv, &windows, Form::Widened, false, 1),
-            None => (None, self.tried(conv, &windows, 1)),
+            Some(form) => self.layer(conv, &windows, form, gather.is_none(), 1)?,
+            None if gather.is_some() => self.layer(conv, &windows, Form::Widened, false, 1)?,
+            None => (None, self.tried(conv, &windows, 1)?),
         };
         steps.extend(words.map(|words| Box::new(words) as Box<dyn Kernel>));
         steps.push(match gather {
             Some(gather) => Box::new(conv::Gathered { layer: kernel.layer, gather, rows: kernel.rows }),
             None => Box::new(kernel),
         });
-        steps
+        Ok(steps)
     }
 
     /// Where the codes of a layer should lie, if that is known without a trial.
@@ -250,37 +259,43 @@ impl Binder<'_> {
         self.weights.form(isa, count, conv.bits.bits(), weights::widened_bytes(conv, depth))
     }
 
-    /// The layer in the form that is faster on this machine.
-    fn tried(&self, conv: &Conv, windows: &Windows, samples: usize) -> conv::Conv {
+    /// The layer in the form that is faster on this machine; packed where there is no memory for a trial.
+    fn tried(&self, conv: &Conv, windows: &Windows, samples: usize) -> Result<conv::Conv, RunError> {
         let shape = trial::Shape {
             bits: conv.bits.bits(),
             windows: windows.grid.height * windows.grid.width,
             depth: conv.depth(self.program.tensor(conv.x)),
             outputs: conv.outputs as usize,
         };
-        let layer = |form| self.layer(conv, windows, form, false, samples).1;
+        let layer = |form| self.layer(conv, windows, form, false, samples).map(|(_, layer)| layer);
         let mut trials = self.trials.borrow_mut();
         match trials.decided(shape) {
             Some(form) => layer(form),
-            None => trials.faster(shape, [layer(Form::InPlace), layer(Form::Widened)], self.artifact, self.memory),
+            None if !self.budget.allows(self.memory.bytes() + 2 * weights::widened_bytes(conv, shape.depth)) => {
+                layer(Form::InPlace)
+            }
+            None => {
+                let forms = [layer(Form::InPlace)?, layer(Form::Widened)?];
+                Ok(trials.faster(shape, forms, self.artifact, self.memory))
+            }
         }
     }
 
     /// A layer with one window a sample, for all samples of a batch: their windows are as far apart as their memory, and use each
     /// weight together.
-    fn batched(&self, conv: &Conv, samples: usize) -> Option<Box<dyn Kernel>> {
+    fn batched(&self, conv: &Conv, samples: usize) -> Result<Option<Box<dyn Kernel>>, RunError> {
         let mut windows = self.windows(conv, self.program.tensor(conv.x));
         let single = [windows.grid.height, windows.grid.width] == [1, 1];
-        if !single || windows.gather.is_some() || self.depthwise(conv, &windows).is_some() {
-            return None;
+        if !single || windows.gather.is_some() || self.depthwise(conv, &windows)?.is_some() {
+            return Ok(None);
         }
         let grid = &mut windows.grid;
         let pixel = self.places.room().codes;
         (grid.width, grid.pixel, grid.row) = (samples, pixel, samples * pixel);
-        Some(Box::new(match self.form(conv, &windows) {
-            Some(form) => self.layer(conv, &windows, form, false, samples).1,
-            None => self.tried(conv, &windows, samples),
-        }))
+        Ok(Some(Box::new(match self.form(conv, &windows) {
+            Some(form) => self.layer(conv, &windows, form, false, samples)?.1,
+            None => self.tried(conv, &windows, samples)?,
+        })))
     }
 
     /// Where a layer's results go, for each of `samples` samples.
@@ -306,13 +321,15 @@ impl Binder<'_> {
         form: Form,
         words: bool,
         samples: usize,
-    ) -> (Option<ToWords>, conv::Conv) {
+    ) -> Result<(Option<ToWords>, conv::Conv), RunError> {
         let isa = self.available.isa();
         let (mut grid, mut runs) = (windows.grid, windows.runs.clone());
         // Where few windows use each weight, twice the bytes of weights cost more than they save.
         let many = grid.height * grid.width > 16;
         let words = words && many && needs_words(isa) && layout::uses_words(conv);
-        let tiles = weights::arrange(self.artifact, isa, conv, windows.run_depth, &runs, form, words);
+        let (run_depth, depth) = (windows.run_depth, conv.depth(self.program.tensor(conv.x)));
+        self.budget.take(weights::arranged_bytes(conv, depth, run_depth, &runs, form, words))?;
+        let tiles = weights::arrange(self.artifact, isa, conv, run_depth, &runs, form, words);
         let mut input_bytes = 1;
         let to_words = (tiles.form.stored == 16).then(|| {
             let groups = conv.groups as usize;
@@ -323,9 +340,11 @@ impl Binder<'_> {
         });
         let rows = conv::rows(self.available, tiles.form);
         let most = conv::trimmed_windows(self.available, tiles.form);
-        let trim = windows.inside.as_ref().filter(|_| most > 0).map(|inside| Trim::new(inside, &grid, most));
+        let inside = windows.inside.as_ref().filter(|_| most > 0);
+        self.budget.take(inside.map_or(0, |_| Trim::most_bytes(&grid, runs.len())))?;
+        let trim = inside.map(|inside| Trim::new(inside, &grid, most));
         let layer = Layer { trim, ..self.bound(conv, grid, runs, tiles, input_bytes, samples) };
-        (to_words, conv::Conv { layer, rows, cut: windows::cut(self.program, conv) })
+        Ok((to_words, conv::Conv { layer, rows, cut: windows::cut(self.program, conv) }))
     }
 
     /// A layer over windows of inputs of `input_bytes` each, for `samples` samples.
@@ -366,38 +385,41 @@ impl Binder<'_> {
     }
 
     /// The layer on tiles.
-    fn tile_conv(&self, conv: &Conv, unit: TileUnit, mut windows: Windows) -> TileConv {
+    fn tile_conv(&self, conv: &Conv, unit: TileUnit, mut windows: Windows) -> Result<TileConv, RunError> {
         amx::pad(&mut windows.runs);
-        let tiles = amx::arrange(self.artifact, unit, conv, windows.run_depth, &windows.runs);
+        let tiles = amx::arrange(self.artifact, unit, conv, windows.run_depth, &windows.runs, self.budget)?;
         let stored = tiles.form.stored;
         let layer = self.bound(conv, windows.grid, windows.runs, tiles, 1, 1);
-        TileConv::new(self.available, unit, layer, stored, windows::cut(self.program, conv), self.places.panels)
+        let cut = windows::cut(self.program, conv);
+        Ok(TileConv::new(self.available, unit, layer, stored, cut, self.places.panels))
     }
 
     /// The kernel for one channel a group, where the instruction set has one and the halo holds the padding.
-    fn depthwise(&self, conv: &Conv, windows: &Windows) -> Option<Depthwise> {
+    fn depthwise(&self, conv: &Conv, windows: &Windows) -> Result<Option<Depthwise>, RunError> {
         let x = self.program.tensor(conv.x);
         let single = conv.groups == x.channels && conv.groups == conv.outputs;
-        let Destination::Codes { y, lo, hi } = conv.destination else { return None };
+        let Destination::Codes { y, lo, hi } = conv.destination else { return Ok(None) };
         if !single || windows.gather.is_some() {
-            return None;
+            return Ok(None);
         }
+        let (channels, kernel) = (x.channels as usize, conv.window.kernel.map(|k| k as usize));
+        let depth = conv.depth(x);
+        self.budget.take(Depthwise::most_bytes(channels, kernel).saturating_add(channels * depth))?;
         let view = self.view(conv.x);
         let dilation = conv.window.dilation.map(|d| d as usize);
-        let depth = conv.depth(x);
         let source = depthwise::Source {
             codes: &pack::unpack(self.artifact.weights(conv), conv.outputs as usize, depth, conv.bits),
             biases: &self.artifact.biases(conv),
             multipliers: &self.artifact.multipliers(conv),
             bits: conv.bits.bits(),
-            kernel: conv.window.kernel.map(|k| k as usize),
+            kernel,
             tap_steps: [dilation[0] * view.row, dilation[1] * view.pixel],
-            channels: x.channels as usize,
+            channels,
             grid: windows.grid,
             y: self.view(y),
             clamp: self.clamp(y, lo, hi),
         };
-        Depthwise::new(self.available, &source)
+        Ok(Depthwise::new(self.available, &source))
     }
 
     /// The step that copies a layer's windows to one strip, where that is worth it.

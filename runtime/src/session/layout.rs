@@ -8,17 +8,17 @@
 //! ```
 
 use super::bind::winograd::suits;
+use super::budget::Budget;
 use crate::kernels::View;
 use crate::kernels::conv::winograd;
 use crate::program::{Conv, LayerKind, Program, Tensor, TensorId};
 use crate::{BitWidth, RunError};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ops::Range;
 
 /// Bytes a kernel may read beyond a tensor: fewer than a step of tiles.
 pub(super) const SLACK: usize = 64;
-
-/// Most bytes of a session's memory. A program within the limits of loading may ask for more by halos and gathered windows.
-const LIMIT: u64 = 4 << 30;
 
 /// A halo may make a tensor this many times larger; a layer that needs more gathers its windows.
 const MAX_HALO_GROWTH: usize = 4;
@@ -60,16 +60,19 @@ impl Places {
 }
 
 impl Room {
-    /// The memory of `samples` samples.
+    /// The memory of `samples` samples, counted.
     ///
     /// # Errors
-    /// [`RunError::Memory`] where that is more than [`LIMIT`].
-    pub(super) fn times(self, samples: usize) -> Result<Room, RunError> {
-        let bytes = |room: Room| room.codes.checked_add(room.floats.checked_mul(size_of::<f32>())?);
-        let all = self.codes.checked_mul(samples).zip(self.floats.checked_mul(samples));
-        let room = all.map(|(codes, floats)| Room { codes, floats });
-        let needed = room.and_then(bytes).map_or(u64::MAX, |bytes| bytes as u64);
-        room.filter(|_| needed <= LIMIT).ok_or(RunError::Memory { needed, limit: LIMIT })
+    /// [`RunError::Memory`] where that is more than a session may take.
+    pub(super) fn times(self, samples: usize, budget: &Budget) -> Result<Room, RunError> {
+        let all = Room { codes: self.codes.saturating_mul(samples), floats: self.floats.saturating_mul(samples) };
+        budget.take(all.bytes())?;
+        Ok(all)
+    }
+
+    /// Bytes of both.
+    pub(super) fn bytes(self) -> usize {
+        self.codes.saturating_add(self.floats.saturating_mul(size_of::<f32>()))
     }
 }
 
@@ -77,7 +80,7 @@ impl Room {
 pub(super) type Halo = [usize; 4];
 
 /// What decides whether two tensors may share a place.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Shape {
     height: usize,
     width: usize,
@@ -97,11 +100,23 @@ impl Shape {
     }
 }
 
-struct Place {
-    shape: Shape,
-    offset: usize,
-    /// The operator after which it is free.
-    busy_until: usize,
+/// The places of one shape, by their offsets.
+#[derive(Default)]
+struct PlacesOfShape {
+    /// With the operator after which each is free, the first of them on top.
+    busy: BinaryHeap<Reverse<(usize, usize)>>,
+    free: BTreeSet<usize>,
+}
+
+impl PlacesOfShape {
+    /// The first place that is free when operator `at` runs.
+    fn take(&mut self, at: usize) -> Option<usize> {
+        while let Some(&Reverse((_, offset))) = self.busy.peek().filter(|Reverse((until, _))| *until < at) {
+            self.busy.pop();
+            self.free.insert(offset);
+        }
+        self.free.pop_first()
+    }
 }
 
 /// Whether a layer reads its padding from a halo. The others gather.
@@ -154,7 +169,8 @@ fn scratch(program: &Program, conv: &Conv) -> usize {
 pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Places {
     let halos = halos(program);
     let last_use = last_uses(program);
-    let mut places: Vec<Place> = Vec::new();
+    let mut places: BTreeMap<Shape, PlacesOfShape> = BTreeMap::new();
+    let mut filled = Vec::new();
     let mut offsets = vec![0; program.tensors.len()];
     let mut end = 0;
     for (at, op) in program.ops.iter().enumerate() {
@@ -162,26 +178,22 @@ pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Place
         let id = y.0 as usize;
         let tensor = program.tensor(y);
         let shape = shape(tensor, halos[id]);
-        let free = places.iter_mut().find(|place| place.busy_until < at && place.shape == shape);
-        offsets[id] = match free {
-            Some(place) => {
-                place.busy_until = last_use[id].max(at);
-                place.offset
+        let places = places.entry(shape).or_default();
+        offsets[id] = places.take(at).unwrap_or_else(|| {
+            let offset = end;
+            end += (shape.bytes() + SLACK).next_multiple_of(64);
+            if shape.halo != [0; 4] {
+                filled.push((offset..offset + shape.bytes(), shape.fill));
             }
-            None => {
-                let offset = end;
-                end += (shape.bytes() + SLACK).next_multiple_of(64);
-                places.push(Place { shape, offset, busy_until: last_use[id].max(at) });
-                offset
-            }
-        };
+            offset
+        });
+        places.busy.push(Reverse((last_use[id].max(at), offsets[id])));
     }
     let view = |(i, t): (usize, &Tensor)| {
         let shape = shape(t, halos[i]);
         let offset = offsets[i] + shape.halo[0] * shape.row() + shape.halo[1] * shape.channels;
         View { offset, row: shape.row(), pixel: shape.channels, height: shape.height, width: shape.width }
     };
-    let filled = places.iter().filter(|place| place.shape.halo != [0; 4]);
     let scratch_bytes = program.convs().map(|conv| scratch(program, conv)).max().unwrap_or(0);
     let scratch_bytes = (scratch_bytes + SLACK).next_multiple_of(64);
     let as_words = |conv: &Conv| {
@@ -206,7 +218,7 @@ pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Place
     });
     Places {
         views: program.tensors.iter().enumerate().map(view).collect(),
-        halos: filled.map(|p| (p.offset..p.offset + p.shape.bytes(), p.shape.fill)).collect(),
+        halos: filled,
         scratch: end,
         words: end + scratch_bytes,
         panels,
@@ -247,4 +259,22 @@ fn last_uses(program: &Program) -> Vec<usize> {
         }
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_free_place_is_taken() {
+        let mut places = PlacesOfShape::default();
+        assert_eq!(places.take(0), None);
+        // Busy until operators 5, 2 and 2.
+        places.busy.extend([Reverse((5, 0)), Reverse((2, 128)), Reverse((2, 64))]);
+        assert_eq!(places.take(2), None, "operator 2 still reads them");
+        assert_eq!(places.take(3), Some(64));
+        places.busy.push(Reverse((9, 64)));
+        assert_eq!(places.take(6), Some(0));
+        assert_eq!([places.take(6), places.take(6)], [Some(128), None]);
+    }
 }

@@ -3,7 +3,7 @@
 use super::layout::Room;
 use super::weights::Form;
 use crate::format::Artifact;
-use crate::kernels::{AlignedBytes, Input, Kernel, Memory};
+use crate::kernels::{AlignedBytes, Borrowed, Input, Kernel};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ impl Trials {
         room: Room,
     ) -> K {
         let (mut codes, mut floats) = (AlignedBytes::zeroed(room.codes), vec![0.0; room.floats]);
-        let memory = Memory::new(&mut codes, &mut floats, Input::Floats(&[]));
+        let memory = Borrowed::new(&mut codes, &mut floats, Input::Floats(&[]));
         let others = artifact.weights_section();
         let others = &others[..others.len().min(BETWEEN)];
         let mut best = [Duration::MAX; 2];

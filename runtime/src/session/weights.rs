@@ -84,6 +84,24 @@ pub(super) fn widened_bytes(conv: &Conv, depth: usize) -> usize {
     (conv.outputs as usize).next_multiple_of(TILE_OUTPUTS) * depth.next_multiple_of(TILE_DEPTH)
 }
 
+/// Bytes that [`arrange`] allocates, what it frees again included.
+pub(super) fn arranged_bytes(
+    conv: &Conv,
+    depth: usize,
+    run_depth: usize,
+    runs: &[Run],
+    place: Form,
+    words: bool,
+) -> usize {
+    let order = Order::new(conv, depth, run_depth, runs);
+    let codes = match place {
+        Form::InPlace => 0,
+        Form::Widened if words => order.widening_bytes().saturating_add(order.codes_bytes().saturating_mul(2)),
+        Form::Widened => order.widening_bytes(),
+    };
+    codes.saturating_add(order.constants_bytes())
+}
+
 /// Arranges the codes of a layer for windows of runs of `run_depth` depths.
 ///
 /// `words` allows codes as i16 where no product of two fits i16, if they are widened.
@@ -156,6 +174,22 @@ impl<'a> Order<'a> {
         self.groups * self.group_tiles * TILE_OUTPUTS
     }
 
+    /// Bytes of the biases and multipliers.
+    pub(super) fn constants_bytes(&self) -> usize {
+        self.lanes().saturating_mul(size_of::<i32>() + size_of::<f32>())
+    }
+
+    /// Bytes of the codes as bytes.
+    pub(super) fn codes_bytes(&self) -> usize {
+        self.lanes().saturating_mul(self.depth_groups).saturating_mul(TILE_DEPTH)
+    }
+
+    /// Bytes that [`Order::widen`] allocates: in another order than that of the artifact they are unpacked first.
+    pub(super) fn widening_bytes(&self) -> usize {
+        let unpacked = if self.is_canonical() { 0 } else { self.outputs.saturating_mul(self.depth) };
+        self.codes_bytes().saturating_add(unpacked)
+    }
+
     /// Tile and lane of an output.
     fn place(&self, output: usize) -> (usize, usize) {
         let (group, o) = (output / self.group_outputs, output % self.group_outputs);
@@ -204,7 +238,7 @@ impl<'a> Order<'a> {
 
     /// The codes as bytes in this order.
     pub(super) fn widen(&self, packed: &[u8], conv: &Conv) -> AlignedBytes {
-        let mut tiles = AlignedBytes::zeroed(self.lanes() / TILE_OUTPUTS * self.depth_groups * TILE_CODES);
+        let mut tiles = AlignedBytes::zeroed(self.codes_bytes());
         if self.is_canonical() {
             let packed = packed.chunks_exact(pack::tile_bytes(conv.bits));
             for (tile, packed) in tiles.chunks_exact_mut(TILE_CODES).zip(packed) {

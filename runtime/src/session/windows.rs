@@ -75,13 +75,20 @@ pub(super) fn cut(program: &Program, conv: &Conv) -> Cut {
 /// Least share of products in the padding for which it is worth leaving them out.
 const LEAST_SHARE: f64 = 0.1;
 
+/// Most products of a window and a tap, channels not counted, of a layer whose padding is left out: planning it takes time and memory for
+/// each, and of more a smaller share lies in the padding.
+const MOST_TRIMMED: usize = 1 << 14;
+
 /// The taps of a layer that lie inside its input, where the others add nothing and leaving them out is worth it.
 pub(super) fn inside(program: &Program, conv: &Conv) -> Option<Inside> {
     let x = program.tensor(conv.x);
     let [height, width] = program.conv_output(conv).map(|extent| extent as usize);
     // Layers shared by rows would have their columns cut.
     let by_rows = matches!(cut(program, conv), Cut::Rows);
-    if conv.groups > 1 || x.zero_point != 0 || !x.channels.is_multiple_of(4) || by_rows {
+    let taps = conv.window.kernel.map(|taps| taps as usize);
+    let products = [width, taps[0], taps[1]].into_iter().fold(height, usize::saturating_mul);
+    let few = products <= MOST_TRIMMED;
+    if conv.groups > 1 || x.zero_point != 0 || !x.channels.is_multiple_of(4) || by_rows || !few {
         return None;
     }
     let inside = |axis: usize, size: u32, windows: usize| -> Vec<Range<usize>> {

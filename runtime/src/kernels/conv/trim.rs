@@ -60,6 +60,12 @@ pub(crate) struct Piece {
 }
 
 impl Trim {
+    /// Most bytes of it for a grid of windows of `taps` taps.
+    pub(crate) fn most_bytes(grid: &Grid, taps: usize) -> usize {
+        let blocks = grid.height.saturating_mul(grid.width);
+        blocks.saturating_mul(taps.saturating_mul(size_of::<Piece>()).saturating_add(size_of::<Block>()))
+    }
+
     /// Cuts all windows into blocks of at most `most`: columns, of short ones several.
     pub(crate) fn new(inside: &Inside, grid: &Grid, most: usize) -> Self {
         let wide = (most / grid.height).max(1);

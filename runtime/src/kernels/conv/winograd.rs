@@ -75,7 +75,7 @@ impl Winograd {
     /// The two steps of the layer, where the instruction set has them.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn steps(self, available: Available) -> Option<[Box<dyn Kernel>; 2]> {
-        let lanes = avx2::Words::new(available)?;
+        let lanes = avx2::Avx2Proof::new(available)?;
         let layer = Arc::new(self);
         Some([Box::new(Inputs { layer: Arc::clone(&layer), lanes }), Box::new(Products { layer, lanes })])
     }
@@ -90,10 +90,15 @@ impl Winograd {
 /// One value of all codes of a tile.
 type Codes = [i16; TILE_CODES];
 
+/// Bytes of the transformed weights of a layer whose codes take some bytes.
+pub(crate) fn transformed_bytes(codes: usize) -> usize {
+    codes / 9 * VALUES * size_of::<i16>()
+}
+
 /// Codes in tiles of bytes, run by run of taps as the convolution reads them, in the transformed domain.
 pub(crate) fn transform_weights(tiles: &[u8], inputs: usize) -> AlignedBytes {
     let groups = inputs / TILE_DEPTH;
-    let mut words = AlignedBytes::zeroed(tiles.len() / 9 * VALUES * size_of::<i16>());
+    let mut words = AlignedBytes::zeroed(transformed_bytes(tiles.len()));
     let (row, word_row) = (9 * groups * TILE_CODES, VALUES * groups * WORD_TILE);
     for (tile, to) in tiles.chunks_exact(row).zip(words.chunks_exact_mut(word_row)) {
         for group in 0..groups {
@@ -155,7 +160,7 @@ fn transform_kernels(g: &[[Codes; 3]; 3]) -> [[Codes; 4]; 4] {
 #[cfg(target_arch = "x86_64")]
 struct Inputs {
     layer: Arc<Winograd>,
-    lanes: avx2::Words,
+    lanes: avx2::Avx2Proof,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -173,7 +178,7 @@ impl Kernel for Inputs {
 #[cfg(target_arch = "x86_64")]
 struct Products {
     layer: Arc<Winograd>,
-    lanes: avx2::Words,
+    lanes: avx2::Avx2Proof,
 }
 
 #[cfg(target_arch = "x86_64")]

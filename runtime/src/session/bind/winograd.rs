@@ -1,6 +1,7 @@
 //! Which layers are computed in the transformed domain, and how they are bound.
 
 use super::{Binder, needs_words};
+use crate::RunError;
 use crate::kernels::Kernel;
 use crate::kernels::conv::winograd::{self, Winograd};
 use crate::pack::TILE_OUTPUTS;
@@ -37,15 +38,17 @@ pub(in crate::session) fn suits(program: &Program, conv: &Conv) -> bool {
 
 impl Binder<'_> {
     /// The steps of a layer in the transformed domain, where that is faster.
-    pub(super) fn winograd(&self, conv: &Conv) -> Option<[Box<dyn Kernel>; 2]> {
-        let Destination::Codes { y, lo, hi } = conv.destination else { return None };
+    pub(super) fn winograd(&self, conv: &Conv) -> Result<Option<[Box<dyn Kernel>; 2]>, RunError> {
+        let Destination::Codes { y, lo, hi } = conv.destination else { return Ok(None) };
         let wanted = needs_words(self.available.isa()) && self.weights != WeightLayout::Packed;
         if !wanted || !suits(self.program, conv) {
-            return None;
+            return Ok(None);
         }
         let view = self.view(conv.x);
         let runs = windows::tap_runs([3, 3], view.pixel, [view.row, view.pixel]);
         let order = Order::new(conv, 9 * view.pixel, view.pixel, &runs);
+        let transformed = winograd::transformed_bytes(order.codes_bytes());
+        self.budget.take(order.constants_bytes() + order.widening_bytes() + transformed)?;
         let (biases, multipliers) = order.constants(self.artifact, conv);
         let layer = Winograd {
             grid: self.tensor_windows(conv).grid,
@@ -59,6 +62,6 @@ impl Binder<'_> {
             scratch: self.places.words,
             cut: windows::cut(self.program, conv),
         };
-        layer.steps(self.available)
+        Ok(layer.steps(self.available))
     }
 }

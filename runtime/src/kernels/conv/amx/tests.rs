@@ -5,7 +5,7 @@ use super::*;
 use crate::BitWidth;
 use crate::isa::{EmulatedTiles, Isa};
 use crate::kernels::conv::{Run, Weights, scalar};
-use crate::kernels::{AlignedBytes, Input, View};
+use crate::kernels::{AlignedBytes, Borrowed, Input, View};
 use crate::pack;
 use proptest::prelude::*;
 
@@ -123,7 +123,7 @@ fn bench(case: &Case) -> Bench {
 fn check(case: &Case, available: Available, unit: TileUnit) -> Result<(), TestCaseError> {
     let mut expected = bench(case);
     let span = Span { rows: 0..case.height, origin_row: 0, tiles: 0..expected.layer.group_tiles };
-    let memory = Memory::new(&mut expected.codes, &mut expected.floats, Input::Floats(&[]));
+    let memory = Borrowed::new(&mut expected.codes, &mut expected.floats, Input::Floats(&[]));
     scalar::rows(&expected.layer, &memory, &span, case.bits.bits());
     let Bench { layer, mut codes, mut floats, panels } = bench(case);
     let cut = if case.by_outputs { Cut::Outputs } else { Cut::Rows };
@@ -132,7 +132,7 @@ fn check(case: &Case, available: Available, unit: TileUnit) -> Result<(), TestCa
     let mut cuts: Vec<usize> = case.cuts.iter().map(|&cut| usize::from(cut) * parts / 256).collect();
     cuts.extend([0, parts]);
     cuts.sort_unstable();
-    let memory = Memory::new(&mut codes, &mut floats, Input::Floats(&[]));
+    let memory = Borrowed::new(&mut codes, &mut floats, Input::Floats(&[]));
     // The last parts first: nothing may depend on the order.
     for part in cuts.windows(2).rev() {
         kernel.run(&memory, part[0]..part[1]);

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// Proof that the instructions exist.
 #[derive(Clone, Copy)]
-pub(super) struct Words(Avx2);
+pub(super) struct Avx2Proof(Avx2);
 
 /// Most cells in a block.
 const MOST_CELLS: usize = 4;
@@ -26,10 +26,10 @@ const AHEAD: usize = 2 << 10;
 /// Sums of 16 outputs.
 type Pair = [__m256i; 2];
 
-impl Words {
+impl Avx2Proof {
     /// The proof, where the plan is for this instruction set.
     pub(super) fn new(available: Available) -> Option<Self> {
-        if available.isa() == Isa::Avx2 { Avx2::probe().map(Words) } else { None }
+        if available.isa() == Isa::Avx2 { Avx2::probe().map(Avx2Proof) } else { None }
     }
 
     /// Transforms the inputs of some rows of cells.

@@ -29,7 +29,7 @@ const CHUNKS: usize = 8;
 #[derive(Clone, Copy)]
 struct Job {
     kernel: *const dyn Kernel,
-    memory: Memory,
+    memory: *const Memory,
 }
 
 /// A step's number and what of it is left.
@@ -78,7 +78,7 @@ struct Shared {
 }
 
 // SAFETY: `job` is written only while no chunk is left or under way, so that no worker reads it, and the ticket published after it; a
-// worker reads it only while it holds a chunk. The kernel behind its pointer is `Sync`, and `Memory` is.
+// worker reads it only while it holds a chunk. What is behind its pointers is `Sync`.
 unsafe impl Sync for Shared {}
 // SAFETY: as above.
 unsafe impl Send for Shared {}
@@ -94,12 +94,12 @@ impl Shared {
 }
 
 /// The workers.
-pub(super) struct Pool {
+pub(super) struct Threads {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
 }
 
-impl Pool {
+impl Threads {
     /// `threads - 1` workers beside the caller; fewer where the system gives no more.
     pub(super) fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
@@ -120,7 +120,7 @@ impl Pool {
         while shared.begun.load(Ordering::Acquire) < workers.len() {
             thread::yield_now();
         }
-        Pool { shared, workers }
+        Threads { shared, workers }
     }
 
     /// Wakes the workers for a run.
@@ -143,13 +143,14 @@ impl Pool {
     /// When a thread panicked: a planning bug.
     fn run(&self, kernel: &dyn Kernel, memory: &Memory) {
         let shared = &*self.shared;
-        // SAFETY: the lifetime is erased only until this function returns, which is after the last chunk was computed.
+        // SAFETY: the lifetime is erased only until this function returns, which is after the last chunk was computed. So is that of
+        // `memory`, by its pointer.
         let erased: *const dyn Kernel =
             unsafe { std::mem::transmute::<*const (dyn Kernel + '_), *const (dyn Kernel + 'static)>(kernel) };
         let chunks = kernel.parts().min(CHUNKS * (self.workers.len() + 1));
         shared.done.store(0, Ordering::Relaxed);
         // SAFETY: no chunk of the step before is left or under way.
-        unsafe { *shared.job.get() = Some(Job { kernel: erased, memory: *memory }) };
+        unsafe { *shared.job.get() = Some(Job { kernel: erased, memory }) };
         let step = Ticket(shared.ticket.load(Ordering::Relaxed)).field(3) as u16;
         shared.ticket.store(Ticket::new(step.wrapping_add(1), chunks).0, Ordering::SeqCst);
         self.wake();
@@ -166,24 +167,26 @@ impl Pool {
             turns += 1;
             if turns < SPINS { std::hint::spin_loop() } else { thread::yield_now() }
         }
+        // The next step begins without it, whichever thread panicked.
+        let failed = shared.failed.swap(false, Ordering::AcqRel);
         if let Some(panic) = panic {
             std::panic::resume_unwind(panic);
         }
-        assert!(!shared.failed.swap(false, Ordering::AcqRel), "a worker thread panicked");
+        assert!(!failed, "a worker thread panicked");
     }
 }
 
 /// A run under way.
-pub(super) struct Awake<'a>(&'a Pool);
+pub(super) struct Awake<'a>(&'a Threads);
 
 impl Awake<'_> {
-    /// [`Pool::run`].
+    /// [`Threads::run`].
     pub(super) fn step(&self, kernel: &dyn Kernel, memory: &Memory) {
         self.0.run(kernel, memory);
     }
 }
 
-impl Drop for Pool {
+impl Drop for Threads {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         for worker in self.workers.drain(..) {
@@ -220,9 +223,9 @@ fn work(shared: &Shared, index: usize) {
         // SAFETY: this thread holds a chunk, so the job stays until `done` counts it.
         let job = unsafe { *shared.job.get() };
         if let Some(Job { kernel, memory }) = job {
-            // SAFETY: the caller waits in `Pool::run`, where it borrows the kernel, until all chunks are done.
-            let kernel = unsafe { &*kernel };
-            if catch_unwind(AssertUnwindSafe(|| compute(kernel, &memory, chunk, chunks))).is_err() {
+            // SAFETY: the caller waits in `Threads::run`, where it borrows both, until all chunks are done.
+            let (kernel, memory) = unsafe { (&*kernel, &*memory) };
+            if catch_unwind(AssertUnwindSafe(|| compute(kernel, memory, chunk, chunks))).is_err() {
                 shared.failed.store(true, Ordering::Release);
             }
         }
@@ -239,4 +242,40 @@ fn sleep(shared: &Shared, index: usize) {
         thread::park();
     }
     shared.asleep[index].store(false, Ordering::SeqCst);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{Borrowed, Input};
+    use std::ops::Range;
+    use std::sync::Barrier;
+
+    /// Two parts that meet, each on its thread, and then panic or do not.
+    struct Meet {
+        barrier: Barrier,
+        panics: bool,
+    }
+
+    impl Kernel for Meet {
+        fn parts(&self) -> usize {
+            2
+        }
+
+        fn run(&self, _: &Memory, _: Range<usize>) {
+            self.barrier.wait();
+            assert!(!self.panics, "as asked");
+        }
+    }
+
+    #[test]
+    fn a_step_after_one_that_panicked_on_every_thread_runs() {
+        let threads = Threads::new(2);
+        let memory = Borrowed::new(&mut [], &mut [], Input::Floats(&[]));
+        for panics in [true, false, true, false] {
+            let kernel = Meet { barrier: Barrier::new(2), panics };
+            let done = catch_unwind(AssertUnwindSafe(|| threads.begin().step(&kernel, &memory)));
+            assert_eq!(done.is_err(), panics);
+        }
+    }
 }
