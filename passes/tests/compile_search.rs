@@ -120,3 +120,16 @@ fn a_time_budget_that_leaves_no_time_is_kept_and_says_what_it_left_out() {
     assert_eq!(widths(&report), [8, 8]);
     assert!(report.accuracy.unlearned.is_none());
 }
+
+#[test]
+fn the_widths_of_the_long_runs_are_explained_and_not_those_that_the_agent_preferred() {
+    let (report, _) = searched(&CompileOptions { baselines: true, ..options(1.0) }, None);
+    let search = report.search.as_ref().unwrap();
+    println!("{:?}\n{:?}\n{:?}", search.methods, search.finalists, report.accuracy);
+    assert_ne!(
+        widths(&report),
+        search.methods[0].widths,
+        "long runs ended elsewhere; `searched` has looked at the rest"
+    );
+    assert!(!report.goal_missed, "{:?}", report.accuracy);
+}
