@@ -20,7 +20,7 @@ impl Output {
     /// Checks `path`; nothing is created. `inputs` must not be overwritten.
     pub(crate) fn at(path: &Path, inputs: &[&Path]) -> Result<Self, Failure> {
         let refuse = |what: String| Err(Failure::input(format!("output {}: {what}", path.display())));
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let target = canonical(path);
         if inputs.iter().any(|input| fs::canonicalize(input).is_ok_and(|input| input == target)) {
             return refuse("it is also an input and would be overwritten".into());
         }
@@ -75,6 +75,34 @@ impl Output {
     pub(crate) fn path(&self) -> &Path {
         &self.shown
     }
+
+    /// The name for a file beside this one to be made from: as the user wrote it, or where a link leads.
+    pub(crate) fn name(&self) -> &Path {
+        let link = fs::symlink_metadata(&self.shown).is_ok_and(|found| found.is_symlink());
+        if link { &self.target } else { &self.shown }
+    }
+
+    /// Whether it is a device or pipe.
+    pub(crate) fn is_special(&self) -> bool {
+        self.special
+    }
+}
+
+/// Refuses two names of one place; each output comes with what the user knows it by.
+pub(crate) fn require_different(outputs: &[(&str, &Output)]) -> Result<(), Failure> {
+    for (index, (first, a)) in outputs.iter().enumerate() {
+        if let Some((second, b)) = outputs[index + 1..].iter().find(|(_, b)| a.target == b.target) {
+            let (a, b) = (a.shown.display(), b.shown.display());
+            return Err(Failure::input(format!("{first} {a} and {second} {b} are the same file")));
+        }
+    }
+    Ok(())
+}
+
+/// The path without links and dots, also of a file that is not there yet.
+fn canonical(path: &Path) -> PathBuf {
+    let beside = || Some(fs::canonicalize(folder_of(path)).ok()?.join(path.file_name()?));
+    fs::canonicalize(path).ok().or_else(beside).unwrap_or_else(|| path.to_owned())
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -113,5 +141,20 @@ mod tests {
         assert!(Output::at(&input.join("y"), &[]).is_err());
         assert!(Output::at(Path::new("y"), &[]).is_ok());
         assert!(Output::at(Path::new("/dev/null"), &[]).is_ok_and(|output| output.special));
+    }
+
+    #[test]
+    fn two_names_of_one_place_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        let at = |name: &str| Output::at(&dir.path().join(name), &[]).unwrap();
+        let (y, same, other) = (at("y"), at("sub/../y"), at("sub/y"));
+        assert!(require_different(&[("a", &y), ("b", &other)]).is_ok());
+        assert!(require_different(&[("a", &y), ("b", &other), ("c", &same)]).is_err());
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(dir.path().join("sub"), dir.path().join("link")).unwrap();
+            assert!(require_different(&[("a", &other), ("b", &at("link/y"))]).is_err());
+        }
     }
 }

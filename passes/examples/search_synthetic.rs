@@ -209,7 +209,7 @@ fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
             terms: Terms { reward, cost: &cost, reference: None, evaluations, stop: &|| false },
             seed,
             profile: profile.clone(),
-            least_improvement: 0.0,
+            widest: None,
             ingredients,
         };
         let found = search(&mut network.clone(), &options, &mut |_| {})?;

@@ -360,7 +360,7 @@ fn bench(arguments: &Arguments) -> Result<Value, AnyError> {
             terms: terms(arguments.evaluations),
             seed,
             profile: None,
-            least_improvement: 0.0,
+            widest: None,
             ingredients: arguments.ingredients,
         };
         let result = search(&mut table.clone(), &options, &mut |news| {

@@ -75,11 +75,7 @@ pub fn write(annotated: &Annotated, preprocessing: Option<&Preprocessing>) -> Ve
     onnx::write(graph, &[(KEY.to_owned(), text)])
 }
 
-/// The annotation of a folded graph read from `model`, with the recorded preprocessing; `None` where the model has none.
-///
-/// # Errors
-/// When it cannot be read or does not fit the graph.
-pub fn read(model: &[u8], folded: &Graph) -> Result<Option<(Annotated, Option<Preprocessing>)>, AnnotationError> {
+fn find(model: &[u8]) -> Result<Option<Annotation>, AnnotationError> {
     let Ok(message) = onnx::decode_model(model) else { return Ok(None) };
     let Some((_, text)) = onnx::metadata(&message).into_iter().find(|(key, _)| key == KEY) else { return Ok(None) };
     let annotation: Annotation =
@@ -87,6 +83,31 @@ pub fn read(model: &[u8], folded: &Graph) -> Result<Option<(Annotated, Option<Pr
     if annotation.version != VERSION {
         return Err(AnnotationError::Version { found: annotation.version });
     }
+    Ok(Some(annotation))
+}
+
+/// What an annotation says that needs no graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Header {
+    /// How pixels became the network's inputs, where that was stated.
+    pub preprocessing: Option<Preprocessing>,
+}
+
+/// The header of the annotation of `model`; `None` where the model has none, or is none.
+///
+/// # Errors
+/// When the annotation cannot be read.
+pub fn header(model: &[u8]) -> Result<Option<Header>, AnnotationError> {
+    let header = |annotation: Annotation| Header { preprocessing: Preprocessing::recorded(&annotation.preprocessing) };
+    Ok(find(model)?.map(header))
+}
+
+/// The annotation of a folded graph read from `model`; `None` where the model has none.
+///
+/// # Errors
+/// When it cannot be read or does not fit the graph.
+pub fn read(model: &[u8], folded: &Graph) -> Result<Option<Annotated>, AnnotationError> {
+    let Some(annotation) = find(model)? else { return Ok(None) };
     let fault = |node: &str, problem: String| AnnotationError::Node { node: node.to_owned(), problem };
     let positive = |scale: f32| scale.is_finite() && scale > 0.0;
     let mut weights = BTreeMap::new();
@@ -111,6 +132,5 @@ pub fn read(model: &[u8], folded: &Graph) -> Result<Option<(Annotated, Option<Pr
         Ok(ActivationQuant { scale, zero_point })
     };
     let activations = folded.nodes.iter().map(activation).collect::<Result<_, _>>()?;
-    let preprocessing = Preprocessing::recorded(&annotation.preprocessing);
-    Ok(Some((Annotated { graph: folded.clone(), weights, activations }, preprocessing)))
+    Ok(Some(Annotated { graph: folded.clone(), weights, activations }))
 }

@@ -14,10 +14,10 @@ mod sensitivity;
 mod unlearn;
 
 pub use error::{CompileError, Fault};
-pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, Retrain, RewardKind, WidthPolicy};
+pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, Retrain, RewardKind, Store, WidthPolicy};
 pub use report::{
-    Accuracy, CompileReport, Finalist, LayerExplanation, LayerReport, MethodReport, Metric, ParetoPoint, SearchReport,
-    SizeReport, UnlearnedAccuracy, WidthCost,
+    Accuracy, CompileReport, Finalist, LayerExplanation, LayerReport, LossOf, MethodReport, Metric, ParetoPoint,
+    SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
 };
 
 use crate::annotate::{Annotated, annotate};
@@ -83,8 +83,7 @@ pub fn compile(
         WidthPolicy::Search => annotation::read(model, &folded)?,
         WidthPolicy::Uniform(_) | WidthPolicy::PerLayer(_) => None,
     };
-    let recorded = annotation.as_ref().and_then(|(_, preprocessing)| preprocessing.clone());
-    let preprocessing = options.preprocessing.clone().or(recorded);
+    let preprocessing = preprocessing(model, options.preprocessing.as_ref())?;
 
     hooks.stage("calibrate");
     let input_range = InputRange::of(preprocessing.as_ref(), folded.input_shape());
@@ -95,7 +94,7 @@ pub fn compile(
 
     let judge = Judge::new(&calibrated, material.validation())?;
     let decision = match (annotation, &options.widths) {
-        (Some((annotated, _)), _) => Decision { annotated, search: None, reference: None, unlearned: None },
+        (Some(annotated), _) => Decision { annotated, search: None, reference: None, unlearned: None },
         (None, WidthPolicy::Uniform(bits)) => {
             Decision::fixed(vec![*bits; layers], &calibrated, &material, options, hooks)?
         }
@@ -134,6 +133,20 @@ pub fn compile(
     let accuracy = judge.accuracy(&loaded, &material, reference, unlearned)?;
     let report = CompileReport::new(&loaded, &quantized, cost, accuracy, search, &sensitivity, &input_range, options);
     Ok(Compiled { artifact, report, annotated: annotated_model, stages })
+}
+
+/// How pixels become inputs of `model`: as `stated`, or as an annotated model has recorded it.
+///
+/// # Errors
+/// Where both say something and it is not the same, or the annotation cannot be read.
+pub fn preprocessing(model: &[u8], stated: Option<&Preprocessing>) -> Result<Option<Preprocessing>, CompileError> {
+    let recorded = annotation::header(model)?.and_then(|header| header.preprocessing);
+    match (stated, recorded) {
+        (Some(stated), Some(recorded)) if !stated.agrees_with(&recorded) => Err(CompileError::Option(format!(
+            "--mean, --std, --raw-pixels: {stated}; the annotated network was made for {recorded}, which is used where none is given"
+        ))),
+        (stated, recorded) => Ok(recorded.or(stated.cloned())),
+    }
 }
 
 /// The bytes of the artifact of an annotated graph, loaded.
@@ -225,7 +238,7 @@ impl<'d> Material<'d> {
             Dataset::new(folded.input_shape().clone(), Samples::Values(samples.concat()), None)
                 .expect("every synthesised sample has the input's shape")
         };
-        // Two streams of the same seed: validation never sees a training sample.
+        // Another seed: the validation samples are other draws than those that training sees.
         let training = set(draw(training, options.seed));
         let validation = set(sure_ones(folded, draw(validation, options.seed ^ 0x5eed)));
         Material::Synthetic { training, validation }
@@ -236,11 +249,13 @@ impl<'d> Material<'d> {
         matches!(self, Material::Labelled(_))
     }
 
-    /// Names the samples in the keys of the evaluation store; synthesised ones follow from network and seed.
-    pub(crate) fn fingerprint(&self) -> &str {
+    /// Names the samples in the keys of the evaluation store.
+    pub(crate) fn fingerprint(&self) -> String {
         match self {
-            Material::Labelled(data) => &data.fingerprint,
-            Material::Synthetic { .. } => "synthetic",
+            Material::Labelled(data) => data.fingerprint.clone(),
+            Material::Synthetic { training, validation } => {
+                format!("synthetic {} {}", training.fingerprint(), validation.fingerprint())
+            }
         }
     }
 
@@ -305,11 +320,15 @@ impl Judge {
         let classes = predictions(artifact, validation)?;
         let expected = self.expected(material);
         let float = agreement(self.float_classes(), expected);
+        let (reference, quantized) = (reference.unwrap_or(float), agreement(&classes, expected));
+        let (loss_points, loss_of) = Accuracy::lost(reference, quantized, unlearned.as_ref());
         Ok(Accuracy {
             metric: if validation.labels().is_some() { Metric::Top1 } else { Metric::Agreement },
             float,
-            reference: reference.unwrap_or(float),
-            quantized: agreement(&classes, expected),
+            reference,
+            quantized,
+            loss_points,
+            loss_of,
             split: if material.is_labelled() { "validation" } else { "synthetic" },
             samples: validation.len(),
             unlearned,
@@ -317,8 +336,9 @@ impl Judge {
     }
 }
 
-/// Classes of the float network by its first output; runs on the fast path of training, as only a report depends on it. A network
-/// that retraining does not take (several outputs, say) is run by the plain executor.
+/// Classes of the float network by its first output. They are what a search without labels asks for, and the noise of a measured loss is counted against
+/// them, so a search follows the sums of the fast path of training, which are those of the machine's instruction set. A network that retraining does not
+/// take (several outputs, say) is run by the plain executor.
 fn float_classes(calibrated: &Calibrated, data: &Dataset) -> Result<Vec<u32>, CompileError> {
     let Ok(inference) = crate::train::Inference::float(&calibrated.folded) else {
         let executor = FloatExecutor::new(&calibrated.folded);

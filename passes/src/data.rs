@@ -1,6 +1,7 @@
 //! Samples the compiler learns from and measures on, and the readers that make them from files.
 //!
-//! [`load`] reads every part of a data set, [`load_for_evaluation`] the part that accuracy is measured on. Readers know the
+//! [`load`] reads every part of a data set, [`load_for_compilation`] all but the test part, [`load_for_evaluation`] the part that accuracy is measured
+//! on. Readers know the
 //! expected shape beforehand, so that no file makes them allocate more than its stated samples need.
 
 mod cifar;
@@ -19,5 +20,5 @@ mod tests;
 
 pub use dataset::{Dataset, Samples};
 pub use error::DataError;
-pub use load::{Part, Splits, load, load_for_evaluation};
+pub use load::{Part, Splits, load, load_for_compilation, load_for_evaluation};
 pub use preprocessing::Preprocessing;

@@ -15,6 +15,10 @@
 //! export     parameters back into graphs, weights on their codes
 //! ```
 
+/// Raised by every change of this module that changes what a run yields, so that kept evaluations of earlier code are not taken for ones of
+/// today's.
+pub const REVISION: u32 = 1;
+
 mod augment;
 mod batches;
 mod buffers;

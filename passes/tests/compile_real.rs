@@ -60,7 +60,7 @@ fn resnet20_at_eight_and_four_bits() {
             start.elapsed().as_secs_f64()
         );
         assert!(accuracy.float > 0.90, "the float network has 91.88 % on the 5,000 test images");
-        assert!(accuracy.loss_points() < most, "{bits} bits lose {} points", accuracy.loss_points());
+        assert!(accuracy.loss_points < most, "{bits} bits lose {} points", accuracy.loss_points);
     }
 }
 
@@ -74,7 +74,8 @@ fn a_search_judges_on_samples_that_were_unlearned() {
     let (training, validation) = splits.train.unwrap().split(0, 1.0 / 6.0);
     let data = Labelled { training, validation, fingerprint: "simplenet".into() };
     let options = CompileOptions {
-        max_loss: Some(3.0),
+        max_loss: 3.0,
+        goal: true,
         action_set: [4, 8].into_iter().filter_map(BitWidth::new).collect(),
         episodes: Some(2),
         baselines: false,

@@ -5,21 +5,24 @@ use crate::args::{self, Bits};
 use crate::console::{self, Bar};
 use crate::failure::{Failure, Outcome};
 use crate::input;
-use crate::output::Output;
+use crate::output::{Output, require_different};
 use crate::report::{page, summary};
 use releqc_passes::compile::{
     CompileError, CompileOptions, CompileReport, Compiled, CostKind, Event, Fault, Hooks, Labelled, Retrain,
-    RewardKind, WidthPolicy, compile,
+    RewardKind, Store, WidthPolicy, compile, preprocessing,
 };
 use releqc_passes::data::{self, Preprocessing};
-use releqc_passes::import;
 use releqc_passes::ir::Shape;
+use releqc_passes::{annotation, import};
 use releqc_runtime::BitWidth;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// Points of accuracy that a search may lose where the user names no limit.
+const DEFAULT_MAX_LOSS: f64 = 0.3;
 
 /// Validation samples taken from the training data where there is no validation part: at most this many ..
 const VALIDATION_SAMPLES: f64 = 5000.0;
@@ -44,13 +47,17 @@ struct Places {
     report: Option<Output>,
     annotated: Option<Output>,
     emit: Option<PathBuf>,
-    store: PathBuf,
+    /// Evaluations of a search; `None` where the artifact goes to a device or pipe, beside which no file belongs.
+    store: Option<PathBuf>,
 }
 
 pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome, Failure> {
     let model = input::model(&args.model)?;
     let places = Places::check(args)?;
-    let options = options(args, &places)?;
+    let annotated = annotation::header(&model).map_err(|error| failure(&args.model, &error.into()))?.is_some();
+    let stated = args.pixels.stated()?;
+    let pixels = preprocessing(&model, stated.as_ref()).map_err(|error| failure(&args.model, &error))?;
+    let options = options(args, &places, annotated, pixels)?;
     let data = labelled(args, &model, &options)?;
     let compiled = run(&model, data.as_ref(), &options, args, context)?;
     drop(data);
@@ -85,12 +92,20 @@ impl Places {
         let artifact = Output::at(&args.output, &inputs)?;
         let report = args.report.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
         let annotated = args.annotated.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
-        if args.annotated.as_ref() == Some(&args.output) {
-            return Err(Failure::input("--annotated and --output name the same file"));
+        let mut store = None;
+        if args.bits.is_none() && !artifact.is_special() {
+            let mut path: OsString = artifact.name().into();
+            path.push(".evaluations");
+            store = Some(Output::at(Path::new(&path), &inputs)?);
         }
-        if args.report.as_ref() == Some(&args.output) {
-            return Err(Failure::input("--report and --output name the same file"));
-        }
+        let named = [
+            ("--output", Some(&artifact)),
+            ("--report", report.as_ref()),
+            ("--annotated", annotated.as_ref()),
+            ("the evaluations of the search", store.as_ref()),
+        ];
+        let all: Vec<(&str, &Output)> = named.into_iter().filter_map(|(name, output)| Some((name, output?))).collect();
+        require_different(&all)?;
         if let Some(folder) = &args.emit {
             let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             if !folder.is_dir() && (folder.exists() || !parent.is_dir()) {
@@ -99,19 +114,33 @@ impl Places {
                 return Err(Failure::input(what));
             }
         }
-        let mut store: OsString = args.output.clone().into();
-        store.push(".evaluations");
-        Ok(Places { artifact, report, annotated, emit: args.emit.clone(), store: store.into() })
+        let store = store.filter(|store| !store.is_special()).map(|store| store.path().to_owned());
+        if args.resume && args.bits.is_none() && store.is_none() {
+            let what = format!("--resume: {} is no file, so no evaluations were kept beside it", args.output.display());
+            return Err(Failure::input(what));
+        }
+        Ok(Places { artifact, report, annotated, emit: args.emit.clone(), store })
     }
 }
 
-fn options(args: &args::Compile, places: &Places) -> Result<CompileOptions, Failure> {
+fn options(
+    args: &args::Compile,
+    places: &Places,
+    annotated: bool,
+    preprocessing: Option<Preprocessing>,
+) -> Result<CompileOptions, Failure> {
     let widths = match &args.bits {
         None => WidthPolicy::Search,
         Some(Bits::All(bits)) => WidthPolicy::Uniform(*bits),
         Some(Bits::Each(bits)) => WidthPolicy::PerLayer(bits.clone()),
     };
-    let searches = widths == WidthPolicy::Search;
+    // An annotated network has its widths and is retrained already.
+    let finished = annotated && widths == WidthPolicy::Search;
+    let searches = widths == WidthPolicy::Search && !finished;
+    if finished && args.retrain.is_some_and(|retrain| retrain != args::Retrain::None) {
+        let what = format!("--retrain: {} is annotated, which fixes its weights", args.model.display());
+        return Err(Failure::input(format!("{what}; with --bits they are retrained for other widths")));
+    }
     if !searches {
         let useless = [
             ("--episodes", args.episodes.is_some()),
@@ -119,7 +148,11 @@ fn options(args: &args::Compile, places: &Places) -> Result<CompileOptions, Fail
             ("--resume", args.resume),
         ];
         if let Some((flag, _)) = useless.iter().find(|(_, given)| *given) {
-            return Err(Failure::input(format!("{flag} belongs to a search; --bits makes none")));
+            let why = match &args.bits {
+                Some(_) => "--bits makes none".to_owned(),
+                None => format!("{} is annotated with its widths and needs none", args.model.display()),
+            };
+            return Err(Failure::input(format!("{flag} belongs to a search; {why}")));
         }
     }
     // Without labels retraining has nothing to learn from but the network itself: the search then works on scales alone.
@@ -132,7 +165,8 @@ fn options(args: &args::Compile, places: &Places) -> Result<CompileOptions, Fail
             args::Retrain::Short => Retrain::Short,
             args::Retrain::Full => Retrain::Full,
         }),
-        max_loss: args.max_loss.or(goal_by_default.then_some(0.3)),
+        max_loss: args.max_loss.unwrap_or(DEFAULT_MAX_LOSS),
+        goal: args.max_loss.is_some() || goal_by_default,
         action_set: args.widths.0.clone(),
         episodes: args.episodes,
         cost: match args.cost {
@@ -149,8 +183,12 @@ fn options(args: &args::Compile, places: &Places) -> Result<CompileOptions, Fail
         },
         annotated: args.annotated.is_some(),
         seed: args.seed,
-        preprocessing: args.pixels.stated()?,
-        store: searches.then(|| places.store.clone()),
+        preprocessing,
+        store: match &places.store {
+            Some(path) if searches && args.resume => Store::Resumed(path.clone()),
+            Some(path) if searches => Store::New(path.clone()),
+            _ => Store::Memory,
+        },
         ..CompileOptions::default()
     })
 }
@@ -164,7 +202,7 @@ fn labelled(args: &args::Compile, model: &[u8], options: &CompileOptions) -> Res
         let unit = Preprocessing::unit();
         tracing::info!("no --mean, --std or --raw-pixels: assumed {unit}");
     }
-    let splits = data::load(path, options.preprocessing.as_ref(), shape).map_err(Failure::input)?;
+    let splits = data::load_for_compilation(path, options.preprocessing.as_ref(), shape).map_err(Failure::input)?;
     let what = |what: &str| Failure::input(format!("data {}: {what}", path.display()));
     let train = splits.train.ok_or_else(|| what("no training part; names with train mark it"))?;
     let (training, validation) = match splits.validation {
@@ -201,14 +239,15 @@ fn run(
     }
     let bar = context.console.bar("compile", 0);
     bar.breathe();
-    let deadline = args.time_budget.map(|budget| Instant::now() + budget);
+    // A budget beyond what the clock counts never ends.
+    let deadline = args.time_budget.and_then(|budget| Instant::now().checked_add(budget));
     let mut hooks = Hooks {
         events: &mut |event| show(&bar, event),
         interrupted: &console::interrupted,
         remaining: &|| deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
     };
     compile(model, data, options, &mut hooks).map_err(|error| match error.fault() {
-        Fault::Interrupted if options.store.is_some() => {
+        Fault::Interrupted if options.store != Store::Memory => {
             Failure::interrupted("interrupted; --resume continues with the evaluations made so far")
         }
         _ => failure(&args.model, &error),

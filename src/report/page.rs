@@ -25,7 +25,8 @@ pub(crate) fn html(report: &CompileReport, artifact: &Path, seconds: f64) -> Str
         }
         if !search.explanation.is_empty() {
             page.push_str(
-                "<h2>What each layer costs at each width</h2>\n<table><tr><th>layer<th>points lost at (bits)\n",
+                "<h2>What each layer costs at each width</h2>\n<p>Points lost more than at its width in the artifact (below 0: less), after the search's retraining.</p>\n\
+                <table><tr><th>layer<th>bits: points\n",
             );
             for layer in &search.explanation {
                 let cell = |cost: &WidthCost| {

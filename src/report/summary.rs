@@ -1,7 +1,7 @@
 //! The summary at the end of a compilation.
 
 use super::{Align, Table, grouped};
-use releqc_passes::compile::{Accuracy, CompileReport, Metric, SearchReport};
+use releqc_passes::compile::{Accuracy, CompileReport, LossOf, Metric, SearchReport};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -67,23 +67,32 @@ pub(super) fn layers(report: &CompileReport) -> Table {
 }
 
 fn accuracy(report: &CompileReport) -> String {
-    let Accuracy { metric, float, quantized, reference, split, samples, unlearned } = &report.accuracy;
+    let Accuracy { metric, float, quantized, reference, loss_points, loss_of, split, samples, unlearned } =
+        &report.accuracy;
     let samples = format!("{} {split} samples", grouped(*samples as u64));
     let mut text = match metric {
-        Metric::Top1 if let Some(copy) = unlearned => format!(
-            "accuracy     {:.2} % -> {:.2} % top-1 on {samples} that the float network has seen in training;\n             \
-            {:.2} points lost by a copy of it that has unlearned them ({:.2} % -> {:.2} %)",
-            100.0 * float,
-            100.0 * quantized,
-            report.accuracy.loss_points(),
-            100.0 * copy.reference,
-            100.0 * copy.quantized,
-        ),
+        Metric::Top1 if let Some(copy) = unlearned => {
+            // What is known: it answers them as well as training samples. That is memory, or they are easy.
+            let mut text = format!(
+                "accuracy     {:.2} % -> {:.2} % top-1 on {samples} that the float network may have seen in training;\n             \
+                {:.2} points lost by a copy of it that has unlearned them ({:.2} % -> {:.2} %)",
+                100.0 * float,
+                100.0 * quantized,
+                100.0 * (copy.reference - copy.quantized),
+                100.0 * copy.reference,
+                100.0 * copy.quantized,
+            );
+            if *loss_of == LossOf::Artifact {
+                let _ =
+                    write!(text, "; the artifact lies {loss_points:.2} points below {:.2} %", 100.0 * copy.reference);
+            }
+            text
+        }
         Metric::Top1 => format!(
             "accuracy     {:.2} % -> {:.2} % top-1, {:.2} points lost on {samples}",
             100.0 * float,
             100.0 * quantized,
-            report.accuracy.loss_points()
+            loss_points
         ),
         Metric::Agreement => format!("agreement    {:.2} % with the float network on {samples}", 100.0 * quantized),
     };
@@ -133,7 +142,9 @@ fn spent(search: &SearchReport) -> String {
 /// Says where a baseline did better than the agent.
 fn winner(search: &SearchReport) -> String {
     let Some((agent, others)) = search.methods.split_first() else { return String::new() };
-    let better: Vec<_> = others.iter().filter(|o| o.reward > agent.reward).map(|o| o.name.as_str()).collect();
+    let Some(reward) = agent.reward else { return String::new() };
+    let better: Vec<_> =
+        others.iter().filter(|o| o.reward.is_some_and(|r| r > reward)).map(|o| o.name.as_str()).collect();
     if better.is_empty() { String::new() } else { format!("; the agent was beaten by: {}", better.join(", ")) }
 }
 
@@ -172,8 +183,8 @@ pub(super) fn methods(search: &SearchReport) -> Table {
         table.row([
             method.name.clone(),
             format!("{:.2}", method.average_bits),
-            format!("{:.2}", method.loss),
-            format!("{:.3}", method.reward),
+            method.loss.map_or_else(|| "-".into(), |loss| format!("{loss:.2}")),
+            method.reward.map_or_else(|| "-".into(), |reward| format!("{reward:.3}")),
             method.evaluations.to_string(),
             joined(&method.widths),
         ]);

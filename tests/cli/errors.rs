@@ -23,14 +23,23 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("the output is the model", 2, &["small.onnx", "-o", "small.onnx", "--bits", "8"]),
     ("a width out of range", 2, &["small.onnx", "-o", "out.rq", "--bits", "9"]),
     ("a width that is no number", 2, &["small.onnx", "-o", "out.rq", "--bits", "8,x,4"]),
+    ("the evaluations have no place", 2, &["small.onnx", "-o", "blocked.rq"]),
+    ("the report is the output", 2, &["small.onnx", "-o", "out.rq", "--bits", "8", "--report", "folder/../out.rq"]),
+    ("the report is the evaluations", 2, &["small.onnx", "-o", "out.rq", "--report", "out.rq.evaluations"]),
+    ("a search without a file to resume", 2, &["small.onnx", "-o", "/dev/null", "--resume"]),
     ("too few widths", 2, &["small.onnx", "-o", "out.rq", "--bits", "8,4"]),
     ("a search flag without a search", 2, &["small.onnx", "-o", "out.rq", "--bits", "8", "--episodes", "5"]),
+    ("a search flag for an annotated network", 2, &["annotated.onnx", "-o", "out.rq", "--time-budget", "5m"]),
+    ("retraining of an annotated network", 2, &["annotated.onnx", "-o", "out.rq", "--retrain", "full"]),
+    ("preprocessing against the annotation", 2, &["annotated.onnx", "-o", "out.rq", "--raw-pixels"]),
     ("mean without std", 2, &["small.onnx", "-o", "out.rq", "--mean", "0.5"]),
     ("a std of zero", 2, &["small.onnx", "-o", "out.rq", "--bits", "8", "--mean", "0", "--std", "0"]),
     ("too many means", 2, &["small.onnx", "-o", "out.rq", "--bits", "8", "--mean", "0,0,0", "--std", "1"]),
     ("the data folder is missing", 2, &["small.onnx", "-o", "out.rq", "--data", "absent"]),
     ("nothing recognised in the data folder", 2, &["small.onnx", "-o", "out.rq", "--data", "folder"]),
     ("data of another shape", 2, &["small.onnx", "-o", "out.rq", "--data", "data"]),
+    ("a training label the network does not know", 2, &["small.onnx", "-o", "out.rq", "--data", "classes"]),
+    ("a validation label the network does not know", 2, &["small.onnx", "-o", "out.rq", "--data", "validated"]),
     ("the artifact is missing", 2, &["inspect", "absent.rq"]),
     ("the artifact is a folder", 2, &["inspect", "data"]),
     ("the artifact is a text file", 2, &["inspect", "notes.txt"]),
@@ -72,6 +81,19 @@ fn prepared() -> Place {
     place.write("folder/readme.md", b"");
     place.write("data/train-images-idx3-ubyte", &idx(&[2, 3, 3], &[0; 18]));
     place.write("data/train-labels-idx1-ubyte", &idx(&[2], &[0, 1]));
+    place.write("blocked.rq.evaluations/file", b"");
+    let stated = ["--mean", "0.5", "--std", "0.25", "--bits", "8", "--quiet"];
+    let answer =
+        place.releqc(&[&["small.onnx", "-o", "small.rq", "--annotated", "annotated.onnx"], &stated[..]].concat());
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    place.write("small.rq", &artifact);
+    let images = idx(&[20, 2, 12, 12], &[9; 20 * 288]);
+    for (file, label) in [("classes/train", 5), ("validated/train", 0), ("validated/val", 7)] {
+        let mut labels: Vec<u8> = (0..20).map(|i| i % 5).collect();
+        labels[13] = labels[13].max(label);
+        place.write(&format!("{file}-images.idx"), &images);
+        place.write(&format!("{file}-labels.idx"), &idx(&[20], &labels));
+    }
     place.write("labels/images-idx4-ubyte", &idx(&[1, 2, 12, 12], &[9; 288]));
     place.write("labels/labels-idx1-ubyte", &idx(&[1], &[5]));
     place

@@ -32,6 +32,59 @@ fn place() -> Place {
     place
 }
 
+/// A search without data, in seconds.
+fn quick(place: &Place, more: &[&str]) -> serde_json::Value {
+    place.json(&[&["small.onnx", "-o", "y.rq", "--episodes", "3"], more].concat())
+}
+
+fn paid(report: &serde_json::Value) -> u64 {
+    report["search"]["paid"].as_u64().unwrap()
+}
+
+#[test]
+fn only_resume_reads_what_an_earlier_search_has_kept() {
+    let place = Place::new();
+    let first = paid(&quick(&place, &[]));
+    let artifact = place.read("y.rq");
+    assert!(first > 3, "agent and baselines were evaluated: {first}");
+    assert_eq!(paid(&quick(&place, &[])), first, "a second search begins anew");
+    assert_eq!(kept_evaluations(&place) as u64, first, "and so does its file");
+    assert_eq!(paid(&quick(&place, &["--resume"])), 0);
+    assert_eq!(place.read("y.rq"), artifact);
+    assert!(paid(&quick(&place, &["--resume", "--seed", "1"])) > 0, "of another search nothing fits");
+    place.write("y.rq.evaluations", b"nonsense\n");
+    let answer = place.releqc(&["small.onnx", "-o", "y.rq", "--episodes", "3", "--resume"]);
+    assert_eq!(answer.code, Some(2), "{answer:?}");
+    assert_eq!(paid(&quick(&place, &[])), first, "what is not read cannot be damaged");
+}
+
+#[test]
+fn a_resumed_search_counts_the_latencies_that_were_measured_first() {
+    let place = Place::new();
+    let first = quick(&place, &["--cost", "cpu"]);
+    let again = quick(&place, &["--cost", "cpu", "--resume"]);
+    assert_eq!(paid(&again), 0);
+    assert_eq!(first["search"]["methods"], again["search"]["methods"], "rewards are of the same costs, to the bit");
+}
+
+#[test]
+fn an_artifact_for_a_pipe_leaves_no_evaluations_behind() {
+    let place = Place::new();
+    quick(&place, &[]);
+    let piped = Command::new(env!("CARGO_BIN_EXE_releqc"))
+        .args(["small.onnx", "-o", "/dev/stdout", "--episodes", "3", "--quiet"])
+        .current_dir(place.path(""))
+        .output()
+        .unwrap();
+    assert!(piped.status.success() && piped.stdout == place.read("y.rq"), "{:?}", String::from_utf8(piped.stderr));
+    assert!(!std::path::Path::new("/dev/stdout.evaluations").exists());
+}
+
+#[test]
+fn a_budget_longer_than_time_itself_is_none() {
+    quick(&Place::new(), &["--time-budget", "1e19s"]);
+}
+
 /// The artifact and the report of a whole search; the untrained network may miss its goal.
 fn finished(place: &Place, more: &[&str]) -> (Vec<u8>, serde_json::Value) {
     let answer = place.releqc(&[&SEARCH[..], more, &["--json"]].concat());

@@ -5,7 +5,7 @@ use crate::calibrate::Calibrated;
 use crate::ir::Op;
 use crate::train::{Augmentation, NetworkError, Recipe};
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Multiply-accumulates (forward, both gradients) of one evaluation of the search: about ten seconds of two cores.
 const SHORT_MACS: u64 = 1_000_000_000_000;
@@ -94,6 +94,36 @@ pub(super) fn search_limit(max_loss: f64, recovers: bool) -> f64 {
     if recovers { RECOVERY * max_loss } else { max_loss }
 }
 
+/// What one preparation of the search (unlearning, the profile) may take of the time left: one part in so many.
+pub(super) const PREPARATION: u32 = 5;
+
+/// The time that a preparation may take; without a time budget any.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    start: Instant,
+    most: Option<Duration>,
+}
+
+impl Allowance {
+    /// Parts of the work after which the time of the whole is foreseen.
+    const LEARNED: usize = 8;
+
+    /// From now on, where `left` is left of the time budget.
+    pub(super) fn of(left: Option<Duration>) -> Self {
+        Allowance { start: Instant::now(), most: left.map(|left| left / PREPARATION) }
+    }
+
+    /// Whether the work, of which `done` of `total` equal parts are done, takes longer.
+    pub(super) fn exceeded(&self, done: usize, total: usize) -> bool {
+        self.most.is_some_and(|most| takes_longer(self.start.elapsed(), done, total, most))
+    }
+}
+
+fn takes_longer(elapsed: Duration, done: usize, total: usize, most: Duration) -> bool {
+    let whole = elapsed.as_secs_f64() * total as f64 / done.max(1) as f64;
+    done < total && (elapsed > most || (done >= Allowance::LEARNED && whole > most.as_secs_f64()))
+}
+
 /// How fast retraining goes on this machine, learned from runs. Only decides what a time budget leaves out.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -113,5 +143,22 @@ impl Pace {
     pub(super) fn of(&self, recipe: &Recipe) -> Option<Duration> {
         let samples = (recipe.steps * recipe.batch) as f64;
         self.seconds.get().map(|seconds| Duration::from_secs_f64(seconds * samples))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preparation_that_will_take_too_long_is_given_up_early() {
+        let seconds = Duration::from_secs;
+        assert!(!takes_longer(seconds(1), 1, 100, seconds(20)), "the first part says little");
+        assert!(!takes_longer(seconds(1), 10, 100, seconds(20)), "ten seconds in all");
+        assert!(takes_longer(seconds(3), 10, 100, seconds(20)), "thirty seconds in all");
+        assert!(takes_longer(seconds(21), 1, 100, seconds(20)));
+        assert!(!takes_longer(seconds(21), 100, 100, seconds(20)), "what is done is kept");
+        assert!(!Allowance::of(None).exceeded(1, usize::MAX), "no budget, no limit");
+        assert!(Allowance::of(Some(Duration::ZERO)).exceeded(1, 2));
     }
 }

@@ -3,27 +3,35 @@
 use super::{CompileError, CompileOptions, CostKind, build};
 use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
-use crate::search::{CostModel, LayerFacts};
+use crate::search::{CostModel, EvaluationStore, LayerFacts};
 use releqc_runtime::BitWidth;
 use releqc_runtime::accel::cost::{Cost, CostModel as AcceleratorModel, LayerShape};
 use releqc_runtime::program;
 use releqc_runtime::session::{Session, SessionOptions};
 
-/// The cost table that the reward counts.
+/// The cost table that the reward counts. A measured one is kept in `store` under `key`: measured again it would be another, and a resumed search
+/// would go another way.
 pub(super) fn cost_model(
     layers: &[LayerFacts],
     calibrated: &Calibrated,
     options: &CompileOptions,
+    store: &mut EvaluationStore,
+    key: &str,
 ) -> Result<CostModel, CompileError> {
     Ok(match options.cost {
         CostKind::Paper => CostModel::paper(layers),
         CostKind::Mean => CostModel::mean(layers.len()),
         CostKind::Size => CostModel::size(layers),
         CostKind::Accelerator => {
-            CostModel::measured("accelerator", "cycles", &accelerator(calibrated, |cost| cost.cycles.0 as f64)?)?
+            CostModel::measured("accelerator", &accelerator(calibrated, |cost| cost.cycles.0 as f64)?)?
         }
-        CostKind::Energy => CostModel::measured("energy", "pJ", &accelerator(calibrated, |cost| cost.energy.0)?)?,
-        CostKind::Cpu => CostModel::measured("cpu", "us", &latencies(calibrated)?)?,
+        CostKind::Energy => CostModel::measured("energy", &accelerator(calibrated, |cost| cost.energy.0)?)?,
+        CostKind::Cpu => {
+            if store.costs(key).is_none() {
+                store.put_costs(key, latencies(calibrated)?)?;
+            }
+            CostModel::measured("cpu", store.costs(key).unwrap_or_default())?
+        }
     })
 }
 
@@ -54,4 +62,38 @@ fn latencies(calibrated: &Calibrated) -> Result<Vec<Vec<f64>>, CompileError> {
         }
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibrate::calibrate;
+    use crate::compile::environment::facts;
+    use crate::import;
+    use crate::rewrite::{canonicalize_observed, fold_batch_norm};
+
+    /// One of the zoo's networks, which holds depthwise and grouped layers.
+    fn network(name: &str) -> Calibrated {
+        let path = format!("{}/../models/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
+        let graph = import::from_onnx(&std::fs::read(path).expect("the zoo is there")).expect("imports");
+        let graph = canonicalize_observed(graph, |_, _| ()).expect("canonical");
+        let folded = fold_batch_norm(&graph);
+        let sample: Vec<f32> = (0..graph.input_shape().len()).map(|i| (i % 7) as f32 - 3.0).collect();
+        calibrate(graph, folded, &[sample])
+    }
+
+    #[test]
+    fn size_is_what_the_artifact_holds() {
+        for name in ["tiny_residual", "tiny_branches", "lenet"] {
+            let calibrated = network(name);
+            let layers = facts(&calibrated.folded);
+            let cost = CostModel::size(&layers);
+            for bits in BitWidth::all() {
+                let widths = vec![bits; layers.len()];
+                let artifact = build(annotate(&calibrated, &widths)).expect("builds");
+                let bytes: usize = artifact.program().convs().map(|conv| artifact.weight_range(conv).len()).sum();
+                assert_eq!(cost.absolute(&widths), bytes as f64, "{name} at {bits}");
+            }
+        }
+    }
 }

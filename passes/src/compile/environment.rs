@@ -24,12 +24,16 @@ pub(super) struct RetrainingEnvironment<'a, 't, 'r, 'h> {
 }
 
 /// A retraining is hopeless, and ends, when after this share of its updates ...
-pub(super) const PROBATION: f64 = 1.0 / 3.0;
+const PROBATION: f64 = 1.0 / 3.0;
 /// ... the mean accuracy of the last updates ...
 const LAST_UPDATES: usize = 8;
 /// ... is below this share of the float network's accuracy. What it has reached is measured as it is. A function of the run
 /// alone, so the answer stays one of the widths alone.
-pub(super) const HOPELESS: f32 = 0.5;
+const HOPELESS: f32 = 0.5;
+/// The three as text, for the keys of stored evaluations.
+pub(super) fn ending_rule() -> String {
+    format!("{PROBATION} {LAST_UPDATES} {HOPELESS}")
+}
 
 impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
     pub(super) fn new(

@@ -99,18 +99,54 @@ impl CompileError {
                 ErrorKind::Unsupported => Fault::Unsupported,
                 ErrorKind::Violation => Fault::Defect,
             },
-            CompileError::Option(_) | CompileError::Annotation(_) | CompileError::Search(_) => Fault::Input,
+            CompileError::Option(_) | CompileError::Annotation(_) => Fault::Input,
+            CompileError::Search(error) => match error {
+                // Of the network, not of the search that asked for it.
+                SearchError::Evaluation { source, .. } => {
+                    source.downcast_ref::<CompileError>().map_or(Fault::Defect, CompileError::fault)
+                }
+                SearchError::Interrupted => Fault::Interrupted,
+                SearchError::Invalid { .. } | SearchError::Store { .. } | SearchError::DamagedStore { .. } => {
+                    Fault::Input
+                }
+            },
+            CompileError::Train(error) => match error {
+                TrainError::Network(_) => Fault::Unsupported,
+                TrainError::Widths { .. } => Fault::Defect,
+                TrainError::SampleShape { .. }
+                | TrainError::Empty
+                | TrainError::NoLabels
+                | TrainError::Label { .. } => Fault::Input,
+            },
             CompileError::NoWeights { .. }
             | CompileError::Quantize(_)
             | CompileError::Lower(_)
             | CompileError::Accelerator(_)
-            | CompileError::Network(_)
-            | CompileError::Train(_) => Fault::Unsupported,
+            | CompileError::Network(_) => Fault::Unsupported,
             CompileError::Rewrite(_)
             | CompileError::Run(_)
             | CompileError::Unloadable(_)
             | CompileError::ExecutorsDiffer { .. } => Fault::Defect,
             CompileError::Interrupted => Fault::Interrupted,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evaluation_that_fails_is_the_fault_of_what_failed() {
+        let evaluation = |source: CompileError| {
+            CompileError::from(SearchError::Evaluation { widths: "2,2".into(), source: Box::new(source) })
+        };
+        let defect = CompileError::ExecutorsDiffer { isa: "scalar".into() };
+        assert_eq!(evaluation(defect).fault(), Fault::Defect);
+        assert_eq!(evaluation(CompileError::NoWeights { network: "n".into() }).fault(), Fault::Unsupported);
+        assert_eq!(evaluation(TrainError::Empty.into()).fault(), Fault::Input);
+        assert_eq!(evaluation(CompileError::Interrupted).fault(), Fault::Interrupted);
+        let other = SearchError::Evaluation { widths: "2".into(), source: "unknown".into() };
+        assert_eq!(CompileError::from(other).fault(), Fault::Defect);
     }
 }

@@ -5,20 +5,17 @@
 //! next one safer, a choice that keeps it makes the next one bolder, in proportion, and between the two the interval is halved.
 
 use super::environment::paired_error;
-use super::search::Yardstick;
+use super::search::{Exploration, Yardstick};
 use super::{CompileError, CompileOptions, Event, Finalist, Hooks, Retrain, RewardKind, budget, build, retrain};
 use crate::annotate::{Annotated, annotate};
 use crate::evaluate::{agreement, predictions};
 use crate::search::environment::mean_bits;
 use crate::search::reward::Outcome;
-use crate::search::{CostModel, Evaluated, Reward, SensitivityProfile};
+use crate::search::{Evaluated, Reward};
 use crate::train::Recipe;
 use releqc_runtime::BitWidth;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-
-/// Points that may be lost where the caller names no limit.
-const DEFAULT_MAX_LOSS: f64 = 0.3;
 
 /// Long runs of different choices, at most; the reference comes on top.
 const ATTEMPTS: usize = 6;
@@ -57,7 +54,7 @@ pub(super) struct Goal {
 
 impl Goal {
     pub(super) fn of(options: &CompileOptions) -> Result<Self, CompileError> {
-        let max_loss = options.max_loss.unwrap_or(DEFAULT_MAX_LOSS);
+        let max_loss = options.max_loss;
         let search_limit = budget::search_limit(max_loss, options.retrain == Retrain::Full);
         let reward = match options.reward {
             RewardKind::Constrained => Reward::constrained(search_limit)?,
@@ -84,25 +81,34 @@ impl Trained {
     }
 }
 
+/// The long runs of one compilation.
 pub(super) struct Finish<'f, 'a, 'h, 'e> {
-    pub(super) yardstick: &'f Yardstick<'a>,
-    /// What widths cost.
-    pub(super) cost: &'f CostModel,
-    /// What each layer loses alone.
-    pub(super) profile: &'f SensitivityProfile,
-    pub(super) hooks: &'h mut Hooks<'e>,
+    yardstick: &'f Yardstick<'a>,
+    exploration: &'f Exploration,
+    hooks: &'h mut Hooks<'e>,
+    /// Whether a run longer than an evaluation's can recover what that lost.
+    recovers: bool,
 }
 
-impl Finish<'_, '_, '_, '_> {
-    /// Retrains choices of `known` (what agent and baselines evaluated; the first `of_agent` are the agent's) until the cheapest that
-    /// keeps the goal is found or the attempts or the time are spent.
-    pub(super) fn run(mut self, known: &[Evaluated], of_agent: usize) -> Result<Finished, CompileError> {
-        let recipe = self.yardstick.recipes.and_then(|recipes| recipes.of(self.yardstick.options.retrain));
-        // Only a run longer than the evaluation's can recover what that lost.
-        let recovers = self.yardstick.options.retrain == Retrain::Full && self.affords(recipe);
-        let recipe = if recovers { recipe } else { self.yardstick.recipes.map(|recipes| &recipes.short) };
-        let mut limit = if recovers { self.yardstick.goal.search_limit } else { self.yardstick.goal.max_loss };
-        let accepts = Reward::constrained(self.yardstick.goal.max_loss)?;
+impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
+    pub(super) fn new(yardstick: &'f Yardstick<'a>, exploration: &'f Exploration, hooks: &'h mut Hooks<'e>) -> Self {
+        let mut finish = Finish { yardstick, exploration, hooks, recovers: false };
+        let retrain = yardstick.options.retrain;
+        let long = yardstick.recipes.and_then(|recipes| recipes.of(retrain));
+        finish.recovers = retrain == Retrain::Full && finish.affords(long);
+        finish
+    }
+
+    /// Retrains choices that agent and baselines evaluated until the cheapest that keeps the goal is found or the attempts or the time are
+    /// spent.
+    pub(super) fn run(mut self) -> Result<Finished, CompileError> {
+        let Exploration { result, known, .. } = self.exploration;
+        let recovers = self.recovers;
+        let short = self.yardstick.recipes.map(|recipes| &recipes.short);
+        let recipe = if recovers { self.yardstick.recipes.map(|recipes| &recipes.full) } else { short };
+        let Goal { max_loss, search_limit, reward } = self.yardstick.goal;
+        let mut limit = if recovers { search_limit } else { max_loss };
+        let accepts = Reward::constrained(max_loss)?;
         let mut reference: Option<Trained> = None;
         let mut tried: BTreeSet<Vec<BitWidth>> = BTreeSet::new();
         let mut runs: Vec<(Trained, Option<f64>)> = Vec::new();
@@ -121,7 +127,7 @@ impl Finish<'_, '_, '_, '_> {
                 self.next(known, limit, cheaper_than, &tried)
                     .or_else(|| self.between(known, bold, cheaper_than, &tried))
             } else {
-                self.preferred(&known[..of_agent], &tried)
+                self.preferred(&result.evaluations, &tried)
             };
             let next = next.map(|(entry, loss)| (entry.widths.clone(), entry.relative_cost, Some(loss)));
             let next =
@@ -130,14 +136,18 @@ impl Finish<'_, '_, '_, '_> {
             let trained = self.train(&widths, cost, recipe)?;
             tried.insert(widths);
             if recovers && reference.is_none() && !self.keeps(&accepts, &trained, None) {
-                let widest = self.yardstick.widest();
-                reference = Some(self.train(&widest, 1.0, recipe)?);
+                let widths = self.yardstick.at_8_bits();
+                reference = Some(self.train(&widths, 1.0, recipe)?);
             }
             let (loss, _) = self.loss(&trained, reference.as_ref());
             let kept = self.keeps(&accepts, &trained, reference.as_ref());
+            if kept && trained.cost < cheaper_than {
+                best = Some(runs.len());
+            }
             runs.push((trained, evaluated_loss));
-            if kept {
-                best = Some(runs.len() - 1);
+            // Under the paper's reward the search itself has weighed loss against cost, and its first choice that keeps the goal stands.
+            if kept && (!recovers || matches!(reward, Reward::Paper(_))) {
+                break;
             }
             let Some(evaluated_loss) = evaluated_loss else { continue };
             if kept {
@@ -148,24 +158,20 @@ impl Finish<'_, '_, '_, '_> {
             limit = match (best, bold.is_finite()) {
                 (Some(_), true) => f64::midpoint(safe, bold),
                 (Some(_), false) => {
-                    evaluated_loss.max(limit)
-                        * (self.yardstick.goal.max_loss / loss.max(self.yardstick.goal.max_loss / MOST_BOLD))
+                    let bolder = if loss * MOST_BOLD > max_loss { max_loss / loss } else { MOST_BOLD };
+                    evaluated_loss.max(limit) * bolder
                 }
                 (None, _) => {
                     let (least, most) = SAFER;
-                    evaluated_loss.max(0.0) * (self.yardstick.goal.max_loss / loss).clamp(least, most)
+                    evaluated_loss.max(0.0) * (max_loss / loss).clamp(least, most)
                 }
             };
-            if kept && !recovers {
-                break;
-            }
         }
-        self.decide(known, runs, best, reference, recipe)
+        self.decide(runs, best, reference, recipe)
     }
 
     fn decide(
         &mut self,
-        known: &[Evaluated],
         mut runs: Vec<(Trained, Option<f64>)>,
         best: Option<usize>,
         reference: Option<Trained>,
@@ -181,15 +187,14 @@ impl Finish<'_, '_, '_, '_> {
         };
         // Without retraining there was no run to report.
         let finalists: Vec<Finalist> = runs.iter().filter(|_| recipe.is_some()).map(finalist).collect();
-        let float = self.yardstick.float();
-        let reference_accuracy = reference.as_ref().map_or(float, |r| r.accuracy.min(float));
+        let (reference_accuracy, _) = self.reference(reference.as_ref());
         if let Some(best) = best {
             return Ok(runs.swap_remove(best).0.finished(reference_accuracy, finalists));
         }
         // No long run kept the goal, or there was no time for another: what kept it in the search keeps it again, after the same
         // short run.
         let tried: BTreeSet<Vec<BitWidth>> = runs.iter().map(|(trained, _)| trained.widths.clone()).collect();
-        let safe = known.iter().filter(|entry| {
+        let safe = self.exploration.known.iter().filter(|entry| {
             let loss = entry.loss.max(entry.believed_loss);
             let noise = entry.evaluation.noise();
             let outcome =
@@ -202,15 +207,18 @@ impl Finish<'_, '_, '_, '_> {
             let reference = entry.evaluation.accuracy + entry.loss / 100.0;
             return Ok(self.train(&entry.widths, entry.relative_cost, short)?.finished(reference, finalists));
         }
-        // Nothing did: the widest widths, with and without retraining, join, and what loses least is kept.
+        // Nothing did: the widest widths of the action set, with and without retraining, join, and what loses least is kept.
         let widest = self.yardstick.widest();
+        let cost = self.exploration.cost.relative(&widest);
         let mut last: Vec<Trained> = runs.into_iter().map(|(trained, _)| trained).collect();
         match reference {
-            Some(reference) => last.push(reference),
-            None if recipe.is_some() && self.affords(recipe) => last.push(self.train(&widest, 1.0, recipe)?),
-            None => {}
+            Some(reference) if reference.widths == widest => last.push(reference),
+            _ if recipe.is_some() && !tried.contains(&widest) && self.affords(recipe) => {
+                last.push(self.train(&widest, cost, recipe)?);
+            }
+            _ => {}
         }
-        last.push(self.train(&widest, 1.0, None)?);
+        last.push(self.train(&widest, cost, None)?);
         // The first of equals stands, and cheaper ones stand first.
         let chosen = last.into_iter().reduce(|a, b| if b.accuracy > a.accuracy { b } else { a });
         Ok(chosen.expect("the widest choice is in the list").finished(reference_accuracy, finalists))
@@ -265,13 +273,14 @@ impl Finish<'_, '_, '_, '_> {
     /// Where the search evaluated nothing that could follow: the best choice with one layer a step narrower, the one that loses least alone.
     fn narrowed(&self, best: &Trained, tried: &BTreeSet<Vec<BitWidth>>) -> Option<(Vec<BitWidth>, f64)> {
         let actions = &self.yardstick.options.action_set;
+        let profile = self.exploration.profile.as_ref()?;
         let change = |layer: usize| {
             let at = actions.iter().position(|&width| width == best.widths[layer])?;
             let narrower = at.checked_sub(1)?;
             let mut widths = best.widths.clone();
             widths[layer] = actions[narrower];
-            let cost = self.cost.relative(&widths);
-            let drops = &self.profile.drops[layer];
+            let cost = self.exploration.cost.relative(&widths);
+            let drops = &profile.drops[layer];
             (cost < best.cost && !tried.contains(&widths)).then_some((widths, cost, drops[narrower] - drops[at]))
         };
         let changes = (0..best.widths.len()).filter_map(change);
@@ -302,14 +311,20 @@ impl Finish<'_, '_, '_, '_> {
         Ok(Trained { annotated, widths: widths.to_vec(), classes, accuracy, cost, recipe: recipe.cloned() })
     }
 
+    /// The accuracy that losses are counted from, and the classes that are compared with: the 8-bit network after the same long run where that was
+    /// needed. A short run is that of an evaluation, and counts from what the search counted from.
+    fn reference<'r>(&'r self, long: Option<&'r Trained>) -> (f64, &'r [u32]) {
+        let start = if self.recovers { self.yardstick.float() } else { self.exploration.result.reference };
+        match long {
+            Some(long) if long.accuracy < start => (long.accuracy, &long.classes),
+            _ => (start, self.yardstick.judge.float_classes()),
+        }
+    }
+
     /// Points lost against the reference, and their standard error.
     fn loss(&self, trained: &Trained, reference: Option<&Trained>) -> (f64, f64) {
         let expected = self.yardstick.judge.expected(self.yardstick.material);
-        let float = self.yardstick.float();
-        let (accuracy, classes) = match reference {
-            Some(reference) if reference.accuracy < float => (reference.accuracy, &reference.classes[..]),
-            _ => (float, self.yardstick.judge.float_classes()),
-        };
+        let (accuracy, classes) = self.reference(reference);
         (100.0 * (accuracy - trained.accuracy), 100.0 * paired_error(&trained.classes, classes, expected))
     }
 

@@ -66,6 +66,17 @@ pub enum RewardKind {
     Paper,
 }
 
+/// Where the evaluations of a search are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// In memory, as long as the compilation lasts.
+    Memory,
+    /// In a new file. One that is there is removed unread when the search begins.
+    New(PathBuf),
+    /// In a file that may be there already; what it holds for the same search is not evaluated again.
+    Resumed(PathBuf),
+}
+
 /// Everything a compilation depends on besides model and data.
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
@@ -73,8 +84,10 @@ pub struct CompileOptions {
     pub widths: WidthPolicy,
     /// Retraining of the result.
     pub retrain: Retrain,
-    /// Points of accuracy that may be lost; `None` sets no goal.
-    pub max_loss: Option<f64>,
+    /// Points of accuracy that the search may lose.
+    pub max_loss: f64,
+    /// Whether a result that loses more has missed a goal; otherwise nothing is asked of it.
+    pub goal: bool,
     /// Widths the search may choose from, ascending.
     pub action_set: Vec<BitWidth>,
     /// Evaluations the agent may make; `None` takes what the network's size affords.
@@ -91,8 +104,8 @@ pub struct CompileOptions {
     pub preprocessing: Option<Preprocessing>,
     /// Whether to write the annotated network too.
     pub annotated: bool,
-    /// File of evaluations to read and extend.
-    pub store: Option<PathBuf>,
+    /// Where evaluations are kept.
+    pub store: Store,
 }
 
 impl Default for CompileOptions {
@@ -100,7 +113,8 @@ impl Default for CompileOptions {
         CompileOptions {
             widths: WidthPolicy::Search,
             retrain: Retrain::Full,
-            max_loss: None,
+            max_loss: 0.0,
+            goal: false,
             action_set: BitWidth::all().collect(),
             episodes: None,
             cost: CostKind::Mean,
@@ -109,7 +123,7 @@ impl Default for CompileOptions {
             seed: 0,
             preprocessing: None,
             annotated: false,
-            store: None,
+            store: Store::Memory,
         }
     }
 }
@@ -146,13 +160,20 @@ impl CompileOptions {
             }
         }
         if let Some(data) = data {
-            for set in [&data.training, &data.validation] {
+            let classes = graph.node(graph.outputs[0].1).shape.len();
+            for (part, set) in [("training", &data.training), ("validation", &data.validation)] {
                 if set.shape() != graph.input_shape() {
                     let (found, wanted) = (set.shape(), graph.input_shape());
                     return option(format!("--data: samples of {found}, the network's input is {wanted}"));
                 }
                 if set.is_empty() {
                     return option("--data: no samples to learn from or to validate on".into());
+                }
+                let unknown = |&(_, &label): &(usize, &u32)| label as usize >= classes;
+                if let Some((sample, label)) = set.labels().unwrap_or_default().iter().enumerate().find(unknown) {
+                    return option(format!(
+                        "--data: {part} sample {sample} has label {label}; the network has {classes} classes"
+                    ));
                 }
             }
         }
@@ -223,6 +244,10 @@ impl Hooks<'_> {
 
     pub(super) fn is_interrupted(&self) -> bool {
         (self.interrupted)()
+    }
+
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        (self.remaining)()
     }
 
     pub(super) fn check_interrupt(&self) -> Result<(), CompileError> {

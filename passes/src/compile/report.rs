@@ -27,14 +27,29 @@ pub struct Accuracy {
     /// Of the artifact, 0..=1.
     pub quantized: f64,
     /// What losses are counted from, 0..=1: the float network's, or that of the 8-bit network after the same retraining where that
-    /// is lower. It is lower where the float network was trained on the samples held back: they are no longer remembered.
+    /// is lower. As a rule it is lower where the float network was trained on the samples held back: they are no longer remembered.
     pub reference: f64,
+    /// What the goal is judged on, in points, 0..=100; negative where nothing is lost.
+    pub loss_points: f64,
+    /// Which network lost them.
+    pub loss_of: LossOf,
     /// Which samples.
     pub split: &'static str,
     /// How many.
     pub samples: usize,
-    /// The copy of the float network that widths were judged on, where the float network had seen the samples.
+    /// The copy of the float network that widths were judged on, where the float network may have seen the samples: it answers them as well
+    /// as the training samples.
     pub unlearned: Option<UnlearnedAccuracy>,
+}
+
+/// Which network a loss belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LossOf {
+    /// The artifact: `reference - quantized`, or `unlearned.reference - quantized` where there is a copy.
+    Artifact,
+    /// The copy: `unlearned.reference - unlearned.quantized`.
+    Unlearned,
 }
 
 /// The same widths and retraining on a copy of the float network that was made to forget the validation samples.
@@ -49,14 +64,15 @@ pub struct UnlearnedAccuracy {
 }
 
 impl Accuracy {
-    /// Points lost, 0..=100; negative where the artifact is better. With an unlearned copy those that the copy lost, or those that the artifact
-    /// lies below the copy's reference where that is more: memory can only raise the artifact's figure.
-    pub fn loss_points(&self) -> f64 {
-        let (reference, quantized) = match &self.unlearned {
-            Some(copy) => (copy.reference, copy.quantized.min(self.quantized)),
-            None => (self.reference, self.quantized),
+    /// Points lost by which network. With an unlearned copy those that the copy lost, or those that the artifact lies below the copy's reference where
+    /// that is more: memory can only raise the artifact's figure.
+    pub(super) fn lost(reference: f64, quantized: f64, unlearned: Option<&UnlearnedAccuracy>) -> (f64, LossOf) {
+        let (lost, of) = match unlearned {
+            Some(copy) if copy.quantized <= quantized => (copy.reference - copy.quantized, LossOf::Unlearned),
+            Some(copy) => (copy.reference - quantized, LossOf::Artifact),
+            None => (reference - quantized, LossOf::Artifact),
         };
-        100.0 * (reference - quantized)
+        (100.0 * lost, of)
     }
 }
 
@@ -101,10 +117,10 @@ pub struct MethodReport {
     pub widths: Vec<u8>,
     /// Their mean.
     pub average_bits: f64,
-    /// Points lost in the search's evaluation.
-    pub loss: f64,
+    /// Points lost in the search's evaluation; `None` where there was no time for one.
+    pub loss: Option<f64>,
     /// Reward of them.
-    pub reward: f64,
+    pub reward: Option<f64>,
     /// Evaluations it made.
     pub evaluations: usize,
 }
@@ -184,7 +200,7 @@ pub struct SearchReport {
     pub finalists: Vec<Finalist>,
     /// The front, cheapest first.
     pub pareto: Vec<ParetoPoint>,
-    /// What each layer costs at each width.
+    /// What each layer costs at each width, the others as in the artifact.
     pub explanation: Vec<LayerExplanation>,
 }
 
@@ -264,14 +280,14 @@ impl CompileReport {
                     .push(format!("input range not stated (--mean, --std, --raw-pixels): [{low}, {high}] was assumed"));
             }
         }
-        let goal_missed = options.max_loss.is_some_and(|limit| accuracy.loss_points() > limit + 1e-9);
+        let goal_missed = options.goal && accuracy.loss_points > options.max_loss + 1e-9;
         CompileReport {
             network: quantized.graph.name.clone(),
             average_bits: layers.iter().map(|l| f64::from(l.bits)).sum::<f64>() / layers.len() as f64,
             layers,
             goal_missed,
             accuracy,
-            max_loss: options.max_loss,
+            max_loss: options.goal.then_some(options.max_loss),
             size,
             accelerator_speedup: cost.speedup(),
             accelerator_energy_ratio: cost.energy_ratio(),
@@ -279,5 +295,18 @@ impl CompileReport {
             seed: options.seed,
             assumptions,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_larger_loss_counts_and_says_whose_it_is() {
+        let copy = UnlearnedAccuracy { float: 0.9, reference: 0.75, quantized: 0.5 };
+        assert_eq!(Accuracy::lost(1.0, 0.75, None), (25.0, LossOf::Artifact));
+        assert_eq!(Accuracy::lost(1.0, 0.75, Some(&copy)), (25.0, LossOf::Unlearned));
+        assert_eq!(Accuracy::lost(1.0, 0.25, Some(&copy)), (50.0, LossOf::Artifact));
     }
 }

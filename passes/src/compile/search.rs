@@ -2,18 +2,18 @@
 
 use super::budget::{Pace, Recipes};
 use super::cost::cost_model;
-use super::environment::{HOPELESS, PROBATION, RetrainingEnvironment, facts};
+use super::environment::{RetrainingEnvironment, ending_rule, facts};
 use super::finish::{Finish, Finished, Goal};
 use super::sensitivity::Profiler;
 use super::unlearn::Unlearned;
 use super::{
     CompileError, CompileOptions, Decision, Event, Hooks, Judge, LayerExplanation, Material, MethodReport, ParetoPoint,
-    Retrain, SearchReport, UnlearnedAccuracy, WidthCost, budget, retrain,
+    Retrain, SearchReport, Store, UnlearnedAccuracy, WidthCost, budget, retrain,
 };
 use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
 use crate::evaluate::agreement;
-use crate::ir::Op;
+use crate::onnx;
 use crate::search::environment::mean_bits;
 use crate::search::ledger::Terms;
 use crate::search::pareto::{self, LayerCost};
@@ -21,7 +21,8 @@ use crate::search::{
     Baseline, CostModel, Environment, Evaluated, EvaluationStore, Ingredients, Reward, SearchOptions, SearchResult,
     SensitivityProfile, Stored, baselines, search, store_key,
 };
-use crate::train::{Recipe, TrainError, Trainer};
+use crate::train::kernels::simd::Isa;
+use crate::train::{self, Recipe, TrainError, Trainer};
 use releqc_runtime::BitWidth;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -30,17 +31,20 @@ use std::collections::BTreeSet;
 const RESERVED_RUNS: u32 = 3;
 
 /// What agent and baselines evaluated.
-struct Exploration {
-    result: SearchResult,
+pub(super) struct Exploration {
+    /// What the agent found.
+    pub(super) result: SearchResult,
     methods: Vec<MethodReport>,
     /// The agent's evaluations first, then those with the goal itself as limit, then the baselines'.
-    known: Vec<Evaluated>,
+    pub(super) known: Vec<Evaluated>,
     /// Evaluations with the goal itself as limit.
     careful: usize,
     /// Evaluations that no store answered.
     paid: usize,
-    cost: CostModel,
-    profile: SensitivityProfile,
+    /// What widths cost.
+    pub(super) cost: CostModel,
+    /// What each layer loses alone, where there was time to measure it.
+    pub(super) profile: Option<SensitivityProfile>,
 }
 
 /// Searches widths and retrains the network for them.
@@ -71,10 +75,9 @@ pub(super) fn bitwidths(
     let recipes = recipes.as_ref();
     let yardstick = Yardstick { calibrated: judged, material, judge, options, goal, recipes, pace: &pace, runs_after };
 
-    let Exploration { result, methods, known, careful, paid, cost, profile } = yardstick.explore(hooks)?;
-    let of_agent = result.evaluations.len();
-    let finished = Finish { yardstick: &yardstick, cost: &cost, profile: &profile, hooks }.run(&known, of_agent)?;
-    let search = Some(search_report(&result, methods, [paid, careful], goal.search_limit, &known, &finished));
+    let exploration = yardstick.explore(hooks)?;
+    let finished = Finish::new(&yardstick, &exploration, hooks).run()?;
+    let search = Some(exploration.report(goal.search_limit, &finished));
     let Finished { annotated, widths, reference, accuracy: quantized, recipe, .. } = finished;
     if unlearned.is_none() {
         return Ok(Decision { annotated, search, reference: Some(reference), unlearned: None });
@@ -112,6 +115,11 @@ impl Yardstick<'_> {
         agreement(self.judge.float_classes(), self.judge.expected(self.material))
     }
 
+    /// 8 bits in every layer: what losses are counted from, whatever the action set.
+    pub(super) fn at_8_bits(&self) -> Vec<BitWidth> {
+        vec![BitWidth::MAX; self.calibrated.folded.weight_layers().len()]
+    }
+
     /// The widest of the action set in every layer.
     pub(super) fn widest(&self) -> Vec<BitWidth> {
         let widest = *self.options.action_set.last().unwrap_or(&BitWidth::MAX);
@@ -121,8 +129,7 @@ impl Yardstick<'_> {
     fn explore(&self, hooks: &mut Hooks<'_>) -> Result<Exploration, CompileError> {
         let Yardstick { calibrated, material, options, goal, recipes, pace, runs_after, .. } = *self;
         hooks.stage("profile");
-        let drops = Profiler::new(calibrated, material)?.profile(&options.action_set, hooks)?;
-        let profile = SensitivityProfile { drops };
+        let profile = Profiler::new(calibrated, material)?.profile(&options.action_set, hooks)?;
 
         hooks.stage("search");
         let trainer = match recipes {
@@ -139,28 +146,36 @@ impl Yardstick<'_> {
 
         let hooks = RefCell::new(hooks);
         let environment = RetrainingEnvironment::new(self, trainer.as_ref(), &hooks);
-        let store = match &options.store {
-            Some(path) => EvaluationStore::open(path)?,
-            None => EvaluationStore::in_memory(),
+        let mut store = match &options.store {
+            Store::Memory => EvaluationStore::in_memory(),
+            Store::New(path) => EvaluationStore::create(path)?,
+            Store::Resumed(path) => EvaluationStore::open(path)?,
         };
         let key = key(calibrated, material, recipes.map(|recipes| &recipes.short), options.seed);
+        let layers = facts(&calibrated.folded);
+        let cost = cost_model(&layers, calibrated, options, &mut store, &key)?;
         let mut environment = Stored::new(environment, store, key);
         let mut reference = self.float();
-        if trainer.is_some() {
+        if trainer.is_some() && !stop() {
             // Retraining may forget samples held back that the network was trained on; at 8 bits that is all that it loses.
-            reference = reference.min(environment.evaluate(&self.widest())?.accuracy);
+            reference = reference.min(environment.evaluate(&self.at_8_bits())?.accuracy);
         }
-        let layers = facts(&calibrated.folded);
-        let cost = cost_model(&layers, calibrated, options)?;
+        let widest = self.widest();
+        let loses = widest != self.at_8_bits() && !stop();
+        let widest = loses.then(|| environment.evaluate(&widest)).transpose()?;
         let reward = goal.reward;
         let terms = |evaluations| Terms { reward, cost: &cost, reference: Some(reference), evaluations, stop: &stop };
         let evaluations = options.episodes.unwrap_or_else(|| budget::episodes(layers.len(), trainer.is_some()));
-        let careful_evaluations = budget::careful(evaluations, options.retrain == Retrain::Full);
+        let careful_evaluations = match reward {
+            Reward::Constrained(_) => budget::careful(evaluations, options.retrain == Retrain::Full),
+            // It knows no limit.
+            Reward::Paper(_) => 0,
+        };
         let search_options = SearchOptions {
             terms: terms(evaluations - careful_evaluations),
             seed: options.seed,
-            profile: Some(profile.clone()),
-            least_improvement: 0.0,
+            profile: profile.clone(),
+            widest,
             ingredients: Ingredients::default(),
         };
         let result = search(&mut environment, &search_options, &mut |progress| {
@@ -177,9 +192,9 @@ impl Yardstick<'_> {
         let mut methods = vec![method("agent", result.best.as_ref(), result.evaluations.len())];
         let mut known = result.evaluations.clone();
         let mut careful = 0;
-        if careful_evaluations > 0 && matches!(reward, Reward::Constrained(_)) {
+        if careful_evaluations > 0 {
             let terms = Terms { reward: Reward::constrained(goal.max_loss)?, ..terms(careful_evaluations) };
-            let options = SearchOptions { terms, profile: Some(profile.clone()), ..search_options };
+            let options = SearchOptions { terms, profile: profile.clone(), ..search_options };
             let found = search(&mut environment, &options, &mut |_| ())?;
             hooks.borrow().check_interrupt()?;
             careful = found.evaluations.len();
@@ -187,7 +202,7 @@ impl Yardstick<'_> {
         }
         let baselines = [
             Baseline::Uniform,
-            Baseline::SensitivityGreedy { profile: Some(profile.clone()) },
+            Baseline::SensitivityGreedy { profile: profile.clone() },
             Baseline::Random { seed: options.seed },
         ];
         for baseline in baselines.iter().filter(|_| options.baselines) {
@@ -203,26 +218,64 @@ impl Yardstick<'_> {
             }
             known.extend(found.evaluations);
         }
+        if known.is_empty() {
+            let text = "the time budget left no time for an evaluation: nothing was searched";
+            hooks.borrow_mut().report(Event::Note(text.into()));
+        }
         let paid = environment.paid();
         Ok(Exploration { result, methods, known, careful, paid, cost, profile })
     }
 }
 
-/// Everything an evaluation depends on besides the widths.
-fn key(calibrated: &Calibrated, material: &Material<'_>, recipe: Option<&Recipe>, seed: u64) -> String {
-    let mut network = calibrated.graph.to_string();
-    for id in calibrated.graph.weight_layers() {
-        let (weight, bias) = match &calibrated.folded.node(id).op {
-            Op::Conv(conv) => (&conv.weight, &conv.bias),
-            Op::FullyConnected(fc) => (&fc.weight, &fc.bias),
-            other => unreachable!("{} owns no weights", other.label()),
+impl Exploration {
+    fn report(&self, limit: f64, finished: &Finished) -> SearchReport {
+        let Exploration { result, methods, known, careful, paid, .. } = self;
+        let mut seen = BTreeSet::new();
+        let different: Vec<Evaluated> =
+            known.iter().filter(|entry| seen.insert(entry.widths.clone())).cloned().collect();
+        let point = |&index: &usize| {
+            let entry = &different[index];
+            ParetoPoint {
+                widths: bits(&entry.widths),
+                average_bits: mean_bits(&entry.widths),
+                relative_cost: entry.relative_cost,
+                loss: entry.loss,
+                chosen: entry.widths == finished.widths,
+            }
         };
-        let values = weight.data().iter().chain(bias.iter().flatten());
-        network.extend(values.map(|v| format!(" {:08x}", v.to_bits())));
+        let explain = |layer: &pareto::LayerExplanation| {
+            let change = |cost: &LayerCost| WidthCost {
+                bits: cost.width.bits(),
+                loss: cost.measured.unwrap_or(cost.loss_change),
+                measured: cost.measured.is_some(),
+            };
+            LayerExplanation { name: layer.name.clone(), widths: layer.widths.iter().map(change).collect() }
+        };
+        SearchReport {
+            episodes: result.episodes,
+            evaluations: methods.iter().map(|m| m.evaluations).sum::<usize>() + careful,
+            careful: *careful,
+            paid: *paid,
+            virtual_episodes: result.virtual_episodes,
+            end: format!("{:?}", result.end).to_lowercase(),
+            limit,
+            reference: result.reference,
+            methods: methods.clone(),
+            finalists: finished.finalists.clone(),
+            pareto: pareto::pareto_front(&different).iter().map(point).collect(),
+            explanation: result.explain(&finished.widths, known).iter().map(explain).collect(),
+        }
     }
+}
+
+/// Everything an evaluation depends on besides the widths: network, ranges, samples, recipe, the code that trains, and the instruction set that
+/// it trains with, as each rounds sums in its own order.
+fn key(calibrated: &Calibrated, material: &Material<'_>, recipe: Option<&Recipe>, seed: u64) -> String {
+    let network = onnx::write(&calibrated.graph, &[]);
     let ranges: Vec<_> = calibrated.ranges.iter().map(|r| (r.min.to_bits(), r.max.to_bits())).collect();
-    let recipe = format!("{recipe:?} {PROBATION} {HOPELESS} {ranges:?} {}", env!("CARGO_PKG_VERSION"));
-    store_key(&[network.as_bytes(), material.fingerprint().as_bytes(), recipe.as_bytes(), &seed.to_le_bytes()])
+    let code = format!("{} {} {:?} {}", env!("CARGO_PKG_VERSION"), train::REVISION, Isa::detect(), ending_rule());
+    let recipe = format!("{recipe:?} {ranges:?} {code}");
+    store_key(&[&network, material.fingerprint().as_bytes(), recipe.as_bytes(), &seed.to_le_bytes()])
 }
 
 fn method(name: &str, best: Option<&Evaluated>, evaluations: usize) -> MethodReport {
@@ -231,56 +284,12 @@ fn method(name: &str, best: Option<&Evaluated>, evaluations: usize) -> MethodRep
         name: name.to_owned(),
         widths: bits(widths),
         average_bits: mean_bits(widths),
-        loss: best.map_or(f64::NAN, |best| best.loss),
-        reward: best.map_or(f64::NAN, |best| best.reward),
+        loss: best.map(|best| best.loss),
+        reward: best.map(|best| best.reward),
         evaluations,
     }
 }
 
 fn bits(widths: &[BitWidth]) -> Vec<u8> {
     widths.iter().map(|w| w.bits()).collect()
-}
-
-fn search_report(
-    result: &SearchResult,
-    methods: Vec<MethodReport>,
-    [paid, careful]: [usize; 2],
-    limit: f64,
-    known: &[Evaluated],
-    finished: &Finished,
-) -> SearchReport {
-    let mut seen = BTreeSet::new();
-    let different: Vec<Evaluated> = known.iter().filter(|entry| seen.insert(entry.widths.clone())).cloned().collect();
-    let point = |&index: &usize| {
-        let entry = &different[index];
-        ParetoPoint {
-            widths: bits(&entry.widths),
-            average_bits: mean_bits(&entry.widths),
-            relative_cost: entry.relative_cost,
-            loss: entry.loss,
-            chosen: entry.widths == finished.widths,
-        }
-    };
-    let explain = |layer: &pareto::LayerExplanation| {
-        let change = |cost: &LayerCost| WidthCost {
-            bits: cost.width.bits(),
-            loss: cost.measured.unwrap_or(cost.loss_change),
-            measured: cost.measured.is_some(),
-        };
-        LayerExplanation { name: layer.name.clone(), widths: layer.widths.iter().map(change).collect() }
-    };
-    SearchReport {
-        episodes: result.episodes,
-        evaluations: methods.iter().map(|m| m.evaluations).sum::<usize>() + careful,
-        careful,
-        paid,
-        virtual_episodes: result.virtual_episodes,
-        end: format!("{:?}", result.end).to_lowercase(),
-        limit,
-        reference: result.reference,
-        methods,
-        finalists: finished.finalists.clone(),
-        pareto: pareto::pareto_front(&different).iter().map(point).collect(),
-        explanation: result.explanation.iter().map(explain).collect(),
-    }
 }

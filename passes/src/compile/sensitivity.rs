@@ -1,10 +1,12 @@
 //! What each layer costs in agreement when it alone is quantized, without retraining: prior of the search and a column of the report.
 
+use super::budget::Allowance;
 use super::{Event, Hooks, Material, build};
 use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
 use crate::compile::CompileError;
 use crate::evaluate::{agreement, predictions};
+use crate::search::SensitivityProfile;
 use releqc_runtime::BitWidth;
 use std::collections::BTreeMap;
 
@@ -47,12 +49,13 @@ impl<'a> Profiler<'a> {
         Ok(drop)
     }
 
-    /// Every layer at every width.
+    /// Every layer at every width; `None` where the time budget leaves too little time for it.
     pub(super) fn profile(
         &mut self,
         widths: &[BitWidth],
         hooks: &mut Hooks<'_>,
-    ) -> Result<Vec<Vec<f64>>, CompileError> {
+    ) -> Result<Option<SensitivityProfile>, CompileError> {
+        let allowance = Allowance::of(hooks.time_left());
         let total = self.layers * widths.len();
         let mut rows = Vec::with_capacity(self.layers);
         for layer in 0..self.layers {
@@ -60,11 +63,17 @@ impl<'a> Profiler<'a> {
             for &bits in widths {
                 hooks.check_interrupt()?;
                 row.push(self.drop(layer, bits)?);
-                hooks.report(Event::Sensitivity { done: layer * widths.len() + row.len(), total });
+                let done = layer * widths.len() + row.len();
+                hooks.report(Event::Sensitivity { done, total });
+                if allowance.exceeded(done, total) {
+                    let text = "the time budget leaves no time to measure what each layer loses alone; the search begins without";
+                    hooks.report(Event::Note(text.into()));
+                    return Ok(None);
+                }
             }
             rows.push(row);
         }
-        Ok(rows)
+        Ok(Some(SensitivityProfile { drops: rows }))
     }
 }
 

@@ -5,7 +5,7 @@
 //! mostly lost memory. A copy trained on at a high rate without them forgets first (the fine-tuning baseline of machine unlearning, Golatkar et al.
 //! 2020); what widths lose from there on, they lose on samples that are as good as new.
 
-use super::budget::Pace;
+use super::budget::{Allowance, PREPARATION, Pace};
 use super::{CompileError, Event, Hooks, Judge, Material};
 use crate::calibrate::{Calibrated, calibrate};
 use crate::evaluate::{agreement, largest};
@@ -30,7 +30,8 @@ pub(super) struct Unlearned {
 }
 
 impl Unlearned {
-    /// `None` where the float network has not seen the validation samples, where there was nothing to forget, or the copy lost more than memory.
+    /// `None` where the float network has not seen the validation samples, where there was nothing to forget, the copy lost more than memory, or the
+    /// time budget leaves too little time for it.
     pub(super) fn of(
         calibrated: &Calibrated,
         material: &Material<'_>,
@@ -47,12 +48,24 @@ impl Unlearned {
         }
         hooks.stage("unlearn");
         let start = Instant::now();
+        let allowance = Allowance::of(hooks.time_left());
+        let (mut done, mut too_long) = (0, false);
         let graph = train_float(&calibrated.graph, material.training(), recipe, seed, |progress| {
             hooks.report(Event::Retraining { step: progress.step, steps: progress.steps, loss: progress.loss });
-            if hooks.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            done = progress.step;
+            too_long = allowance.exceeded(done, progress.steps);
+            if too_long || hooks.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         hooks.check_interrupt()?;
-        pace.note(recipe, recipe.steps, start.elapsed());
+        pace.note(recipe, done, start.elapsed());
+        if too_long {
+            let text = format!(
+                "unlearning the validation samples would take more than 1/{PREPARATION} of the time left: widths are judged on the float network \
+                itself, which may remember them"
+            );
+            hooks.report(Event::Note(text));
+            return Ok(None);
+        }
         let folded = fold_batch_norm(&graph);
         let samples = material.calibration(&folded);
         let calibrated = calibrate(graph, folded, &samples);

@@ -80,27 +80,31 @@ impl Idx {
 
 /// The files of one part, in name order.
 #[derive(Debug, Default)]
-pub(super) struct Files {
+struct Files {
     samples: Vec<PathBuf>,
     labels: Vec<PathBuf>,
 }
 
 impl Files {
-    /// Adds a file where its rank says.
-    pub(super) fn add(&mut self, path: PathBuf) -> Result<(), DataError> {
-        let labels = Idx::open(&path)?.dims.len() == 1;
-        if labels { &mut self.labels } else { &mut self.samples }.push(path);
-        Ok(())
+    /// Each file where its rank says.
+    fn of(paths: &[PathBuf]) -> Result<Self, DataError> {
+        let mut files = Files::default();
+        for path in paths {
+            let labels = Idx::open(path)?.dims.len() == 1;
+            if labels { &mut files.labels } else { &mut files.samples }.push(path.clone());
+        }
+        Ok(files)
     }
 }
 
-/// Samples and labels of all files, one label file for each sample file.
+/// Samples and labels of all files of one part, in name order; one label file for each sample file.
 pub(super) fn read(
-    files: &Files,
+    files: &[PathBuf],
     folder: &Path,
     preprocessing: &Preprocessing,
     shape: &Shape,
 ) -> Result<Dataset, DataError> {
+    let files = Files::of(files)?;
     if files.samples.is_empty() || files.samples.len() != files.labels.len() {
         let (samples, labels) = (files.samples.len(), files.labels.len());
         let what = format!(

@@ -52,7 +52,7 @@ pub struct Splits {
     pub train: Option<Dataset>,
     /// What decides about goals.
     pub validation: Option<Dataset>,
-    /// What is only reported.
+    /// What is only reported; where it was asked for.
     pub test: Option<Dataset>,
     /// True where the names of the files state no part.
     pub unnamed: bool,
@@ -66,11 +66,32 @@ pub struct Splits {
 /// A [`DataError`] that names the file: nothing recognised, damaged or truncated files, samples of another shape than `shape`,
 /// counts that do not match.
 pub fn load(path: &Path, preprocessing: Option<&Preprocessing>, shape: &Shape) -> Result<Splits, DataError> {
+    load_parts(path, preprocessing, shape, &[Part::Whole, Part::Train, Part::Validation, Part::Test])
+}
+
+/// Reads what a compilation learns from and judges on: everything but the test part, of which not a byte is read.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for_compilation(
+    path: &Path,
+    preprocessing: Option<&Preprocessing>,
+    shape: &Shape,
+) -> Result<Splits, DataError> {
+    load_parts(path, preprocessing, shape, &[Part::Whole, Part::Train, Part::Validation])
+}
+
+fn load_parts(
+    path: &Path,
+    preprocessing: Option<&Preprocessing>,
+    shape: &Shape,
+    wanted: &[Part],
+) -> Result<Splits, DataError> {
     let (mut source, preprocessing) = (Source::find(path)?, checked(preprocessing, shape)?);
     let parts = source.parts()?;
     let mut read = |part: Part| {
-        let wanted = parts.contains(&part).then(|| source.read(part, path, &preprocessing, shape));
-        wanted.transpose()
+        let wanted = wanted.contains(&part) && parts.contains(&part);
+        wanted.then(|| source.read(part, path, &preprocessing, shape)).transpose()
     };
     let unnamed = read(Part::Whole)?;
     let is_unnamed = unnamed.is_some();
@@ -104,9 +125,9 @@ fn checked(preprocessing: Option<&Preprocessing>, shape: &Shape) -> Result<Prepr
     Ok(preprocessing)
 }
 
-/// What a path holds, by part; nothing but names and headers has been read.
+/// What a path holds, by part; nothing but names has been read.
 enum Source {
-    Idx(BTreeMap<Part, idx::Files>),
+    Idx(BTreeMap<Part, Vec<PathBuf>>),
     Cifar(BTreeMap<Part, Vec<PathBuf>>),
     Images(BTreeMap<Part, images::Classes>),
     Npz(Npz),
@@ -134,20 +155,8 @@ impl Source {
                 let what = "it holds IDX files and CIFAR-10 binary files; only one kind is allowed".into();
                 Err(DataError::Ambiguous { path: path.to_owned(), what })
             }
-            (false, true) => {
-                let mut parts: BTreeMap<Part, idx::Files> = BTreeMap::new();
-                for (part, file) in by_part(path, idx)? {
-                    parts.entry(part).or_default().add(file)?;
-                }
-                Ok(Source::Idx(parts))
-            }
-            (true, false) => {
-                let mut parts: BTreeMap<Part, Vec<PathBuf>> = BTreeMap::new();
-                for (part, file) in by_part(path, cifar)? {
-                    parts.entry(part).or_default().push(file);
-                }
-                Ok(Source::Cifar(parts))
-            }
+            (false, true) => Ok(Source::Idx(grouped(by_part(path, idx)?))),
+            (true, false) => Ok(Source::Cifar(grouped(by_part(path, cifar)?))),
             (true, true) => {
                 let classes = images::scan(path)?;
                 if classes.is_empty() {
@@ -228,6 +237,15 @@ fn by_part(folder: &Path, files: Vec<PathBuf>) -> Result<Vec<(Part, PathBuf)>, D
         }
     };
     files.into_iter().zip(stated).map(pair).collect()
+}
+
+/// The files of each part, in their order.
+fn grouped(files: Vec<(Part, PathBuf)>) -> BTreeMap<Part, Vec<PathBuf>> {
+    let mut parts: BTreeMap<Part, Vec<PathBuf>> = BTreeMap::new();
+    for (part, file) in files {
+        parts.entry(part).or_default().push(file);
+    }
+    parts
 }
 
 /// A compressed file beside its unpacked self.

@@ -46,6 +46,20 @@ impl Preprocessing {
         }
     }
 
+    /// Whether both turn every pixel into the same input: one value for all channels equals a list of just that value.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        fn same(a: &[f32], b: &[f32]) -> bool {
+            let at = |list: &[f32], i: usize| list.get(i).or(list.last()).copied();
+            (0..a.len().max(b.len())).all(|i| at(a, i) == at(b, i))
+        }
+        match (self, other) {
+            (Preprocessing::Normalize { mean, std }, Preprocessing::Normalize { mean: other_mean, std: other_std }) => {
+                same(mean, other_mean) && same(std, other_std)
+            }
+            _ => self == other,
+        }
+    }
+
     /// Checks it against the number of channels of the network's input.
     ///
     /// # Errors
@@ -129,6 +143,15 @@ mod tests {
             assert_eq!(Preprocessing::recorded(&metadata), Some(preprocessing));
         }
         assert_eq!(Preprocessing::recorded(&Metadata::new()), None);
+    }
+
+    #[test]
+    fn one_value_agrees_with_a_list_of_it() {
+        let normalize = |mean: &[f32]| Preprocessing::Normalize { mean: mean.into(), std: vec![0.25] };
+        assert!(normalize(&[0.5]).agrees_with(&normalize(&[0.5, 0.5, 0.5])));
+        assert!(!normalize(&[0.5]).agrees_with(&normalize(&[0.5, 0.5, 0.4])));
+        assert!(!normalize(&[0.5, 0.4, 0.4]).agrees_with(&normalize(&[0.5, 0.4, 0.3])));
+        assert!(!Preprocessing::Raw.agrees_with(&Preprocessing::unit()));
     }
 
     #[test]

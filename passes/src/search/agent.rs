@@ -10,15 +10,16 @@
 //! and a longer search begins as the shorter one did.
 
 use super::acquire::Judge;
-use super::environment::{Environment, Problem, SearchError};
+use super::environment::{Environment, Evaluation, Problem, SearchError};
 use super::ledger::{Evaluated, Ledger, Origin, Terms, best_of};
-use super::pareto::{LayerExplanation, explain, pareto_front};
+use super::pareto::{LayerExplanation, explain};
 use super::ppo::{Episode, Learner};
 use super::prior::{DamagePrior, SensitivityProfile};
 use super::random::Draws;
 use super::refine::{Candidate, Screen};
 use super::state::{Dynamic, Embedding, FEATURES};
 use super::surrogate::{Observation, Surrogate};
+use releqc_runtime::BitWidth;
 
 /// Virtual episodes in one batch.
 const BATCH: usize = 16;
@@ -65,8 +66,8 @@ pub struct SearchOptions<'a> {
     pub seed: u64,
     /// Cheap measurements of single layers, where the caller has them.
     pub profile: Option<SensitivityProfile>,
-    /// The search also ends when no choice promises an improvement of the reward above this; 0 never ends it.
-    pub least_improvement: f64,
+    /// What was measured with all layers at the widest width of the action set; `None` where nothing is lost there.
+    pub widest: Option<Evaluation>,
     /// Ablations.
     pub ingredients: Ingredients,
 }
@@ -91,7 +92,7 @@ pub enum End {
     Evaluations,
     /// The stop function or an interrupt ended it.
     Stopped,
-    /// No choice promises an improvement.
+    /// Without a surrogate: the policy only repeats what it knows.
     Converged,
     /// Every choice was evaluated.
     Exhausted,
@@ -106,16 +107,22 @@ pub struct SearchResult {
     pub evaluations: Vec<Evaluated>,
     /// The accuracy that losses are counted from, 0..=1.
     pub reference: f64,
-    /// Indices into `evaluations` of the front of cost against accuracy, ascending in cost.
-    pub pareto: Vec<usize>,
-    /// What every layer of the best choice costs in accuracy at every width.
-    pub explanation: Vec<LayerExplanation>,
     /// Real episodes: ones that asked the environment.
     pub episodes: usize,
     /// Episodes played on the surrogate.
     pub virtual_episodes: usize,
     /// Why it ended.
     pub end: End,
+    problem: Problem,
+    surrogate: Surrogate,
+}
+
+impl SearchResult {
+    /// What every layer costs in accuracy at every width, the other layers as in `widths`. `known` are evaluations whose losses are counted from
+    /// this search's reference. Empty where `widths` are none of the action set.
+    pub fn explain(&self, widths: &[BitWidth], known: &[Evaluated]) -> Vec<LayerExplanation> {
+        explain(&self.problem, &self.surrogate, known, widths)
+    }
 }
 
 /// Searches for the widths with the highest reward.
@@ -159,18 +166,10 @@ pub fn search(
     let end = if options.ingredients.surrogate { agent.run(progress)? } else { agent.run_plain(progress)? };
     let (episodes, virtual_episodes) = (agent.episodes, agent.virtual_episodes);
     let Agent { judge, surrogate, ledger, .. } = agent;
+    let reference = judge.reference;
     let evaluations = ledger.into_entries();
     let best = best_of(&evaluations).cloned();
-    Ok(SearchResult {
-        pareto: pareto_front(&evaluations),
-        explanation: best.as_ref().map_or_else(Vec::new, |best| explain(&judge, &surrogate, &evaluations, best)),
-        reference: judge.reference,
-        best,
-        evaluations,
-        episodes,
-        virtual_episodes,
-        end,
-    })
+    Ok(SearchResult { best, evaluations, reference, episodes, virtual_episodes, end, problem, surrogate })
 }
 
 struct Agent<'a> {
@@ -188,9 +187,12 @@ struct Agent<'a> {
 
 impl Agent<'_> {
     fn run(&mut self, progress: &mut dyn FnMut(Progress<'_>)) -> Result<End, SearchError> {
-        // At the widest width nothing is lost: measured as the reference, or known from what quantization to 8 bit does.
+        // Nothing is lost where the widest width was measured as the reference, or is 8 bits.
         let widest = vec![self.judge.problem.widths.len() - 1; self.judge.problem.depth()];
-        self.surrogate.observe(Observation { actions: widest, loss: 0.0, noise: 0.0 });
+        let (loss, noise) = self.options.widest.map_or((0.0, 0.0), |evaluation| {
+            (100.0 * (self.judge.reference - evaluation.accuracy), evaluation.noise())
+        });
+        self.surrogate.observe(Observation { actions: widest, loss, noise });
         if self.options.ingredients.policy && !self.ledger.closed() {
             for _ in 0..WARM_UP {
                 self.practise();
@@ -198,9 +200,6 @@ impl Agent<'_> {
         }
         while !self.ledger.closed() {
             let Some(candidate) = self.propose() else { return Ok(End::Exhausted) };
-            if candidate.improvement < self.options.least_improvement {
-                return Ok(End::Converged);
-            }
             let Some(entry) = self.ledger.measure(&candidate.actions, candidate.origin)? else { break };
             let observation =
                 Observation { actions: candidate.actions, loss: entry.loss, noise: entry.evaluation.noise() };

@@ -4,7 +4,7 @@
 //! formula is. A table need not fall with the width: where a narrower width costs no less than a wider one, the wider one is
 //! preferred ([`CostModel::canonical_actions`]).
 
-use releqc_runtime::BitWidth;
+use releqc_runtime::{BitWidth, pack};
 
 use super::environment::{LayerFacts, SearchError, widths_text};
 
@@ -17,14 +17,13 @@ const COLUMNS: usize = BitWidth::MAX.bits() as usize + 1;
 #[derive(Clone, Debug)]
 pub struct CostModel {
     name: String,
-    unit: String,
     /// `[layer][bits]`; columns below the smallest width are unused.
     table: Vec<[f64; COLUMNS]>,
     at_8_bit: f64,
 }
 
 impl CostModel {
-    fn of(name: &str, unit: &str, layers: usize, cost: impl Fn(usize, BitWidth) -> f64) -> Self {
+    fn of(name: &str, layers: usize, cost: impl Fn(usize, BitWidth) -> f64) -> Self {
         let mut table = vec![[0.0; COLUMNS]; layers];
         for (layer, row) in table.iter_mut().enumerate() {
             for width in BitWidth::all() {
@@ -32,31 +31,35 @@ impl CostModel {
             }
         }
         let at_8_bit = table.iter().map(|row| row[usize::from(BitWidth::MAX.bits())]).sum();
-        CostModel { name: name.into(), unit: unit.into(), table, at_8_bit }
+        CostModel { name: name.into(), table, at_8_bit }
     }
 
     /// The paper's State_Quantization: per layer `(weights * E_mem / E_mac + macs) * bits`.
     pub fn paper(layers: &[LayerFacts]) -> Self {
-        Self::of("paper", "weighted bits", layers.len(), |l, w| {
+        Self::of("paper", layers.len(), |l, w| {
             (layers[l].weights as f64 * MEMORY_OVER_MAC_ENERGY + layers[l].macs as f64) * f64::from(w.bits())
         })
     }
 
     /// Plain mean of the bits, as in the paper's tables and its released code.
     pub fn mean(layers: usize) -> Self {
-        Self::of("mean", "bits", layers, |_, w| f64::from(w.bits()) / layers.max(1) as f64)
+        Self::of("mean", layers, |_, w| f64::from(w.bits()) / layers.max(1) as f64)
     }
 
-    /// Bytes of packed weights, every layer rounded up to whole bytes.
+    /// Bytes of packed weights as an artifact holds them: in whole tiles.
     pub fn size(layers: &[LayerFacts]) -> Self {
-        Self::of("size", "bytes", layers.len(), |l, w| (layers[l].weights * u64::from(w.bits())).div_ceil(8) as f64)
+        Self::of("size", layers.len(), |l, w| {
+            let LayerFacts { outputs, weights, .. } = &layers[l];
+            let depth = weights / (*outputs).max(1) as u64;
+            pack::packed_len(*outputs, depth as usize, w).unwrap_or(usize::MAX) as f64
+        })
     }
 
-    /// A measured or simulated cost: `rows[layer][bits - 2]` for 2..=8 bits, in `unit`.
+    /// A measured or simulated cost: `rows[layer][bits - 2]` for 2..=8 bits.
     ///
     /// # Errors
     /// [`SearchError::Invalid`] when a row does not have seven finite values above 0.
-    pub fn measured(name: &str, unit: &str, rows: &[Vec<f64>]) -> Result<Self, SearchError> {
+    pub fn measured(name: &str, rows: &[Vec<f64>]) -> Result<Self, SearchError> {
         let wanted = BitWidth::all().count();
         for (layer, row) in rows.iter().enumerate() {
             if row.len() != wanted || row.iter().any(|c| !c.is_finite() || *c <= 0.0) {
@@ -67,7 +70,7 @@ impl CostModel {
                 ));
             }
         }
-        Ok(Self::of(name, unit, rows.len(), |l, w| rows[l][usize::from(w.bits() - BitWidth::MIN.bits())]))
+        Ok(Self::of(name, rows.len(), |l, w| rows[l][usize::from(w.bits() - BitWidth::MIN.bits())]))
     }
 
     /// Short name, as on the command line.
@@ -75,22 +78,17 @@ impl CostModel {
         &self.name
     }
 
-    /// Unit of [`absolute`](Self::absolute).
-    pub fn unit(&self) -> &str {
-        &self.unit
-    }
-
     /// Number of layers.
     pub fn depth(&self) -> usize {
         self.table.len()
     }
 
-    /// Cost of one layer, in [`unit`](Self::unit).
+    /// Cost of one layer, in the unit of the table.
     pub fn of_layer(&self, layer: usize, width: BitWidth) -> f64 {
         self.table[layer][usize::from(width.bits())]
     }
 
-    /// Cost of a choice, in [`unit`](Self::unit).
+    /// Cost of a choice, in the unit of the table.
     pub fn absolute(&self, widths: &[BitWidth]) -> f64 {
         debug_assert_eq!(widths.len(), self.table.len(), "widths {}", widths_text(widths));
         widths.iter().enumerate().map(|(layer, &width)| self.of_layer(layer, width)).sum()
@@ -131,20 +129,20 @@ mod tests {
 
     #[test]
     fn mean_and_size() {
-        let layers = layers(&[3, 16], &[1, 1]);
+        // 10 outputs each, of 5 and of 16 weights: tiles of 16 outputs and 4 weights, 8 bytes a bit.
+        let layers = layers(&[50, 160], &[1, 1]);
         assert!((CostModel::mean(2).relative(&widths(&[2, 4])) - 3.0 / 8.0).abs() < 1e-12);
-        // 3 weights of 3 bits are 9 bits, 2 bytes; 16 of 2 bits are 4 bytes.
-        assert_eq!(CostModel::size(&layers).absolute(&widths(&[3, 2])), 6.0);
+        assert_eq!(CostModel::size(&layers).absolute(&widths(&[3, 2])), f64::from(2 * 8 * 3 + 4 * 8 * 2));
     }
 
     #[test]
     fn a_width_that_saves_nothing_is_replaced_by_a_wider_one() {
         // 3 bits cost what 4 cost; 5 cost more than 8.
         let row = vec![1.0, 2.0, 2.0, 6.0, 4.0, 4.0, 5.0];
-        let cost = CostModel::measured("cpu", "us", &[row]).expect("valid");
+        let cost = CostModel::measured("cpu", &[row]).expect("valid");
         let all: Vec<BitWidth> = BitWidth::all().collect();
         assert_eq!(cost.canonical_actions(&all), vec![vec![0, 2, 2, 6, 5, 5, 6]]);
-        assert!(CostModel::measured("cpu", "us", &[vec![1.0; 6]]).is_err());
-        assert!(CostModel::measured("cpu", "us", &[vec![0.0; 7]]).is_err());
+        assert!(CostModel::measured("cpu", &[vec![1.0; 6]]).is_err());
+        assert!(CostModel::measured("cpu", &[vec![0.0; 7]]).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use releqc_runtime::BitWidth;
 
-use super::acquire::Judge;
+use super::environment::Problem;
 use super::ledger::Evaluated;
 use super::surrogate::Surrogate;
 
@@ -29,8 +29,6 @@ pub fn pareto_front(evaluations: &[Evaluated]) -> Vec<usize> {
 pub struct LayerCost {
     /// The width.
     pub width: BitWidth,
-    /// Number of evaluations with the layer at this width.
-    pub tried: usize,
     /// Points of accuracy that the chosen network is expected to lose more (below 0: less) with this layer at this width
     /// instead of its chosen one; the surrogate's estimate from all evaluations.
     pub loss_change: f64,
@@ -43,35 +41,29 @@ pub struct LayerCost {
 pub struct LayerExplanation {
     /// The layer's name.
     pub name: String,
-    /// The chosen width.
-    pub chosen: BitWidth,
     /// Every width of the action set, ascending.
     pub widths: Vec<LayerCost>,
 }
 
-/// Explains `chosen` layer by layer, from the surrogate and the evaluations it has seen.
+/// Explains `chosen` layer by layer, from the surrogate and from evaluations.
 pub fn explain(
-    judge: &Judge<'_>,
+    problem: &Problem,
     surrogate: &Surrogate,
     evaluations: &[Evaluated],
-    chosen: &Evaluated,
+    chosen: &[BitWidth],
 ) -> Vec<LayerExplanation> {
-    let problem = judge.problem;
-    let Some(actions) = problem.actions(&chosen.widths) else { return Vec::new() };
+    let Some(actions) = problem.actions(chosen) else { return Vec::new() };
     let expected = |actions: &[usize]| surrogate.loss_of(surrogate.mean(actions)).clamp(-100.0, 100.0);
-    let now = expected(&actions);
+    let known = |widths: &[BitWidth]| evaluations.iter().find(|e| e.widths == widths).map(|e| e.loss);
+    let (now, measured_now) = (expected(&actions), known(chosen));
     let layer_cost = |layer: usize, action: usize| {
-        let width = problem.widths[action];
         let mut changed = actions.clone();
         changed[layer] = action;
-        let widths = problem.chosen(&changed);
-        let measured = evaluations.iter().find(|e| e.widths == widths).map(|e| e.loss - chosen.loss);
-        let tried = evaluations.iter().filter(|e| e.widths[layer] == width).count();
-        LayerCost { width, tried, loss_change: expected(&changed) - now, measured }
+        let measured = known(&problem.chosen(&changed)).zip(measured_now).map(|(loss, now)| loss - now);
+        LayerCost { width: problem.widths[action], loss_change: expected(&changed) - now, measured }
     };
     let explanation = |layer: usize| LayerExplanation {
         name: problem.layers[layer].name.clone(),
-        chosen: chosen.widths[layer],
         widths: (0..problem.widths.len()).map(|action| layer_cost(layer, action)).collect(),
     };
     (0..problem.depth()).map(explanation).collect()

@@ -1,14 +1,15 @@
 //! Evaluations kept on disk, so that a second run, a resumed run or a finer search pays only for what is new.
 //!
-//! The file is text, one JSON object a line, only ever appended to:
-//! `{"key":"<hex>","widths":[2,2,3,2],"accuracy":0.9391,"samples":5000,"standard_error":null}`.
+//! The file is text, one JSON object a line, only ever appended to: an evaluation,
+//! `{"key":"<hex>","widths":[2,2,3,2],"accuracy":0.9391,"samples":5000,"standard_error":null}`,
+//! or a cost table that was measured, `{"key":"<hex>","costs":[[1830.0,..],..]}`, as another measurement would lead elsewhere.
 //! Every line is written with one call and synced before the evaluation is used, so after a crash at most the last line is
 //! torn; it is cut off when the file is opened again. Lines of other keys (another network, data set, recipe or seed) are kept
 //! and ignored.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use releqc_runtime::BitWidth;
@@ -17,12 +18,10 @@ use serde::{Deserialize, Serialize};
 use super::environment::{Environment, Evaluation, LayerFacts, SearchError};
 
 #[derive(Serialize, Deserialize)]
-struct Line {
-    key: String,
-    widths: Vec<u8>,
-    accuracy: f64,
-    samples: usize,
-    standard_error: Option<f64>,
+#[serde(untagged, expecting = "neither an evaluation nor a cost table")]
+enum Line {
+    Evaluation { key: String, widths: Vec<u8>, accuracy: f64, samples: usize, standard_error: Option<f64> },
+    Costs { key: String, costs: Vec<Vec<f64>> },
 }
 
 /// An append-only file of evaluations, read once.
@@ -32,9 +31,23 @@ pub struct EvaluationStore {
     /// `None` keeps the answers in memory only.
     file: Option<File>,
     known: BTreeMap<(String, Vec<u8>), Evaluation>,
+    costs: BTreeMap<String, Vec<Vec<f64>>>,
 }
 
 impl EvaluationStore {
+    /// Begins a new file; one that is there is removed unread.
+    ///
+    /// # Errors
+    /// [`SearchError::Store`] when the old file cannot be removed or the new one not be written.
+    pub fn create(path: &Path) -> Result<Self, SearchError> {
+        match std::fs::remove_file(path) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(SearchError::Store { path: path.display().to_string(), source })
+            }
+            _ => Self::open(path),
+        }
+    }
+
     /// Opens or creates the file; a torn last line is cut off.
     ///
     /// # Errors
@@ -49,7 +62,7 @@ impl EvaluationStore {
         if whole < bytes.len() {
             file.set_len(whole as u64).map_err(at)?;
         }
-        let mut known = BTreeMap::new();
+        let mut store = EvaluationStore { path: path.to_path_buf(), file: Some(file), ..Self::in_memory() };
         for (index, line) in bytes[..whole].split(|&b| b == b'\n').enumerate() {
             if line.is_empty() {
                 continue;
@@ -59,20 +72,22 @@ impl EvaluationStore {
                 line: index + 1,
                 reason: error.to_string(),
             })?;
-            let evaluation = Evaluation {
-                accuracy: line.accuracy,
-                samples: line.samples,
-                standard_error: line.standard_error,
-                cached: true,
-            };
-            known.insert((line.key, line.widths), evaluation);
+            match line {
+                Line::Evaluation { key, widths, accuracy, samples, standard_error } => {
+                    let evaluation = Evaluation { accuracy, samples, standard_error, cached: true };
+                    store.known.insert((key, widths), evaluation);
+                }
+                Line::Costs { key, costs } => {
+                    store.costs.insert(key, costs);
+                }
+            }
         }
-        Ok(EvaluationStore { path: path.to_path_buf(), file: Some(file), known })
+        Ok(store)
     }
 
     /// A store that lasts as long as the process.
     pub fn in_memory() -> Self {
-        EvaluationStore { path: PathBuf::new(), file: None, known: BTreeMap::new() }
+        EvaluationStore { path: PathBuf::new(), file: None, known: BTreeMap::new(), costs: BTreeMap::new() }
     }
 
     /// The stored answer for `widths` under `key`, marked as cached.
@@ -85,21 +100,36 @@ impl EvaluationStore {
     /// # Errors
     /// [`SearchError::Store`] when the file cannot be written.
     pub fn put(&mut self, key: &str, widths: &[BitWidth], evaluation: &Evaluation) -> Result<(), SearchError> {
-        let line = Line {
-            key: key.to_owned(),
-            widths: codes(widths),
-            accuracy: evaluation.accuracy,
-            samples: evaluation.samples,
-            standard_error: evaluation.standard_error,
-        };
+        let Evaluation { accuracy, samples, standard_error, .. } = *evaluation;
+        let (key, widths) = (key.to_owned(), codes(widths));
+        self.append(&Line::Evaluation { key: key.clone(), widths: widths.clone(), accuracy, samples, standard_error })?;
+        self.known.insert((key, widths), Evaluation { cached: true, ..*evaluation });
+        Ok(())
+    }
+
+    /// The measured cost table stored under `key`.
+    pub fn costs(&self, key: &str) -> Option<&[Vec<f64>]> {
+        self.costs.get(key).map(Vec::as_slice)
+    }
+
+    /// Appends a measured cost table.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_costs(&mut self, key: &str, costs: Vec<Vec<f64>>) -> Result<(), SearchError> {
+        self.append(&Line::Costs { key: key.to_owned(), costs: costs.clone() })?;
+        self.costs.insert(key.to_owned(), costs);
+        Ok(())
+    }
+
+    fn append(&mut self, line: &Line) -> Result<(), SearchError> {
         let at = |source: std::io::Error| SearchError::Store { path: self.path.display().to_string(), source };
-        let mut text = serde_json::to_vec(&line).map_err(|error| at(error.into()))?;
+        let mut text = serde_json::to_vec(line).map_err(|error| at(error.into()))?;
         text.push(b'\n');
         if let Some(file) = &mut self.file {
             file.write_all(&text).map_err(at)?;
             file.sync_data().map_err(at)?;
         }
-        self.known.insert((line.key, line.widths), Evaluation { cached: true, ..*evaluation });
         Ok(())
     }
 
@@ -147,11 +177,6 @@ impl<E: Environment> Stored<E> {
     /// Evaluations that the inner environment had to answer.
     pub fn paid(&self) -> usize {
         self.paid
-    }
-
-    /// The environment inside.
-    pub fn into_inner(self) -> E {
-        self.inner
     }
 }
 
@@ -256,5 +281,32 @@ mod tests {
         .expect("writes");
         let error = EvaluationStore::open(&path).expect_err("damaged").to_string();
         assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_new_store_reads_nothing_of_the_old_one() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("evaluations.jsonl");
+        let answer = Evaluation { accuracy: 0.875, samples: 10, standard_error: None, cached: false };
+        std::fs::write(&path, "nonsense\n").expect("writes");
+        let mut store = EvaluationStore::create(&path).expect("begins anew");
+        store.put("k", &widths(2, 2), &answer).expect("writes");
+        drop(store);
+        assert_eq!(EvaluationStore::open(&path).expect("opens").len(), 1);
+        assert!(EvaluationStore::create(&path).expect("begins anew").is_empty());
+        assert!(EvaluationStore::create(folder.path()).is_err(), "a folder is no store");
+    }
+
+    #[test]
+    fn a_cost_table_is_read_back_as_it_was() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("evaluations.jsonl");
+        let costs: Vec<Vec<f64>> = vec![vec![1.0, 0.1 + 0.2, 1.0 / 3.0], vec![1e-300, 7.25, 1e9 / 7.0]];
+        let mut store = EvaluationStore::open(&path).expect("opens");
+        store.put_costs("k", costs.clone()).expect("writes");
+        drop(store);
+        let store = EvaluationStore::open(&path).expect("opens");
+        assert_eq!(store.costs("k"), Some(&costs[..]));
+        assert_eq!(store.costs("other"), None);
     }
 }
