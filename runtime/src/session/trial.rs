@@ -7,8 +7,14 @@ use crate::kernels::{AlignedBytes, Borrowed, Input, Kernel};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Turns of each form. The first one also meets its pages for the first time.
-const TURNS: usize = 3;
+/// Turns of each form. The first meets its pages for the first time, and it takes some until both lie in the shared cache as in a run.
+const TURNS: usize = 8;
+
+/// Turns where widened codes take [`LARGE`] bytes or more: those come from memory in every run.
+const FEW_TURNS: usize = 3;
+
+/// See [`FEW_TURNS`].
+const LARGE: usize = 8 << 20;
 
 /// Bytes that are read between turns, at most: in a network the other layers' weights pass through the caches before a layer runs again.
 const BETWEEN: usize = 32 << 20;
@@ -37,7 +43,7 @@ impl Trials {
         self.decided.iter().find(|(decided, _)| *decided == shape).map(|(_, form)| *form)
     }
 
-    /// The kernel that takes less time in its best turn, `packed` where it is a matter of noise.
+    /// The kernel that takes less time in its best turn, `widened` where it is a matter of noise.
     pub(super) fn faster<K: Kernel>(
         &mut self,
         shape: Shape,
@@ -50,7 +56,8 @@ impl Trials {
         let others = artifact.weights_section();
         let others = &others[..others.len().min(BETWEEN)];
         let mut best = [Duration::MAX; 2];
-        for _ in 0..TURNS {
+        let turns = if widened.weight_bytes() < LARGE { TURNS } else { FEW_TURNS };
+        for _ in 0..turns {
             for (best, kernel) in best.iter_mut().zip([&packed, &widened]) {
                 black_box(others.iter().step_by(64).fold(0u8, |sum, byte| sum ^ byte));
                 let start = Instant::now();
@@ -58,8 +65,8 @@ impl Trials {
                 *best = start.elapsed().min(*best);
             }
         }
-        // Noise is a few hundredths.
-        let form = if best[1] * 103 / 100 < best[0] { Form::Widened } else { Form::InPlace };
+        // Noise is a few hundredths. Widened codes are at worst as slow as those of 8 bits.
+        let form = if best[0] * 103 / 100 < best[1] { Form::InPlace } else { Form::Widened };
         self.decided.push((shape, form));
         if form == Form::Widened { widened } else { packed }
     }
