@@ -77,9 +77,9 @@ pub(crate) struct Compile {
     /// Points of top-1 that may be lost [default: 0.3 in a search on labelled data, else no goal]
     #[arg(long, value_name = "POINTS", value_parser = parse_points)]
     pub(crate) max_loss: Option<f64>,
-    /// Widths the search may choose from
-    #[arg(long, value_name = "2-8", default_value = "2-8", value_parser = parse_action_set)]
-    pub(crate) widths: ActionSet,
+    /// Widths the search may choose from [default: 2-8]
+    #[arg(long, value_name = "2-8", value_parser = parse_action_set)]
+    pub(crate) widths: Option<ActionSet>,
     /// Evaluations the search may make [default: what the network's size affords]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) episodes: Option<usize>,
@@ -92,12 +92,12 @@ pub(crate) struct Compile {
     /// Use the evaluations that an earlier search for the same output has kept
     #[arg(long)]
     pub(crate) resume: bool,
-    /// What the reward counts as quantization cost
-    #[arg(long, value_enum, default_value_t = Cost::Mean)]
-    pub(crate) cost: Cost,
-    /// Reward of the agent: knows --max-loss, or the paper's shaped one
-    #[arg(long, value_enum, default_value_t = Reward::Constrained)]
-    pub(crate) reward: Reward,
+    /// What the reward counts as quantization cost [default: mean]
+    #[arg(long, value_enum)]
+    pub(crate) cost: Option<Cost>,
+    /// Reward of the agent: knows --max-loss, or the paper's shaped one [default: constrained]
+    #[arg(long, value_enum)]
+    pub(crate) reward: Option<Reward>,
     /// Also write the retrained, annotated float network; compiling that file again gives the same artifact
     #[arg(long, value_name = "FILE.onnx")]
     pub(crate) annotated: Option<PathBuf>,

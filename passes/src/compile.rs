@@ -37,6 +37,7 @@ use releqc_runtime::BitWidth;
 use releqc_runtime::format::{Artifact, LoadOptions, Metadata};
 use releqc_runtime::reference::Reference;
 use releqc_runtime::session::{Session, SessionOptions};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 /// What a compilation yields.
@@ -58,6 +59,9 @@ const SYNTHETIC_VALIDATION: usize = 2048;
 
 /// Samples on which the finished artifact is run through the reference executor too.
 const PROOF_SAMPLES: usize = 3;
+
+/// How many times better than chance a float network is at least that was given the inputs it was trained on.
+const CHANCE: f64 = 1.5;
 
 /// Compiles a model.
 ///
@@ -93,6 +97,7 @@ pub fn compile(
     hooks.check_interrupt()?;
 
     let judge = Judge::new(&calibrated, material.validation())?;
+    judge.warn_of_chance(&material, hooks);
     let decision = match (annotation, &options.widths) {
         (Some(annotated), _) => Decision { annotated, search: None, reference: None, unlearned: None },
         (None, WidthPolicy::Uniform(bits)) => {
@@ -301,6 +306,21 @@ impl Judge {
     /// Classes of the float network on the validation samples.
     pub(crate) fn float_classes(&self) -> &[u32] {
         &self.float_classes
+    }
+
+    /// Says so where the float network answers the labels hardly better than by chance: as a rule its inputs are not what it was trained on.
+    fn warn_of_chance(&self, material: &Material<'_>, hooks: &mut Hooks<'_>) {
+        let Some(labels) = material.validation().labels() else { return };
+        let classes = labels.iter().collect::<BTreeSet<_>>().len();
+        let float = agreement(self.float_classes(), labels);
+        if classes > 1 && float * classes as f64 <= CHANCE {
+            hooks.report(Event::Warning(format!(
+                "the float network answers {:.2} % of the validation samples right, where chance among {classes} classes is {:.2} %: are --mean, --std or \
+                --raw-pixels, and the labels, those it was trained with?",
+                100.0 * float,
+                100.0 / classes as f64
+            )));
+        }
     }
 
     /// The classes that count as right: the labels, or the float network's where there are none.

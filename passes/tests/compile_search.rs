@@ -116,7 +116,7 @@ fn a_time_budget_that_leaves_no_time_is_kept_and_says_what_it_left_out() {
     }
     let search = report.search.as_ref().unwrap();
     assert_eq!((search.evaluations, search.paid, search.finalists.len()), (0, 0, 0));
-    assert_eq!((search.methods[0].loss, search.methods[0].reward), (None, None));
+    assert!(search.methods.is_empty(), "nobody found anything: {:?}", search.methods);
     assert_eq!(widths(&report), [8, 8]);
     assert!(report.accuracy.unlearned.is_none());
 }

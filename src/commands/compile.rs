@@ -146,6 +146,9 @@ fn options(
             ("--episodes", args.episodes.is_some()),
             ("--time-budget", args.time_budget.is_some()),
             ("--resume", args.resume),
+            ("--widths", args.widths.is_some()),
+            ("--cost", args.cost.is_some()),
+            ("--reward", args.reward.is_some()),
         ];
         if let Some((flag, _)) = useless.iter().find(|(_, given)| *given) {
             let why = match &args.bits {
@@ -167,9 +170,9 @@ fn options(
         }),
         max_loss: args.max_loss.unwrap_or(DEFAULT_MAX_LOSS),
         goal: args.max_loss.is_some() || goal_by_default,
-        action_set: args.widths.0.clone(),
+        action_set: args.widths.as_ref().map_or_else(|| BitWidth::all().collect(), |widths| widths.0.clone()),
         episodes: args.episodes,
-        cost: match args.cost {
+        cost: match args.cost.unwrap_or(args::Cost::Mean) {
             args::Cost::Mean => CostKind::Mean,
             args::Cost::Paper => CostKind::Paper,
             args::Cost::Cpu => CostKind::Cpu,
@@ -177,7 +180,7 @@ fn options(
             args::Cost::Energy => CostKind::Energy,
             args::Cost::Size => CostKind::Size,
         },
-        reward: match args.reward {
+        reward: match args.reward.unwrap_or(args::Reward::Constrained) {
             args::Reward::Constrained => RewardKind::Constrained,
             args::Reward::Paper => RewardKind::Paper,
         },
@@ -281,6 +284,7 @@ fn show(bar: &Bar, event: Event) {
             bar.set("retrain", step as u64, steps as u64, format!("loss {loss:.4}"));
         }
         Event::Note(text) => tracing::info!("{text}"),
+        Event::Warning(text) => tracing::warn!("{text}"),
         _ => {}
     }
 }

@@ -132,7 +132,9 @@ fn spent(search: &SearchReport) -> String {
         if search.careful > 0 { format!("; {} more with the goal as limit", search.careful) } else { String::new() },
         winner(search)
     );
-    let _ = write!(text, "\n{}\n{}\n", methods(search), pareto(search));
+    if !search.methods.is_empty() {
+        let _ = write!(text, "\n{}\n{}\n", methods(search), pareto(search));
+    }
     if !search.finalists.is_empty() {
         let _ = write!(text, "\n{}", finalists(search));
     }
@@ -141,10 +143,10 @@ fn spent(search: &SearchReport) -> String {
 
 /// Says where a baseline did better than the agent.
 fn winner(search: &SearchReport) -> String {
-    let Some((agent, others)) = search.methods.split_first() else { return String::new() };
-    let Some(reward) = agent.reward else { return String::new() };
-    let better: Vec<_> =
-        others.iter().filter(|o| o.reward.is_some_and(|r| r > reward)).map(|o| o.name.as_str()).collect();
+    let Some((agent, others)) = search.methods.split_first().filter(|(first, _)| first.name == "agent") else {
+        return String::new();
+    };
+    let better: Vec<_> = others.iter().filter(|o| o.reward > agent.reward).map(|o| o.name.as_str()).collect();
     if better.is_empty() { String::new() } else { format!("; the agent was beaten by: {}", better.join(", ")) }
 }
 
@@ -183,8 +185,8 @@ pub(super) fn methods(search: &SearchReport) -> Table {
         table.row([
             method.name.clone(),
             format!("{:.2}", method.average_bits),
-            method.loss.map_or_else(|| "-".into(), |loss| format!("{loss:.2}")),
-            method.reward.map_or_else(|| "-".into(), |reward| format!("{reward:.3}")),
+            format!("{:.2}", method.loss),
+            format!("{:.3}", method.reward),
             method.evaluations.to_string(),
             joined(&method.widths),
         ]);

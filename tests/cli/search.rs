@@ -41,6 +41,24 @@ fn paid(report: &serde_json::Value) -> u64 {
     report["search"]["paid"].as_u64().unwrap()
 }
 
+/// Each sample is answered right under one of five labellings, so some are near chance.
+#[test]
+fn a_float_network_at_the_level_of_chance_is_warned_of() {
+    let place = place();
+    let mut warned = Vec::new();
+    for shift in 0..5 {
+        let labels: Vec<u8> = (0..600).map(|sample| ((sample + shift) % 5) as u8).collect();
+        place.write("data/train-labels.idx", &idx(&[600], &labels));
+        let answer = place.releqc(&["small.onnx", "-o", "y.rq", "--data", "data", "--bits", "8", "--json"]);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        let report: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
+        let chance = report["accuracy"]["float"].as_f64().unwrap() * 5.0 <= 1.5;
+        assert_eq!(answer.stderr.contains("chance among 5 classes is 20.00 %"), chance, "{answer:?}");
+        warned.push(chance);
+    }
+    assert!(warned.contains(&true), "{warned:?}");
+}
+
 #[test]
 fn only_resume_reads_what_an_earlier_search_has_kept() {
     let place = Place::new();

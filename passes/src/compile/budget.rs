@@ -97,6 +97,15 @@ pub(super) fn search_limit(max_loss: f64, recovers: bool) -> f64 {
 /// What one preparation of the search (unlearning, the profile) may take of the time left: one part in so many.
 pub(super) const PREPARATION: u32 = 5;
 
+/// Most of the time left when the search begins that is kept back for the runs after it.
+const KEPT_BACK: (u32, u32) = (2, 3);
+
+/// The time to keep back for runs that take `runs`, where `at_start` was left when the search began: on a slow machine they would take it all,
+/// and have nothing to run on.
+pub(super) fn kept_back(runs: Duration, at_start: Option<Duration>) -> Duration {
+    at_start.map_or(runs, |at_start| runs.min(at_start * KEPT_BACK.0 / KEPT_BACK.1))
+}
+
 /// The time that a preparation may take; without a time budget any.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance {
@@ -149,6 +158,14 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_runs_after_the_search_leave_it_a_third_of_the_time() {
+        let seconds = Duration::from_secs;
+        assert_eq!(kept_back(seconds(10), Some(seconds(60))), seconds(10));
+        assert_eq!(kept_back(seconds(100), Some(seconds(60))), seconds(40));
+        assert_eq!(kept_back(seconds(100), None), seconds(100));
+    }
 
     #[test]
     fn a_preparation_that_will_take_too_long_is_given_up_early() {

@@ -220,6 +220,8 @@ pub enum Event {
     },
     /// Something the user should know.
     Note(String),
+    /// Something that probably is not what the caller wants.
+    Warning(String),
 }
 
 /// How a compilation speaks with its caller.

@@ -108,7 +108,7 @@ pub struct SizeReport {
     pub int8_weights: u64,
 }
 
-/// A method at the agent's number of evaluations.
+/// A method at the agent's number of evaluations, where there was time for one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MethodReport {
     /// agent, uniform, sensitivity, random.
@@ -117,10 +117,10 @@ pub struct MethodReport {
     pub widths: Vec<u8>,
     /// Their mean.
     pub average_bits: f64,
-    /// Points lost in the search's evaluation; `None` where there was no time for one.
-    pub loss: Option<f64>,
+    /// Points lost in the search's evaluation.
+    pub loss: f64,
     /// Reward of them.
-    pub reward: Option<f64>,
+    pub reward: f64,
     /// Evaluations it made.
     pub evaluations: usize,
 }

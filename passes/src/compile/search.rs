@@ -137,10 +137,11 @@ impl Yardstick<'_> {
             None => None,
         };
         let (interrupted, remaining) = (hooks.interrupted, hooks.remaining);
+        let at_start = remaining();
         let out_of_time = || {
             let long = recipes.and_then(|recipes| recipes.of(options.retrain));
-            let reserve = long.and_then(|recipe| pace.of(recipe)).unwrap_or_default();
-            remaining().is_some_and(|left| left <= (RESERVED_RUNS + runs_after) * reserve)
+            let runs = (RESERVED_RUNS + runs_after) * long.and_then(|recipe| pace.of(recipe)).unwrap_or_default();
+            remaining().is_some_and(|left| left <= budget::kept_back(runs, at_start))
         };
         let stop = || interrupted() || out_of_time();
 
@@ -189,7 +190,8 @@ impl Yardstick<'_> {
             });
         })?;
         hooks.borrow().check_interrupt()?;
-        let mut methods = vec![method("agent", result.best.as_ref(), result.evaluations.len())];
+        let mut methods: Vec<MethodReport> =
+            result.best.iter().map(|best| method("agent", best, result.evaluations.len())).collect();
         let mut known = result.evaluations.clone();
         let mut careful = 0;
         if careful_evaluations > 0 {
@@ -213,14 +215,12 @@ impl Yardstick<'_> {
             }
             let found = baselines::run(&mut environment, &terms(result.evaluations.len().max(1)), baseline)?;
             hooks.borrow().check_interrupt()?;
-            if found.best.is_some() {
-                methods.push(method(found.name, found.best.as_ref(), found.evaluations.len()));
-            }
+            methods.extend(found.best.iter().map(|best| method(found.name, best, found.evaluations.len())));
             known.extend(found.evaluations);
         }
         if known.is_empty() {
             let text = "the time budget left no time for an evaluation: nothing was searched";
-            hooks.borrow_mut().report(Event::Note(text.into()));
+            hooks.borrow_mut().report(Event::Warning(text.into()));
         }
         let paid = environment.paid();
         Ok(Exploration { result, methods, known, careful, paid, cost, profile })
@@ -278,14 +278,13 @@ fn key(calibrated: &Calibrated, material: &Material<'_>, recipe: Option<&Recipe>
     store_key(&[&network, material.fingerprint().as_bytes(), recipe.as_bytes(), &seed.to_le_bytes()])
 }
 
-fn method(name: &str, best: Option<&Evaluated>, evaluations: usize) -> MethodReport {
-    let widths = best.map_or(&[][..], |best| &best.widths);
+fn method(name: &str, best: &Evaluated, evaluations: usize) -> MethodReport {
     MethodReport {
         name: name.to_owned(),
-        widths: bits(widths),
-        average_bits: mean_bits(widths),
-        loss: best.map(|best| best.loss),
-        reward: best.map(|best| best.reward),
+        widths: bits(&best.widths),
+        average_bits: mean_bits(&best.widths),
+        loss: best.loss,
+        reward: best.reward,
         evaluations,
     }
 }
