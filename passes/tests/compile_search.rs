@@ -43,7 +43,7 @@ fn searched(options: &CompileOptions, remaining: Option<Duration>) -> (CompileRe
     let data = Labelled { training, validation, fingerprint: "teacher".into() };
     let mut notes = Vec::new();
     let mut note = |event: Event| {
-        if let Event::Note(text) = event {
+        if let Event::Note(text) | Event::Warning(text) = event {
             notes.push(text);
         }
     };
