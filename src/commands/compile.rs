@@ -61,7 +61,6 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
     let data = labelled(args, &model, &options)?;
     let compiled = run(&model, data.as_ref(), &options, args, context)?;
     drop(data);
-    places.artifact.write(|file| file.write_all(&compiled.artifact))?;
     if let (Some(place), Some(network)) = (&places.annotated, &compiled.annotated) {
         place.write(|file| file.write_all(network))?;
     }
@@ -81,6 +80,8 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
         let page = page::html(&compiled.report, &args.output, report.seconds);
         place.write(|file| file.write_all(page.as_bytes()))?;
     }
+    // Last: where there is an artifact, everything beside it is of the same compilation.
+    places.artifact.write(|file| file.write_all(&compiled.artifact))?;
     context.console.summary(&report, || summary::text(&compiled.report, &args.output, report.seconds))?;
     Ok(if compiled.report.goal_missed { Outcome::GoalMissed } else { Outcome::Done })
 }

@@ -25,6 +25,7 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("a width that is no number", 2, &["small.onnx", "-o", "out.rq", "--bits", "8,x,4"]),
     ("the evaluations have no place", 2, &["small.onnx", "-o", "blocked.rq"]),
     ("the report is the output", 2, &["small.onnx", "-o", "out.rq", "--bits", "8", "--report", "folder/../out.rq"]),
+    ("a stage's place is a folder", 2, &["small.onnx", "-o", "out.rq", "--bits", "8", "--emit", "emitted"]),
     ("the report is the evaluations", 2, &["small.onnx", "-o", "out.rq", "--report", "out.rq.evaluations"]),
     ("a search without a file to resume", 2, &["small.onnx", "-o", "/dev/null", "--resume"]),
     ("too few widths", 2, &["small.onnx", "-o", "out.rq", "--bits", "8,4"]),
@@ -85,6 +86,7 @@ fn prepared() -> Place {
     place.write("data/train-images-idx3-ubyte", &idx(&[2, 3, 3], &[0; 18]));
     place.write("data/train-labels-idx1-ubyte", &idx(&[2], &[0, 1]));
     place.write("blocked.rq.evaluations/file", b"");
+    place.write("emitted/00-import.txt/file", b"");
     let stated = ["--mean", "0.5", "--std", "0.25", "--bits", "8", "--quiet"];
     let answer =
         place.releqc(&[&["small.onnx", "-o", "small.rq", "--annotated", "annotated.onnx"], &stated[..]].concat());
