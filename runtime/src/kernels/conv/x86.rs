@@ -120,7 +120,7 @@ struct Strip<'a> {
 }
 
 impl<'a> Strip<'a> {
-    /// Blocks of `lanes` outputs from vector `vector` of a group on; the strip has no windows yet.
+    /// Blocks from vector `vector` of a group on; the strip has no windows yet.
     fn new(layer: &'a Layer, memory: &'a Memory, group: usize, vector: usize) -> Self {
         Strip { layer, memory, group, vector, window: 0, places: Places::one(std::ptr::null_mut(), 0) }
     }
