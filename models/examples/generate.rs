@@ -4,10 +4,10 @@ use releqc_models::TEST_NETS;
 use releqc_passes::onnx;
 use std::path::Path;
 
-fn main() -> std::io::Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(1).unwrap_or_else(|| "models".into());
     for (name, net) in TEST_NETS {
-        std::fs::write(Path::new(&folder).join(format!("{name}.onnx")), onnx::write(&net(), &[]))?;
+        std::fs::write(Path::new(&folder).join(format!("{name}.onnx")), onnx::write(&net(), &[])?)?;
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let preprocessing = Preprocessing::Normalize { mean: vec![0.1307], std: vec![0.3081] };
     let graph = canonicalize(lenet(SEED))?;
-    let splits = load(Path::new(folder), Some(&preprocessing), graph.input_shape())?;
+    let splits = load(Path::new(folder), Some(&preprocessing), &graph.input_shape())?;
     let train = splits.train.ok_or("the folder has no training part")?;
     let recipe =
         Recipe { augmentation: Augmentation { shift: 2, flip: false }, learning_rate: 0.03, ..Recipe::float(STEPS) };
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(test) = splits.test {
         println!("top-1 on {} test images: {:.4}", test.len(), top1(&trained, &test)?);
     }
-    std::fs::write(out, onnx::write(&trained, &[]))?;
+    std::fs::write(out, onnx::write(&trained, &[])?)?;
     Ok(())
 }
 

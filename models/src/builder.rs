@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use releqc_passes::ir::{
-    BatchNorm, Clip, Conv, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
+    BatchNorm, Clip, Conv, ElementType, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
 };
 
 /// A graph under construction; every method appends one node and returns its id.
@@ -25,7 +25,13 @@ fn window(kernel: usize, stride: usize, pad: usize) -> Window {
 impl GraphBuilder {
     /// A graph with only its input.
     pub fn new(name: &str, input: Shape, seed: u64) -> (Self, NodeId) {
-        let node = Node { name: "input".into(), op: Op::Input, inputs: vec![], shape: input, activation: None };
+        let node = Node {
+            name: "input".into(),
+            op: Op::Input(ElementType::F32),
+            inputs: vec![],
+            shape: input,
+            activation: None,
+        };
         let graph = Graph { name: name.into(), nodes: vec![node], outputs: vec![] };
         (GraphBuilder { graph, rng: ChaCha8Rng::seed_from_u64(seed) }, NodeId(0))
     }
@@ -122,14 +128,14 @@ impl GraphBuilder {
     /// Elementwise sum.
     pub fn add(&mut self, name: &str, a: NodeId, b: NodeId) -> NodeId {
         let shape = self.graph.node(a).shape.clone();
-        self.push(name, Op::Add, vec![a, b], shape)
+        self.push(name, Op::ADD, vec![a, b], shape)
     }
 
     /// Channels of all inputs, one after the other.
     pub fn concat(&mut self, name: &str, xs: &[NodeId]) -> NodeId {
         let [_, h, w] = self.image(xs[0]);
         let channels = xs.iter().map(|&x| self.image(x)[0]).sum();
-        self.push(name, Op::Concat, xs.to_vec(), Shape::image(channels, h, w))
+        self.push(name, Op::Concat { axis: 1 }, xs.to_vec(), Shape::image(channels, h, w))
     }
 
     /// All values as one vector.
@@ -150,7 +156,7 @@ impl GraphBuilder {
     /// Softmax over a vector.
     pub fn softmax(&mut self, name: &str, x: NodeId) -> NodeId {
         let shape = self.graph.node(x).shape.clone();
-        self.push(name, Op::Softmax { log: false }, vec![x], shape)
+        self.push(name, Op::Softmax { axis: 1, log: false }, vec![x], shape)
     }
 
     /// The finished graph with one output.

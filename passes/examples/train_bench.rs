@@ -10,7 +10,7 @@
 use releqc_passes::calibrate::{Calibrated, Range};
 use releqc_passes::data::{Dataset, Samples};
 use releqc_passes::ir::{
-    BatchNorm, Clip, Conv, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
+    BatchNorm, Clip, Conv, ElementType, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
 };
 use releqc_passes::train::{Augmentation, Inference, Recipe, Trainer, init_random, train_float};
 use releqc_runtime::BitWidth;
@@ -39,7 +39,7 @@ impl Builder {
     fn new(c: usize, h: usize, w: usize) -> Self {
         let node = Node {
             name: "input".into(),
-            op: Op::Input,
+            op: Op::Input(ElementType::F32),
             inputs: vec![],
             shape: Shape::image(c, h, w),
             activation: None,
@@ -134,7 +134,7 @@ fn resnet20() -> (Graph, usize) {
             let main = b.conv(main, outputs, 3, 1, 1, 1, true, None);
             let skip = if channels == outputs { x } else { b.conv(x, outputs, 1, stride, 0, 1, true, None) };
             let shape = b.nodes[main.0].shape.clone();
-            x = b.push(Op::Add, vec![main, skip], shape, relu);
+            x = b.push(Op::ADD, vec![main, skip], shape, relu);
             channels = outputs;
         }
     }
@@ -228,7 +228,7 @@ fn main() {
         }
         let (graph, batch) = make();
         let graph = init_random(&graph, 1).expect("a trainable graph");
-        let shape = graph.input_shape().clone();
+        let shape = graph.input_shape();
         let values = noise(2 * batch * shape.len());
         let labels = (0..2 * batch).map(|i| (i % 10) as u32).collect();
         let data = Dataset::new(shape, Samples::Values(values), Some(labels)).expect("whole samples");

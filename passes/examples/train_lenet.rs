@@ -5,7 +5,9 @@
 
 use releqc_passes::calibrate::Calibrated;
 use releqc_passes::data::{Dataset, Preprocessing, Samples};
-use releqc_passes::ir::{Clip, Conv, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window};
+use releqc_passes::ir::{
+    Clip, Conv, ElementType, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
+};
 use releqc_passes::train::{Augmentation, Evaluator, Inference, Recipe, Trainer, init_random, train_float};
 use releqc_runtime::BitWidth;
 use std::ops::ControlFlow;
@@ -51,7 +53,7 @@ fn lenet() -> Graph {
     let fc = |o: usize, i: usize| {
         Op::FullyConnected(FullyConnected { weight: zeros(&[o, i]), bias: Some(vec![0.0; o]), batch_norm: None })
     };
-    push("input", Op::Input, Shape::image(1, 28, 28), None);
+    push("input", Op::Input(ElementType::F32), Shape::image(1, 28, 28), None);
     push("conv1", conv([20, 1, 5, 5]), Shape::image(20, 24, 24), None);
     push("pool1", Op::MaxPool(window(2, 2)), Shape::image(20, 12, 12), None);
     push("conv2", conv([50, 20, 5, 5]), Shape::image(50, 8, 8), None);

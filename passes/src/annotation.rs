@@ -5,7 +5,7 @@
 
 use crate::annotate::{ActivationQuant, Annotated, WeightQuant};
 use crate::data::Preprocessing;
-use crate::ir::Graph;
+use crate::ir::{Graph, Op};
 use crate::onnx;
 use releqc_runtime::BitWidth;
 use releqc_runtime::format::Metadata;
@@ -55,7 +55,10 @@ struct Weights {
 }
 
 /// The ONNX file of an annotated graph.
-pub fn write(annotated: &Annotated, preprocessing: Option<&Preprocessing>) -> Vec<u8> {
+///
+/// # Errors
+/// [`onnx::Unwritable`] for an operator that cannot be written.
+pub fn write(annotated: &Annotated, preprocessing: Option<&Preprocessing>) -> Result<Vec<u8>, onnx::Unwritable> {
     let graph = &annotated.graph;
     let mut recorded = Metadata::new();
     if let Some(preprocessing) = preprocessing {
@@ -116,7 +119,11 @@ pub fn read(model: &[u8], folded: &Graph) -> Result<Option<Annotated>, Annotatio
         let given = annotation.weights.get(&node.name).ok_or_else(|| fault(&node.name, "has no widths".into()))?;
         let bits = BitWidth::new(given.bits);
         let bits = bits.ok_or_else(|| fault(&node.name, format!("width {}; 2..=8 is required", given.bits)))?;
-        let outputs = node.shape.chw()[0];
+        let outputs = match &node.op {
+            Op::Conv(conv) => conv.weight.dims()[0],
+            Op::FullyConnected(fc) => fc.weight.dims()[0],
+            other => unreachable!("{} owns no weights", other.label()),
+        };
         if given.scales.len() != outputs || !given.scales.iter().all(|&s| positive(s)) {
             let problem = format!("{} scales; {outputs} numbers > 0 are required", given.scales.len());
             return Err(fault(&node.name, problem));

@@ -90,7 +90,7 @@ pub fn compile(
     let preprocessing = preprocessing(model, options.preprocessing.as_ref())?;
 
     hooks.stage("calibrate");
-    let input_range = InputRange::of(preprocessing.as_ref(), folded.input_shape());
+    let input_range = InputRange::of(preprocessing.as_ref(), &folded.input_shape());
     let material = Material::gather(&folded, data, &input_range, options);
     let samples = material.calibration(&folded);
     let calibrated = calibrate(graph, folded, &samples);
@@ -112,7 +112,8 @@ pub fn compile(
     hooks.stage("quantize");
     let Decision { annotated, search, reference, unlearned } = decision;
     stages.push(("annotated".to_owned(), annotated.to_string()));
-    let annotated_model = options.annotated.then(|| annotation::write(&annotated, preprocessing.as_ref()));
+    let annotated_model =
+        options.annotated.then(|| annotation::write(&annotated, preprocessing.as_ref())).transpose()?;
     let widths: Vec<BitWidth> = annotated.weights.values().map(|w| w.bits).collect();
     let quantized = quantize(annotated)?;
     stages.push(("quantized".to_owned(), quantized.to_string()));
@@ -240,7 +241,7 @@ impl<'d> Material<'d> {
         let affordable = calibrate::sample_budget(folded) * 4;
         let draw = |count: usize, seed: u64| synthesize(folded, range, count.min(affordable), seed);
         let set = |samples: Vec<Vec<f32>>| {
-            Dataset::new(folded.input_shape().clone(), Samples::Values(samples.concat()), None)
+            Dataset::new(folded.input_shape(), Samples::Values(samples.concat()), None)
                 .expect("every synthesised sample has the input's shape")
         };
         // Another seed: the validation samples are other draws than those that training sees.

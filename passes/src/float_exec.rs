@@ -3,7 +3,7 @@
 //! Every result element is a chain of f32 products and sums in one order, never fused, whatever the machine: calibration
 //! on top of it gives the same bytes everywhere. Not tract and not Burn, whose kernels choose their order by instruction set.
 
-use crate::ir::{Conv, FullyConnected, Graph, Node, NodeId, Op, Shape, Window};
+use crate::ir::{BinaryKind, Conv, FullyConnected, Graph, Node, NodeId, Op, Shape, Window};
 use rayon::prelude::*;
 use releqc_runtime::float_head;
 
@@ -67,7 +67,7 @@ impl<'g> FloatExecutor<'g> {
         let channels = node.shape.chw()[0];
         let weights = &self.weights[id.0];
         match &node.op {
-            Op::Input => channel_last(input, &node.shape),
+            Op::Input(_) => channel_last(input, &node.shape),
             Op::Conv(conv) => convolve(conv, weights, x(0), in_shape(0), &node.shape),
             Op::FullyConnected(fc) => {
                 let outputs = node.shape.len();
@@ -106,8 +106,8 @@ impl<'g> FloatExecutor<'g> {
                 }
                 y
             }
-            Op::Add => x(0).iter().zip(x(1)).map(|(a, b)| a + b).collect(),
-            Op::Concat => {
+            Op::Binary(BinaryKind::Add) => x(0).iter().zip(x(1)).map(|(a, b)| a + b).collect(),
+            Op::Concat { .. } => {
                 let mut y = Vec::with_capacity(node.shape.len());
                 for cell in 0..node.shape.len() / channels {
                     for i in 0..node.inputs.len() {
@@ -118,11 +118,12 @@ impl<'g> FloatExecutor<'g> {
                 y
             }
             Op::Reshape => channel_last(&channel_first(x(0), in_shape(0)), &node.shape),
-            Op::Softmax { log } => {
+            Op::Softmax { log, .. } => {
                 let mut y = channel_first(x(0), in_shape(0));
                 float_head::softmax(&mut y, *log);
                 channel_last(&y, &node.shape)
             }
+            other => unreachable!("{}: {} is not imported yet", node.name, other.label()),
         }
     }
 }

@@ -1,15 +1,19 @@
 //! The float graph: what import produces, rewrites change, and every later stage reads.
 //!
-//! A graph is a list of nodes in execution order. Each node yields one tensor. Shapes are those of one sample:
-//! the batch axis is never part of the IR.
+//! A graph is a list of nodes in execution order. Each node yields one tensor of f32 values. Shapes are those of ONNX for one
+//! sample: a batch axis is there with extent 1. Integers and booleans of ONNX are f32 values too, exact up to 2^24.
 //!
 //! Invariant: nothing in this module knows ONNX, tract or Burn.
 
+mod fingerprint;
 mod op;
+mod shape;
 mod tensor;
 mod text;
 
-pub use op::{BatchNorm, Clip, Conv, FullyConnected, Op, Padding, Window};
+pub use op::{AxisMap, BatchNorm, Clip, Conv, ElementType, FullyConnected, Op, Padding, Window};
+pub use releqc_runtime::float::{BinaryKind, ReduceKind};
+pub use releqc_runtime::function::Function;
 pub use tensor::Tensor;
 
 use std::fmt;
@@ -18,24 +22,37 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub usize);
 
-/// Shape of one sample: `[channels, height, width]` or `[features]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Extents of one sample's tensor as ONNX has them, the batch axis included: `[1, C, H, W]`, `[1, F]`, `[1, T, D]`, `[]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shape(Vec<usize>);
 
+/// Most axes of a tensor.
+pub const MAX_RANK: usize = 8;
+
 impl Shape {
-    /// `[channels, height, width]`.
-    pub fn image(channels: usize, height: usize, width: usize) -> Self {
-        Shape(vec![channels, height, width])
+    /// Any extents, outermost first.
+    pub fn new(dims: Vec<usize>) -> Self {
+        Shape(dims)
     }
 
-    /// `[features]`.
+    /// `[1, channels, height, width]`.
+    pub fn image(channels: usize, height: usize, width: usize) -> Self {
+        Shape(vec![1, channels, height, width])
+    }
+
+    /// `[1, features]`.
     pub fn vector(features: usize) -> Self {
-        Shape(vec![features])
+        Shape(vec![1, features])
     }
 
     /// The extents, outermost first.
     pub fn dims(&self) -> &[usize] {
         &self.0
+    }
+
+    /// Number of axes.
+    pub fn rank(&self) -> usize {
+        self.0.len()
     }
 
     /// Number of elements.
@@ -48,23 +65,34 @@ impl Shape {
         self.len() == 0
     }
 
-    /// Channels, height and width; a vector of F features is F channels of 1x1.
+    /// Channels, height and width of a sample: axis 1 is the channels, the last axis the width, all between them the height. F features
+    /// are F channels of 1x1; a shape without a batch axis of 1 is one channel.
     pub fn chw(&self) -> [usize; 3] {
         match self.0[..] {
-            [c, h, w] => [c, h, w],
+            [] => [1, 1, 1],
             [f] => [f, 1, 1],
-            _ => unreachable!("Shape is built only by image() and vector()"),
+            [1, f] => [f, 1, 1],
+            [1, c, ref rows @ .., w] => [c, rows.iter().product(), w],
+            [ref rows @ .., w] => [1, rows.iter().product(), w],
         }
     }
 
-    /// True for `[features]`.
+    /// True for `[1, features]`.
     pub fn is_vector(&self) -> bool {
-        self.0.len() == 1
+        matches!(self.0[..], [1, _])
+    }
+
+    /// Extent of axis 1, the channels; 1 where there is none.
+    pub fn channels(&self) -> usize {
+        self.0.get(1).copied().unwrap_or(1)
     }
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("scalar");
+        }
         let text: Vec<_> = self.0.iter().map(usize::to_string).collect();
         f.write_str(&text.join("x"))
     }
@@ -85,15 +113,27 @@ pub struct Node {
     pub activation: Option<Clip>,
 }
 
-/// A network with one input.
+/// A network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     /// ONNX graph name.
     pub name: String,
-    /// Nodes in execution order; the first is the [`Op::Input`].
+    /// Nodes in execution order; the first are the inputs, at least one.
     pub nodes: Vec<Node>,
     /// The nodes whose results leave the network, with the ONNX names of those outputs.
     pub outputs: Vec<(String, NodeId)>,
+}
+
+impl Node {
+    /// Whether it is an input of the network.
+    pub fn is_input(&self) -> bool {
+        matches!(self.op, Op::Input(_))
+    }
+
+    /// Whether it owns weights that get a width.
+    pub fn owns_weights(&self) -> bool {
+        matches!(self.op, Op::Conv(_) | Op::FullyConnected(_))
+    }
 }
 
 impl Graph {
@@ -107,14 +147,28 @@ impl Graph {
         self.nodes.iter().enumerate().map(|(i, n)| (NodeId(i), n))
     }
 
-    /// The shape of the network's input.
-    pub fn input_shape(&self) -> &Shape {
-        &self.nodes[0].shape
+    /// The network's inputs, in the order in which a sample holds them.
+    pub fn inputs(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.iter().take_while(|(_, node)| node.is_input())
+    }
+
+    /// Values of one sample: those of all inputs.
+    pub fn sample_len(&self) -> usize {
+        self.inputs().map(|(_, node)| node.shape.len()).sum()
+    }
+
+    /// The shape of a sample: that of the only input, else one vector of all inputs' values.
+    pub fn input_shape(&self) -> Shape {
+        let mut inputs = self.inputs();
+        match (inputs.next(), inputs.next()) {
+            (Some((_, only)), None) => only.shape.clone(),
+            _ => Shape::vector(self.sample_len()),
+        }
     }
 
     /// The layers that own weights (conv, fully connected), in ONNX node order: what the search gives widths to.
     pub fn weight_layers(&self) -> Vec<NodeId> {
-        self.iter().filter(|(_, n)| matches!(n.op, Op::Conv(_) | Op::FullyConnected(_))).map(|(id, _)| id).collect()
+        self.iter().filter(|(_, node)| node.owns_weights()).map(|(id, _)| id).collect()
     }
 
     /// For every node, the nodes that read it (a node that reads it twice is listed twice).
@@ -133,10 +187,13 @@ impl Graph {
         let node = self.node(id);
         match &node.op {
             Op::Conv(conv) => {
-                let [_, h, w] = node.shape.chw();
-                conv.weight.data().len() as u64 * (h * w) as u64
+                let positions = node.shape.len() / conv.weight.dims()[0].max(1);
+                conv.weight.data().len() as u64 * positions as u64
             }
-            Op::FullyConnected(fc) => fc.weight.data().len() as u64,
+            Op::FullyConnected(fc) => {
+                let positions = node.shape.len() / fc.weight.dims()[0].max(1);
+                fc.weight.data().len() as u64 * positions as u64
+            }
             _ => 0,
         }
     }

@@ -58,7 +58,7 @@ struct Candidate {
 /// `count` samples, (channel, row, column) order.
 pub fn synthesize(graph: &Graph, range: &InputRange, count: usize, seed: u64) -> Vec<Vec<f32>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let shape = graph.input_shape();
+    let shape = &graph.input_shape();
     let executor = FloatExecutor::new(graph);
     let macs: u64 = graph.weight_layers().into_iter().map(|id| graph.macs(id)).sum();
     let affordable = (MAC_BUDGET / macs.max(1) / (ROUNDS as u64 + 1)) as usize;

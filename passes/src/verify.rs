@@ -3,15 +3,15 @@
 //! Takes any [`Graph`], however broken; returns what is wrong with it. Does not change it and does not stop at the first
 //! finding. It runs after import and after every rewrite.
 
-use crate::ir::{BatchNorm, Clip, Graph, Node, NodeId, Op, Shape, Window};
+use crate::ir::{BatchNorm, Clip, Graph, MAX_RANK, Node, NodeId, Op, Shape, Window};
 use std::collections::BTreeSet;
 use std::fmt;
 
 /// Which invariant of the graph is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Invariant {
-    /// The first node is the input, and no other is; it has no activation.
-    OneInput,
+    /// The first nodes are the inputs, at least one, and no other is; they have no activation.
+    Inputs,
     /// There is an output; every output is a node of the graph; output names are unique and not empty.
     Outputs,
     /// Node names are unique and not empty.
@@ -20,7 +20,7 @@ pub enum Invariant {
     Order,
     /// A node has as many operands as its operator takes.
     Arity,
-    /// Every node is read or is an output.
+    /// Every node but an input is read or is an output.
     NoDeadNode,
     /// The shape of a node follows from its operator and operands, and has no extent of 0.
     Shapes,
@@ -115,7 +115,8 @@ impl Verifier<'_> {
     fn dead_nodes(&mut self) {
         let users = self.graph.users();
         for (id, node) in self.graph.iter() {
-            if users[id.0].is_empty() && self.graph.outputs.iter().all(|(_, output)| *output != id) {
+            if !node.is_input() && users[id.0].is_empty() && self.graph.outputs.iter().all(|(_, output)| *output != id)
+            {
                 self.report(
                     Invariant::NoDeadNode,
                     &node.name,
@@ -127,21 +128,17 @@ impl Verifier<'_> {
 
     /// Number, order and place of the input; true where the operands can be looked at.
     fn operands(&mut self, id: NodeId, node: &Node) -> bool {
-        let is_input = node.op == Op::Input;
-        if is_input != (id.0 == 0) {
+        let is_input = node.is_input();
+        let in_place = if is_input { self.graph.nodes[..id.0].iter().all(Node::is_input) } else { id.0 > 0 };
+        if !in_place {
             let problem =
-                format!("{} at position {}; the input, and only it, is the first node", node.op.label(), id.0);
-            self.report(Invariant::OneInput, &node.name, problem);
+                format!("{} at position {}; the inputs, at least one, are the first nodes", node.op.label(), id.0);
+            self.report(Invariant::Inputs, &node.name, problem);
         }
         if is_input && node.activation.is_some() {
-            self.report(Invariant::OneInput, &node.name, "an activation on the input; it has none".into());
+            self.report(Invariant::Inputs, &node.name, "an activation on an input; it has none".into());
         }
-        let arity = match node.op {
-            Op::Input => 0..=0,
-            Op::Add => 2..=2,
-            Op::Concat => 1..=usize::MAX,
-            _ => 1..=1,
-        };
+        let arity = node.op.arity();
         let mut sound = arity.contains(&node.inputs.len());
         if !sound {
             let problem =
@@ -162,7 +159,7 @@ impl Verifier<'_> {
     }
 
     fn parameters(&mut self, node: &Node) {
-        let channels = node.inputs.first().map_or(0, |&input| self.graph.node(input).shape.chw()[0]);
+        let channels = node.inputs.first().map_or(0, |&input| self.graph.node(input).shape.channels());
         match &node.op {
             Op::Conv(conv) => {
                 let dims = conv.weight.dims();
@@ -190,8 +187,10 @@ impl Verifier<'_> {
             }
             Op::FullyConnected(fc) => {
                 let dims = fc.weight.dims();
-                let features = node.inputs.first().map_or(0, |&input| self.graph.node(input).shape.len());
-                if dims.len() != 2 || dims[1] != features {
+                let features =
+                    node.inputs.first().and_then(|&input| self.graph.node(input).shape.dims().last().copied());
+                if dims.len() != 2 || Some(dims[1]) != features {
+                    let features = features.unwrap_or(0);
                     let problem =
                         format!("weight of shape {dims:?} on {features} features; [outputs, {features}] is required");
                     return self.report(Invariant::Parameters, &node.name, problem);
@@ -213,7 +212,28 @@ impl Verifier<'_> {
                 }
                 self.window(node, *window, true);
             }
-            Op::Input | Op::Add | Op::Concat | Op::Reshape | Op::Softmax { .. } => {}
+            Op::PRelu { slope } => self.values(node, "slope", slope, channels),
+            Op::Constant(tensor) | Op::Lookup { table: tensor } => {
+                self.values(node, "values", tensor.data(), tensor.data().len());
+            }
+            Op::Unary(function) => {
+                let parameters = function.parameters();
+                self.values(node, "parameters", &parameters, parameters.len());
+            }
+            Op::Gather { fill, .. } => self.values(node, "fill", &[*fill], 1),
+            Op::Resample { taps, .. } => {
+                let weights: Vec<f32> = taps.iter().flatten().map(|&(_, weight)| weight).collect();
+                self.values(node, "weights", &weights, weights.len());
+            }
+            Op::Input(_)
+            | Op::Binary(_)
+            | Op::Select
+            | Op::Concat { .. }
+            | Op::Transpose { .. }
+            | Op::Reshape
+            | Op::Reduce { .. }
+            | Op::MatMul
+            | Op::Softmax { .. } => {}
         }
         if let Op::Conv(conv) = &node.op {
             self.window(node, conv.window, false);
@@ -268,7 +288,8 @@ impl Verifier<'_> {
                 format!("kernel {:?}, stride {:?}, dilation {:?}; each must be >= 1", steps[0], steps[1], steps[2]);
             return self.report(Invariant::Windows, &node.name, problem);
         }
-        let [_, height, width] = node.inputs.first().map_or([0; 3], |&input| self.graph.node(input).shape.chw());
+        let operand = node.inputs.first().map(|&input| &self.graph.node(input).shape);
+        let Some(&[_, _, height, width]) = operand.map(Shape::dims) else { return };
         if window.output(height, width).is_none() {
             let problem = format!("window {window} on an image of {height}x{width}; it must fit");
             self.report(Invariant::Windows, &node.name, problem);
@@ -280,59 +301,18 @@ impl Verifier<'_> {
     }
 
     fn shape(&mut self, node: &Node) {
-        let required = required_shape(self.graph, node);
+        let operands: Vec<&Shape> = node.inputs.iter().map(|&input| &self.graph.node(input).shape).collect();
         let seen = &node.shape;
-        match required {
-            _ if seen.is_empty() => {
-                self.report(Invariant::Shapes, &node.name, format!("shape {seen}; extents must be >= 1"))
-            }
-            Ok(Some(required)) if *seen != required => {
+        if seen.is_empty() || seen.rank() > MAX_RANK {
+            let problem = format!("shape {seen}; at most {MAX_RANK} extents, each >= 1, are required");
+            return self.report(Invariant::Shapes, &node.name, problem);
+        }
+        match node.op.shape(&operands, seen) {
+            Ok(required) if *seen != required => {
                 self.report(Invariant::Shapes, &node.name, format!("shape {seen}; {required} is required"));
             }
             Ok(_) => {}
             Err(problem) => self.report(Invariant::Shapes, &node.name, problem),
         }
     }
-}
-
-/// The shape of a node as its operator and operands give it; `None` where they leave it open or are broken themselves.
-fn required_shape(graph: &Graph, node: &Node) -> Result<Option<Shape>, String> {
-    let operand = |index: usize| &graph.node(node.inputs[index]).shape;
-    let windowed = |window: &Window, channels: usize| {
-        if [window.kernel, window.stride, window.dilation].iter().flatten().any(|&v| v == 0) {
-            return None;
-        }
-        let [_, height, width] = operand(0).chw();
-        window.output(height, width).map(|[h, w]| Shape::image(channels, h, w))
-    };
-    Ok(match &node.op {
-        Op::Input => None,
-        Op::Conv(conv) => conv.weight.dims().first().and_then(|&outputs| windowed(&conv.window, outputs)),
-        Op::FullyConnected(fc) => fc.weight.dims().first().map(|&outputs| Shape::vector(outputs)),
-        Op::MaxPool(window) | Op::AveragePool { window, .. } => windowed(window, operand(0).chw()[0]),
-        Op::BatchNorm(_) | Op::ChannelAffine { .. } | Op::Clip(_) | Op::Softmax { .. } => Some(operand(0).clone()),
-        Op::Add => {
-            let [a, b] = [operand(0), operand(1)];
-            if a != b {
-                return Err(format!("sum of {a} and {b}; equal shapes are required"));
-            }
-            Some(a.clone())
-        }
-        Op::Concat => {
-            let first = operand(0);
-            let [mut channels, height, width] = [0, first.chw()[1], first.chw()[2]];
-            for index in 0..node.inputs.len() {
-                let other = operand(index);
-                if other.is_vector() != first.is_vector() || other.chw()[1..] != [height, width] {
-                    return Err(format!("concat of {first} and {other}; equal heights and widths are required"));
-                }
-                channels += other.chw()[0];
-            }
-            Some(if first.is_vector() { Shape::vector(channels) } else { Shape::image(channels, height, width) })
-        }
-        Op::Reshape if operand(0).len() != node.shape.len() => {
-            return Err(format!("reshape of {} to {}; the number of elements must stay", operand(0), node.shape));
-        }
-        Op::Reshape => None,
-    })
 }

@@ -48,7 +48,7 @@ fn searched(options: &CompileOptions, remaining: Option<Duration>) -> (CompileRe
         }
     };
     let mut hooks = Hooks { events: &mut note, interrupted: &|| false, remaining: &|| remaining };
-    let report = compile(&onnx::write(&graph, &[]), Some(&data), options, &mut hooks).unwrap().report;
+    let report = compile(&onnx::write(&graph, &[]).unwrap(), Some(&data), options, &mut hooks).unwrap().report;
     let search = report.search.as_ref().unwrap();
     for (layer, explained) in report.layers.iter().zip(&search.explanation) {
         let chosen = explained.widths.iter().find(|cost| cost.bits == layer.bits).unwrap();

@@ -261,7 +261,7 @@ fn every_bad_model_is_refused_with_its_reason() {
 
 #[test]
 fn bytes_that_are_no_model() {
-    let model = write(&nets::plain(), &[]);
+    let model = write(&nets::plain(), &[]).unwrap();
     for (bytes, message) in [
         (&b""[..], "the file is empty; an ONNX model is required"),
         (b"label,width\n1,2\n", "not an ONNX model: the file holds text"),
@@ -287,7 +287,7 @@ fn check_lists_every_node_and_every_finding() {
     let subjects: Vec<_> = report.findings.iter().map(|finding| finding.subject.as_str()).collect();
     assert_eq!(subjects, ["lstm_a", "einsum_z"]);
     assert_eq!(report.supported, [("relu_y".into(), "Relu".into()), ("relu_b".into(), "Relu".to_owned())]);
-    let good = check(&write(&nets::plain(), &[])).unwrap();
+    let good = check(&write(&nets::plain(), &[]).unwrap()).unwrap();
     assert_eq!((good.findings.len(), good.supported.len()), (0, 9));
 }
 
@@ -297,7 +297,7 @@ fn damaged_models_never_panic() {
     let mut random = Random(2026);
     let mut answers = [0usize; 2];
     for graph in nets::all() {
-        let model = write(&graph, &[]);
+        let model = write(&graph, &[]).unwrap();
         for round in 0..1500 {
             let mut bytes = model.clone();
             for _ in 0..1 + round % 3 {
@@ -336,7 +336,7 @@ fn damaged_models_never_panic() {
 fn hostile_numbers_never_panic() {
     let numbers = [0, -1, 1 << 20, i64::MAX, i64::MIN];
     for graph in nets::all() {
-        let model = releqc_passes::onnx::decode_model(&write(&graph, &[])).unwrap();
+        let model = releqc_passes::onnx::decode_model(&write(&graph, &[]).unwrap()).unwrap();
         let count = numbers_of(&mut model.clone()).count();
         for place in 0..count {
             for number in numbers {

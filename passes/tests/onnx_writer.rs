@@ -11,7 +11,7 @@ use releqc_passes::onnx::{decode_model, metadata, write};
 use releqc_passes::rewrite::{canonicalize, fold_batch_norm};
 
 fn imported(graph: &Graph) -> Graph {
-    match from_onnx(&write(graph, &[])) {
+    match from_onnx(&write(graph, &[]).unwrap()) {
         Ok(graph) => graph,
         Err(error) => panic!("{graph}{:?}", error.findings()),
     }
@@ -72,7 +72,7 @@ fn shared_models_come_back() {
 fn metadata_comes_back_in_order_and_bytes_repeat() {
     let graph = &nets::all()[0];
     let pairs = vec![("z".to_owned(), "1".to_owned()), ("a".to_owned(), "{\"bits\": [8, 4]}".to_owned())];
-    let bytes = write(graph, &pairs);
+    let bytes = write(graph, &pairs).unwrap();
     assert_eq!(metadata(&decode_model(&bytes).unwrap()), pairs);
-    assert_eq!(bytes, write(graph, &pairs));
+    assert_eq!(bytes, write(graph, &pairs).unwrap());
 }

@@ -15,7 +15,7 @@ use releqc_runtime::reference::Reference;
 
 /// Root mean square of the difference over that of the float outputs, on synthesised samples.
 fn relative_error(graph: &Graph, bits: u8) -> f64 {
-    let range = InputRange::of(None, graph.input_shape());
+    let range = InputRange::of(None, &graph.input_shape());
     let samples = synthesize(graph, &range, 32, 7);
     let calibrated = calibrate(graph.clone(), graph.clone(), &samples);
     let widths = vec![BitWidth::new(bits).unwrap(); graph.weight_layers().len()];

@@ -32,7 +32,7 @@ fn stages_of_the_test_nets() {
     settings.bind(|| {
         for (name, net) in TEST_NETS {
             let graph = net();
-            let result = compiled(&onnx::write(&graph, &[]), &options(&graph));
+            let result = compiled(&onnx::write(&graph, &[]).unwrap(), &options(&graph));
             let text: String = result.stages.iter().map(|(stage, text)| format!("== {stage}\n{text}\n")).collect();
             assert_snapshot!(format!("stages_{name}"), text);
         }
@@ -43,7 +43,7 @@ fn stages_of_the_test_nets() {
 fn the_same_compile_gives_the_same_bytes_and_so_does_the_annotated_network() {
     for (name, net) in TEST_NETS {
         let graph = net();
-        let model = onnx::write(&graph, &[]);
+        let model = onnx::write(&graph, &[]).unwrap();
         let (first, second) = (compiled(&model, &options(&graph)), compiled(&model, &options(&graph)));
         assert_eq!(first.artifact, second.artifact, "{name}");
         let annotated = first.annotated.expect("it was asked for");
@@ -57,7 +57,7 @@ fn the_zoo_holds_what_its_generators_make() {
     for (name, net) in TEST_NETS {
         let path = format!("{}/../models/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
         assert!(
-            std::fs::read(&path).unwrap() == onnx::write(&net(), &[]),
+            std::fs::read(&path).unwrap() == onnx::write(&net(), &[]).unwrap(),
             "{path}: run the generate example of releqc-models"
         );
     }

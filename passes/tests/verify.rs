@@ -5,7 +5,7 @@
 mod common;
 
 use common::nets;
-use releqc_passes::ir::{Clip, Conv, Graph, NodeId, Op, Shape};
+use releqc_passes::ir::{Clip, Conv, ElementType, Graph, NodeId, Op, Shape};
 use releqc_passes::verify::{Invariant, violations};
 
 /// The net `plain` with one thing broken breaks exactly the expected invariants.
@@ -38,8 +38,8 @@ fn good_graphs_have_no_violations() {
 
 #[test]
 fn one_input() {
-    check(&[Invariant::OneInput], "input", |g| g.nodes[0].activation = Some(Clip::RELU));
-    check(&[Invariant::OneInput, Invariant::Arity], "clip4", |g| g.nodes[4].op = Op::Input);
+    check(&[Invariant::Inputs], "input", |g| g.nodes[0].activation = Some(Clip::RELU));
+    check(&[Invariant::Inputs, Invariant::Arity], "clip4", |g| g.nodes[4].op = Op::Input(ElementType::F32));
 }
 
 #[test]

@@ -201,7 +201,7 @@ fn options(
 fn labelled(args: &args::Compile, model: &[u8], options: &CompileOptions) -> Result<Option<Labelled>, Failure> {
     let Some(path) = &args.data else { return Ok(None) };
     let graph = import::from_onnx(model).map_err(|error| failure(&args.model, &error.into()))?;
-    let shape: &Shape = graph.input_shape();
+    let shape: &Shape = &graph.input_shape();
     if options.preprocessing.is_none() {
         let unit = Preprocessing::unit();
         tracing::info!("no --mean, --std or --raw-pixels: assumed {unit}");

@@ -3,6 +3,7 @@
 use crate::annotation::AnnotationError;
 use crate::import::{ErrorKind, ImportError};
 use crate::lower::cpu::LowerError;
+use crate::onnx::Unwritable;
 use crate::quantize::QuantizeError;
 use crate::rewrite::RewriteError;
 use crate::search::SearchError;
@@ -24,6 +25,9 @@ pub enum CompileError {
     /// The model carries an annotation that cannot be used.
     #[error(transparent)]
     Annotation(#[from] AnnotationError),
+    /// The annotated network has no ONNX form.
+    #[error("--annotated: {0}")]
+    Unwritable(#[from] Unwritable),
     /// An option does not fit the network or the data.
     #[error("{0}")]
     Option(String),
@@ -121,6 +125,7 @@ impl CompileError {
             CompileError::NoWeights { .. }
             | CompileError::Quantize(_)
             | CompileError::Lower(_)
+            | CompileError::Unwritable(_)
             | CompileError::Accelerator(_)
             | CompileError::Network(_) => Fault::Unsupported,
             CompileError::Rewrite(_)

@@ -162,7 +162,7 @@ impl CompileOptions {
         if let Some(data) = data {
             let classes = graph.node(graph.outputs[0].1).shape.len();
             for (part, set) in [("training", &data.training), ("validation", &data.validation)] {
-                if set.shape() != graph.input_shape() {
+                if *set.shape() != graph.input_shape() {
                     let (found, wanted) = (set.shape(), graph.input_shape());
                     return option(format!("--data: samples of {found}, the network's input is {wanted}"));
                 }

@@ -13,7 +13,6 @@ use super::{
 use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
 use crate::evaluate::agreement;
-use crate::onnx;
 use crate::search::environment::mean_bits;
 use crate::search::ledger::Terms;
 use crate::search::pareto::{self, LayerCost};
@@ -271,7 +270,7 @@ impl Exploration {
 /// Everything an evaluation depends on besides the widths: network, ranges, samples, recipe, the code that trains, and the instruction set that
 /// it trains with, as each rounds sums in its own order.
 fn key(calibrated: &Calibrated, material: &Material<'_>, recipe: Option<&Recipe>, seed: u64) -> String {
-    let network = onnx::write(&calibrated.graph, &[]);
+    let network = calibrated.graph.fingerprint();
     let ranges: Vec<_> = calibrated.ranges.iter().map(|r| (r.min.to_bits(), r.max.to_bits())).collect();
     let code = format!("{} {} {:?} {}", env!("CARGO_PKG_VERSION"), train::REVISION, Isa::detect(), ending_rule());
     let recipe = format!("{recipe:?} {ranges:?} {code}");

@@ -304,7 +304,7 @@ pub(super) fn fit(path: &Path, stored: &[usize], shape: &Shape) -> Result<Stored
     let essential = |dims: &[usize]| dims.iter().copied().filter(|&d| d != 1).collect::<Vec<_>>();
     let len = stored.iter().try_fold(1usize, |len, &d| len.checked_mul(d));
     let [channels, height, width] = shape.chw();
-    let channel_last = stored == [height, width, channels] && stored != shape.dims();
+    let channel_last = stored == [height, width, channels] && stored != &shape.dims()[1..];
     let same = essential(stored) == essential(shape.dims()) || (shape.is_vector() && len == Some(shape.len()));
     if channel_last {
         Ok(StoredShape::ChannelLast)

@@ -7,7 +7,7 @@ use super::error::{Finding, Problem, unsupported};
 use super::infer::{Fact, Facts};
 use super::operator::Operator;
 use super::source::{MAX_ELEMENTS, Source, Step};
-use crate::ir::{Graph, Node, NodeId, Op, Padding, Shape};
+use crate::ir::{ElementType, Graph, Node, NodeId, Op, Padding, Shape};
 use crate::onnx::tensor_f32;
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub(super) fn graph(source: &Source, facts: &Facts) -> Result<Graph, Vec<Finding
     let mut findings = Vec::new();
     let mut builder = Builder { source, facts, nodes: Vec::new(), values: BTreeMap::new() };
     let input = match sample_shape(&source.input_dims) {
-        Ok(shape) => builder.push(source.input.clone(), Op::Input, vec![], shape),
+        Ok(shape) => builder.push(source.input.clone(), Op::Input(ElementType::F32), vec![], shape),
         Err(problem) => return Err(vec![problem.about(&source.input)]),
     };
     // A node may bear the input's name; the input is the one that gives way.

@@ -15,7 +15,7 @@ impl Builder<'_> {
         }
         let inputs =
             (0..step.node.input.len()).map(|index| self.activation(step, index)).collect::<Result<Vec<_>, _>>()?;
-        self.emit(step, Op::Concat, inputs)
+        self.emit(step, Op::Concat { axis: 1 }, inputs)
     }
 
     pub(super) fn reshape(&mut self, step: &Step) -> Result<Value, Problem> {
@@ -59,7 +59,9 @@ impl Builder<'_> {
                 step.op_type()
             )));
         }
-        self.emit(step, Op::Softmax { log }, vec![input])
+        let shape = self.result_shape(step)?;
+        let wide = (1..shape.rank()).find(|&axis| shape.dims()[axis] > 1);
+        self.emit(step, Op::Softmax { axis: wide.unwrap_or(1), log }, vec![input])
     }
 
     pub(super) fn same(&mut self, step: &Step) -> Result<Value, Problem> {

@@ -38,7 +38,7 @@ impl Builder<'_> {
                 if a != b {
                     return Err(unsupported(format!("{word} of {a} and {b}; equal shapes are required")));
                 }
-                self.emit(step, Op::Add, inputs.to_vec())
+                self.emit(step, Op::ADD, inputs.to_vec())
             }
             (true, true) => Err(unsupported(format!("{word} of two activations; one operand must be a constant"))),
             (true, false) => {

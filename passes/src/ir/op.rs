@@ -1,6 +1,6 @@
 //! The operators of the float graph and their attributes.
 
-use super::Tensor;
+use super::{BinaryKind, Function, ReduceKind, Tensor};
 
 /// Cells added around an image before a window slides over it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub struct Conv {
     pub batch_norm: Option<BatchNorm>,
 }
 
-/// `y = W x + b` over the flattened input (channel, row, column), then batch normalisation where there is one.
+/// `y[.., o] = sum_i w[o, i] x[.., i] + b[o]` over the last axis, then batch normalisation of the last axis where there is one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FullyConnected {
     /// `[outputs, inputs]`.
@@ -125,18 +125,83 @@ impl Clip {
     pub const RELU: Clip = Clip { min: 0.0, max: f32::INFINITY };
 }
 
+/// Element type of a network input in ONNX; inside, every value is f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElementType {
+    /// `FLOAT`.
+    F32,
+    /// `FLOAT16`.
+    F16,
+    /// `BFLOAT16`.
+    Bf16,
+    /// `DOUBLE`.
+    F64,
+    /// `INT8`.
+    I8,
+    /// `UINT8`.
+    U8,
+    /// `INT16`.
+    I16,
+    /// `UINT16`.
+    U16,
+    /// `INT32`.
+    I32,
+    /// `UINT32`.
+    U32,
+    /// `INT64`.
+    I64,
+    /// `UINT64`.
+    U64,
+    /// `BOOL`.
+    Bool,
+}
+
+/// Where the positions of one axis of a [`Op::Gather`] come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AxisMap {
+    /// The same positions.
+    All,
+    /// Position `i` of the result is this position of the operand; `None` is the fill value.
+    Indices(Vec<Option<usize>>),
+}
+
+impl AxisMap {
+    /// Positions `start, start + step, ..`, `count` of them; `step` may be negative. All lie in `0..extent`.
+    pub fn strided(start: usize, step: isize, count: usize) -> Self {
+        AxisMap::Indices((0..count as isize).map(|i| Some((start as isize + i * step) as usize)).collect())
+    }
+
+    /// Extent of the result's axis.
+    pub fn extent(&self, operand: usize) -> usize {
+        match self {
+            AxisMap::All => operand,
+            AxisMap::Indices(indices) => indices.len(),
+        }
+    }
+
+    /// The operand's position for a position of the result.
+    pub fn at(&self, position: usize) -> Option<usize> {
+        match self {
+            AxisMap::All => Some(position),
+            AxisMap::Indices(indices) => indices[position],
+        }
+    }
+}
+
 /// What a node computes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// The network's input.
-    Input,
-    /// Convolution.
+    /// An input of the network.
+    Input(ElementType),
+    /// An operand that is the same for every sample.
+    Constant(Tensor),
+    /// Convolution of `[N, C, H, W]`.
     Conv(Conv),
-    /// Fully connected layer (Gemm, MatMul).
+    /// Fully connected layer (Gemm, MatMul by a constant) over the last axis.
     FullyConnected(FullyConnected),
-    /// Batch normalisation that stands alone (its input is no conv, or has a second user).
+    /// Batch normalisation of axis 1 that stands alone (its input is no conv, or has a second user).
     BatchNorm(BatchNorm),
-    /// `y = x * mul + add`, one value of each a channel (constant Mul, Div, Add, Sub).
+    /// `y = x * mul + add`, one value of each a position of axis 1 (constant Mul, Div, Add, Sub).
     ChannelAffine {
         /// Factor of each channel.
         mul: Vec<f32>,
@@ -145,33 +210,84 @@ pub enum Op {
     },
     /// A clip that could not join the node before it.
     Clip(Clip),
-    /// Maximum over a window; padding never wins.
+    /// Maximum over a window of `[N, C, H, W]`; padding never wins.
     MaxPool(Window),
-    /// Mean over a window; global pooling is a window of the whole image.
+    /// Mean over a window of `[N, C, H, W]`; global pooling is a window of the whole image.
     AveragePool {
         /// The window; dilation is 1.
         window: Window,
         /// Whether padding cells count in the divisor.
         count_include_pad: bool,
     },
-    /// Elementwise sum of two tensors of equal shape.
-    Add,
-    /// Channels of all inputs, one after the other.
-    Concat,
-    /// Same elements in (channel, row, column) order under a new shape; Flatten is one.
+    /// A function of one value, element by element.
+    Unary(Function),
+    /// `x` where it is at least 0, else `x * slope`, one slope a position of axis 1.
+    PRelu {
+        /// Slope of each channel.
+        slope: Vec<f32>,
+    },
+    /// A function of two values, element by element, broadcast as in ONNX; comparisons and logic give 0 or 1.
+    Binary(BinaryKind),
+    /// The second operand where the first is not 0, else the third; broadcast as in ONNX.
+    Select,
+    /// All operands one after the other along an axis.
+    Concat {
+        /// The axis.
+        axis: usize,
+    },
+    /// Axis `i` of the result is axis `perm[i]` of the operand.
+    Transpose {
+        /// Each axis once.
+        perm: Vec<usize>,
+    },
+    /// `y[i0, i1, ..] = x[m0[i0], m1[i1], ..]`, or `fill` where an axis says so: slices, pads, tiles, flips, nearest resizing.
+    Gather {
+        /// One an axis.
+        maps: Vec<AxisMap>,
+        /// Value of the positions that come from nowhere.
+        fill: f32,
+    },
+    /// Same elements in row-major order under a new shape; Flatten is one.
     Reshape,
-    /// Softmax over all features of a sample.
+    /// Reduction over some axes, which stay with extent 1.
+    Reduce {
+        /// What is computed.
+        kind: ReduceKind,
+        /// The axes, ascending.
+        axes: Vec<usize>,
+    },
+    /// Matrix product of two activations over their last two axes, the others broadcast.
+    MatMul,
+    /// Softmax along an axis.
     Softmax {
+        /// The axis.
+        axis: usize,
         /// Natural logarithm of it (LogSoftmax).
         log: bool,
+    },
+    /// `y[.., o, ..] = sum of weight * x[.., index, ..]` over the taps of `o`, in order: linear and cubic resizing.
+    Resample {
+        /// The axis.
+        axis: usize,
+        /// Position in the operand and weight of each tap, for every position of the result.
+        taps: Vec<Vec<(usize, f32)>>,
+    },
+    /// Rows of a table `[V, D..]` by index: `y[i.., d..] = table[x[i..], d..]`.
+    Lookup {
+        /// The table.
+        table: Tensor,
     },
 }
 
 impl Op {
+    /// [`Op::Binary`] sum.
+    pub const ADD: Op = Op::Binary(BinaryKind::Add);
+
     /// The word used in the text form, reports and errors.
     pub fn label(&self) -> &'static str {
         match self {
-            Op::Input => "input",
+            Op::Input(_) => "input",
+            Op::Constant(_) => "constant",
             Op::Conv(conv) if conv.groups > 1 => "conv_grouped",
             Op::Conv(_) => "conv",
             Op::FullyConnected(_) => "fully_connected",
@@ -180,11 +296,36 @@ impl Op {
             Op::Clip(_) => "clip",
             Op::MaxPool(_) => "max_pool",
             Op::AveragePool { .. } => "average_pool",
-            Op::Add => "add",
-            Op::Concat => "concat",
+            Op::Unary(function) => function.label(),
+            Op::PRelu { .. } => "prelu",
+            Op::Binary(kind) => kind.label(),
+            Op::Select => "select",
+            Op::Concat { .. } => "concat",
+            Op::Transpose { .. } => "transpose",
+            Op::Gather { .. } => "gather",
             Op::Reshape => "reshape",
-            Op::Softmax { log: false } => "softmax",
-            Op::Softmax { log: true } => "log_softmax",
+            Op::Reduce { kind, .. } => kind.label(),
+            Op::MatMul => "mat_mul",
+            Op::Softmax { log: false, .. } => "softmax",
+            Op::Softmax { log: true, .. } => "log_softmax",
+            Op::Resample { .. } => "resample",
+            Op::Lookup { .. } => "lookup",
         }
+    }
+
+    /// How many operands it takes.
+    pub fn arity(&self) -> std::ops::RangeInclusive<usize> {
+        match self {
+            Op::Input(_) | Op::Constant(_) => 0..=0,
+            Op::Binary(_) | Op::MatMul => 2..=2,
+            Op::Select => 3..=3,
+            Op::Concat { .. } => 1..=usize::MAX,
+            _ => 1..=1,
+        }
+    }
+
+    /// Whether it only moves values: every value of the result is one of an operand, or the fill value.
+    pub fn moves(&self) -> bool {
+        matches!(self, Op::Transpose { .. } | Op::Gather { .. } | Op::Reshape)
     }
 }

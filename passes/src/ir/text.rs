@@ -1,6 +1,6 @@
 //! The text form of a graph: one line a node, for snapshots and `--emit`.
 
-use super::{BatchNorm, Clip, Graph, Node, Op, Tensor, Window};
+use super::{AxisMap, BatchNorm, Clip, Graph, Node, Op, Tensor, Window};
 use std::fmt;
 
 impl fmt::Display for Graph {
@@ -45,8 +45,54 @@ fn attributes(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Op::AveragePool { window, count_include_pad } => {
             write!(f, " {window}{}", if *count_include_pad { " count_include_pad" } else { "" })
         }
-        Op::Input | Op::Add | Op::Concat | Op::Reshape | Op::Softmax { .. } => Ok(()),
+        Op::Constant(tensor) => write!(f, " {}", digest(tensor)),
+        Op::Unary(function) => match &function.parameters()[..] {
+            [] => Ok(()),
+            parameters => write!(f, " {parameters:?}"),
+        },
+        Op::PRelu { slope } => write!(f, " slope {}", summary(slope)),
+        Op::Concat { axis } | Op::Softmax { axis, .. } => write!(f, " axis {axis}"),
+        Op::Transpose { perm } => write!(f, " perm {perm:?}"),
+        Op::Gather { maps, fill } => {
+            maps.iter().enumerate().try_for_each(|(axis, map)| axis_map(axis, map, f))?;
+            if maps.iter().any(|map| matches!(map, AxisMap::Indices(indices) if indices.contains(&None))) {
+                write!(f, " fill {fill}")?;
+            }
+            Ok(())
+        }
+        Op::Reduce { axes, .. } => write!(f, " axes {axes:?}"),
+        Op::Resample { axis, taps } => {
+            write!(f, " axis {axis} taps {}", taps.iter().map(Vec::len).max().unwrap_or(0))
+        }
+        Op::Lookup { table } => write!(f, " table {}", digest(table)),
+        Op::Input(_) | Op::Binary(_) | Op::Select | Op::Reshape | Op::MatMul => Ok(()),
     }
+}
+
+/// `axis 2 [3, 2, 1]`; runs of equal steps as `first..last/step`.
+fn axis_map(axis: usize, map: &AxisMap, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let AxisMap::Indices(indices) = map else { return Ok(()) };
+    write!(f, " axis {axis} [")?;
+    let mut at = 0;
+    while at < indices.len() {
+        let step = |i: usize| Some(indices.get(i + 1).copied()?? as isize - indices[i]? as isize);
+        let first = step(at);
+        let mut end = at;
+        while first.is_some() && step(end) == first {
+            end += 1;
+        }
+        let comma = if at == 0 { "" } else { ", " };
+        match (indices[at], indices[end]) {
+            (Some(from), Some(to)) if end > at + 1 => write!(f, "{comma}{from}..={to}/{}", first.unwrap_or(0))?,
+            (Some(from), _) => {
+                end = at;
+                write!(f, "{comma}{from}")?;
+            }
+            (None, _) => write!(f, "{comma}fill")?,
+        }
+        at = end + 1;
+    }
+    f.write_str("]")
 }
 
 fn parameters(bias: Option<&[f32]>, bn: Option<&BatchNorm>, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@
 //! order of its weights.
 
 use super::memory_plan::{self, Lifetime};
-use crate::ir::{Node, NodeId, Op, Shape, Window};
+use crate::ir::{BinaryKind, Node, NodeId, Op, Shape, Window};
 use crate::quantize::{Domain, QuantizeError, Quantized, check_multiplier};
 use releqc_runtime::pack;
 use releqc_runtime::program::{
@@ -69,7 +69,7 @@ pub fn lower(quantized: &Quantized) -> Result<Lowered, LowerError> {
         lowered: Lowered::default(),
     };
     let graph = &quantized.graph;
-    lowering.lowered.program.input = port(&graph.nodes[0].name, graph.input_shape());
+    lowering.lowered.program.input = port(&graph.nodes[0].name, &graph.nodes[0].shape);
     for (id, node) in graph.iter() {
         lowering.node(id, node)?;
     }
@@ -82,7 +82,7 @@ pub fn lower(quantized: &Quantized) -> Result<Lowered, LowerError> {
 }
 
 fn port(name: &str, shape: &Shape) -> Port {
-    Port { name: name.to_owned(), dims: shape.dims().iter().map(|&d| d as u32).collect() }
+    Port { name: name.to_owned(), dims: shape.dims().iter().skip(1).map(|&d| d as u32).collect() }
 }
 
 /// Reshapes whose codes somebody reads in their new order; all others disappear.
@@ -112,7 +112,7 @@ impl Lowering<'_> {
     fn node(&mut self, id: NodeId, node: &Node) -> Result<(), LowerError> {
         let quantized = self.quantized;
         let op = match &node.op {
-            Op::Input => {
+            Op::Input(_) => {
                 let inv_scale = check_multiplier(node, 1.0 / quantized.activations[id.0].scale)?;
                 program::Op::Quantize { y: self.new_tensor(id)?, inv_scale }
             }
@@ -143,13 +143,13 @@ impl Lowering<'_> {
                 let count_include_pad = *count_include_pad;
                 program::Op::AveragePool { x, y: self.new_tensor(id)?, window, count_include_pad, multiplier, lo, hi }
             }
-            Op::Add => {
+            Op::Binary(BinaryKind::Add) => {
                 let (multiplier_a, multiplier_b) = (self.ratio(node, 0, id)?, self.ratio(node, 1, id)?);
                 let (lo, hi) = quantized.clamp(id, node.activation);
                 let (a, b) = (self.tensor(node.inputs[0]), self.tensor(node.inputs[1]));
                 program::Op::Add { a, b, y: self.new_tensor(id)?, multiplier_a, multiplier_b, lo, hi }
             }
-            Op::Concat => {
+            Op::Concat { .. } => {
                 let y = quantized.activations[id.0];
                 let mut xs = Vec::with_capacity(node.inputs.len());
                 for (i, input) in node.inputs.iter().enumerate() {
@@ -174,9 +174,13 @@ impl Lowering<'_> {
                 let x = self.tensor(quantized.source(id));
                 program::Op::Reshape { x, y: self.new_tensor(id)? }
             }
-            Op::Softmax { log } => {
+            Op::Softmax { log, .. } => {
                 let x = self.float(node.inputs[0])?;
                 program::Op::Softmax { x, y: self.new_float(id)?, log: *log }
+            }
+            other => {
+                let what = format!("{} has no lowering yet", other.label());
+                return Err(LowerError::Unsupported { node: node.name.clone(), what });
             }
         };
         self.lowered.program.ops.push(op);

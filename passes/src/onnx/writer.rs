@@ -12,26 +12,38 @@ use super::onnx_protobuf::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
     TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
 };
-use crate::ir::{BatchNorm, Clip, Graph, Node, Op, Shape, Window};
+use crate::ir::{BatchNorm, BinaryKind, Clip, Graph, Node, Op, Shape, Window};
 use prost::Message;
 use std::collections::BTreeSet;
+
+/// An operator that has no ONNX form here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{node}: {label} cannot be written as an annotated network yet")]
+pub struct Unwritable {
+    /// ONNX node name.
+    pub node: String,
+    /// Its operator.
+    pub label: &'static str,
+}
 
 const OPSET: i64 = 17;
 /// The version that came with operator set 17.
 const IR_VERSION: i64 = 8;
 
 /// The bytes of `graph` as an ONNX model, with `metadata` as its `metadata_props`.
-pub fn write(graph: &Graph, metadata: &[(String, String)]) -> Vec<u8> {
+///
+/// # Errors
+/// [`Unwritable`] for the first node whose operator has no ONNX form here.
+pub fn write(graph: &Graph, metadata: &[(String, String)]) -> Result<Vec<u8>, Unwritable> {
     let mut writer = Writer::of(graph);
     for (index, node) in graph.nodes.iter().enumerate() {
         let inputs: Vec<String> = node.inputs.iter().map(|input| writer.values[input.0].clone()).collect();
-        let value = writer.node(graph, index, node, &inputs);
+        let value = writer.node(graph, index, node, &inputs)?;
         writer.values.push(value);
     }
     for (position, (name, id)) in graph.outputs.iter().enumerate() {
         // A node writes its first output's name itself; further names are copies.
-        if graph.outputs.iter().position(|(_, other)| other == id) != Some(position) || graph.node(*id).op == Op::Input
-        {
+        if graph.outputs.iter().position(|(_, other)| other == id) != Some(position) || graph.node(*id).is_input() {
             let source = writer.values[id.0].clone();
             let copy = writer.unique(&format!("{name}:copy"));
             writer.push(&copy, "Identity", vec![source], name.clone(), vec![]);
@@ -44,7 +56,7 @@ pub fn write(graph: &Graph, metadata: &[(String, String)]) -> Vec<u8> {
         producer_name: Some("releqc".into()),
         graph: Some(GraphProto {
             name: Some(graph.name.clone()),
-            input: vec![value_info(&graph.nodes[0].name, graph.input_shape())],
+            input: vec![value_info(&graph.nodes[0].name, &graph.nodes[0].shape)],
             output: outputs,
             node: writer.nodes,
             initializer: writer.initializers,
@@ -56,7 +68,7 @@ pub fn write(graph: &Graph, metadata: &[(String, String)]) -> Vec<u8> {
             .collect(),
         ..Default::default()
     };
-    model.encode_to_vec()
+    Ok(model.encode_to_vec())
 }
 
 struct Writer {
@@ -113,15 +125,15 @@ impl Writer {
     }
 
     /// Writes one node of the graph as one or more of ONNX; returns the value that stands for it.
-    fn node(&mut self, graph: &Graph, index: usize, node: &Node, inputs: &[String]) -> String {
-        if node.op == Op::Input {
-            return node.name.clone();
+    fn node(&mut self, graph: &Graph, index: usize, node: &Node, inputs: &[String]) -> Result<String, Unwritable> {
+        if node.is_input() {
+            return Ok(node.name.clone());
         }
         let x = inputs.to_vec();
         let mut parts: Vec<Part> = Vec::new();
         let name = node.name.as_str();
         match &node.op {
-            Op::Input => {}
+            Op::Input(_) => {}
             Op::Conv(conv) => {
                 let mut operands = x;
                 operands.push(self.floats(&format!("{name}.weight"), conv.weight.dims(), conv.weight.data()));
@@ -134,9 +146,8 @@ impl Writer {
             }
             Op::FullyConnected(fc) => {
                 let mut operands = x;
-                if !graph.node(node.inputs[0]).shape.is_vector() {
-                    parts.push(Part::new("flatten", "Flatten", operands, vec![int("axis", 1)]));
-                    operands = vec![];
+                if graph.node(node.inputs[0]).shape.rank() != 2 {
+                    return Err(Unwritable { node: node.name.clone(), label: node.op.label() });
                 }
                 let weight = self.floats(&format!("{name}.weight"), fc.weight.dims(), fc.weight.data());
                 operands.push(weight);
@@ -159,27 +170,19 @@ impl Writer {
                 attributes.push(int("count_include_pad", i64::from(*count_include_pad)));
                 parts.push(Part::new("", "AveragePool", x, attributes));
             }
-            Op::Add => parts.push(Part::new("", "Add", x, vec![])),
-            Op::Concat => parts.push(Part::new("", "Concat", x, vec![int("axis", 1)])),
+            Op::Binary(BinaryKind::Add) => parts.push(Part::new("", "Add", x, vec![])),
+            Op::Concat { .. } => parts.push(Part::new("", "Concat", x, vec![int("axis", 1)])),
             Op::Reshape => self.reshape(&mut parts, "", name, x, &node.shape),
-            Op::Softmax { log } => {
+            Op::Softmax { axis, log } => {
                 let op_type = if *log { "LogSoftmax" } else { "Softmax" };
-                let wide: Vec<usize> =
-                    (0..node.shape.dims().len()).filter(|&axis| node.shape.dims()[axis] > 1).collect();
-                if let [] | [_] = wide[..] {
-                    let axis = wide.first().map_or(1, |&axis| axis as i64 + 1);
-                    parts.push(Part::new("", op_type, x, vec![int("axis", axis)]));
-                } else {
-                    parts.push(Part::new("flatten", "Flatten", x, vec![int("axis", 1)]));
-                    parts.push(Part::new("", op_type, vec![], vec![int("axis", 1)]));
-                    self.reshape(&mut parts, "reshape", name, vec![], &node.shape);
-                }
+                parts.push(Part::new("", op_type, x, vec![int("axis", *axis as i64)]));
             }
+            other => return Err(Unwritable { node: node.name.clone(), label: other.label() }),
         }
         if let Some(clip) = node.activation {
             self.clip(&mut parts, "clip", name, clip);
         }
-        self.chain(graph, index, name, parts)
+        Ok(self.chain(graph, index, name, parts))
     }
 
     /// Writes the parts one after the other; each but the first reads the one before as its first operand.
@@ -233,10 +236,8 @@ impl Writer {
     }
 
     fn affine(&mut self, parts: &mut Vec<Part>, node: &Node, x: Vec<String>, mul: &[f32], add: &[f32]) {
-        let mut dims = vec![mul.len()];
-        if !node.shape.is_vector() {
-            dims.extend([1, 1]);
-        }
+        let mut dims = vec![1; node.shape.rank().saturating_sub(1)];
+        dims[0] = mul.len();
         let name = &node.name;
         let scales = mul.iter().any(|&m| m != 1.0);
         if mul.iter().all(|&m| m == -1.0) {
@@ -259,10 +260,10 @@ impl Writer {
             return parts.push(Part::new(suffix, "Flatten", x, vec![int("axis", 1)]));
         }
         // 0 keeps the batch.
-        let extents = std::iter::once(0).chain(shape.dims().iter().map(|&d| d as i64));
-        let raw: Vec<u8> = extents.flat_map(i64::to_le_bytes).collect();
+        let extent = |(axis, &d): (usize, &usize)| if axis == 0 && d == 1 { 0 } else { d as i64 };
+        let raw: Vec<u8> = shape.dims().iter().enumerate().map(extent).flat_map(i64::to_le_bytes).collect();
         let target = self.unique(&format!("{name}.shape"));
-        self.tensor(&target, DataType::Int64, &[shape.dims().len() + 1], raw);
+        self.tensor(&target, DataType::Int64, &[shape.rank()], raw);
         parts.push(Part::new(suffix, "Reshape", [x, vec![target]].concat(), vec![]));
     }
 }
@@ -290,7 +291,10 @@ impl Part {
 fn value_info(name: &str, shape: &Shape) -> ValueInfoProto {
     let batch = Dimension { value: Some(dimension::Value::DimParam("N".into())), ..Default::default() };
     let fixed = |&d: &usize| Dimension { value: Some(dimension::Value::DimValue(d as i64)), ..Default::default() };
-    let dim = std::iter::once(batch).chain(shape.dims().iter().map(fixed)).collect();
+    let dim = match shape.dims() {
+        [1, sample @ ..] => std::iter::once(batch).chain(sample.iter().map(fixed)).collect(),
+        dims => dims.iter().map(fixed).collect(),
+    };
     let tensor = type_proto::Tensor { elem_type: Some(DataType::Float as i32), shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto {
         name: Some(name.to_owned()),

@@ -15,8 +15,8 @@ pub(super) fn drop_identity(graph: Graph) -> Graph {
         let Some(&input) = node.inputs.first() else { continue };
         let same_shape = graph.node(input).shape == node.shape;
         let identity = match &node.op {
-            Op::Reshape => same_shape || needs_no_shape(&graph, &users, id),
-            Op::Concat => node.inputs.len() == 1,
+            Op::Reshape => same_shape || only_reshaped(&graph, &users, id),
+            Op::Concat { .. } => node.inputs.len() == 1,
             Op::Clip(clip) => clip.min == f32::NEG_INFINITY && clip.max == f32::INFINITY,
             Op::ChannelAffine { mul, add } => mul.iter().all(|&m| m == 1.0) && add.iter().all(|&a| a == 0.0),
             Op::MaxPool(window) | Op::AveragePool { window, .. } => same_shape && is_one_cell(window),
@@ -29,10 +29,10 @@ pub(super) fn drop_identity(graph: Graph) -> Graph {
     removal.apply(graph)
 }
 
-/// True where every reader takes the elements in order, whatever their shape.
-fn needs_no_shape(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> bool {
+/// True where every reader reshapes it again.
+fn only_reshaped(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> bool {
     let is_output = graph.outputs.iter().any(|(_, output)| *output == id);
-    !is_output && users[id.0].iter().all(|&user| matches!(graph.node(user).op, Op::FullyConnected(_) | Op::Reshape))
+    !is_output && users[id.0].iter().all(|&user| graph.node(user).op == Op::Reshape)
 }
 
 fn is_one_cell(window: &Window) -> bool {

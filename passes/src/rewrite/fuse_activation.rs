@@ -5,7 +5,7 @@
 //! Does not touch a producer that is an output or has a second reader, nor input, reshape, max pool and softmax.
 
 use super::edit::{Removal, sole_user};
-use crate::ir::{Clip, Graph, NodeId, Op};
+use crate::ir::{BinaryKind, Clip, Graph, NodeId, Op};
 
 pub(super) fn fuse_activation(mut graph: Graph) -> Graph {
     let users = graph.users();
@@ -27,13 +27,15 @@ pub(super) fn fuse_activation(mut graph: Graph) -> Graph {
             | Op::FullyConnected(_)
             | Op::BatchNorm(_)
             | Op::ChannelAffine { .. }
-            | Op::Add
-            | Op::Concat
+            | Op::Binary(BinaryKind::Add | BinaryKind::Sub | BinaryKind::Mul | BinaryKind::Min | BinaryKind::Max)
+            | Op::PRelu { .. }
+            | Op::Unary(_)
+            | Op::Concat { .. }
             | Op::AveragePool { .. }
             | Op::Clip(_) => {
                 target.activation = Some(target.activation.map_or(bounds, |inner| then(inner, bounds)));
             }
-            Op::Input | Op::MaxPool(_) | Op::Reshape | Op::Softmax { .. } => continue,
+            _ => continue,
         }
         removal.replace(id, producer);
     }

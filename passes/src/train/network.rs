@@ -8,7 +8,7 @@ use super::kernels::depthwise::Depthwise;
 use super::kernels::linear::Linear;
 use super::kernels::pool::{Pool, PoolKind};
 use super::layers::{Product, Statistics};
-use crate::ir::{BatchNorm, Clip, Graph, Node, NodeId, Op, Tensor, Window};
+use crate::ir::{BatchNorm, BinaryKind, Clip, Graph, Node, NodeId, Op, Tensor, Window};
 use std::sync::Arc;
 
 /// A graph that cannot be trained.
@@ -173,7 +173,7 @@ impl Network {
     fn kind(&mut self, graph: &Graph, node: &Node, index: usize) -> Result<Kind, NetworkError> {
         let image = |input: usize| hwc(graph.node(node.inputs[input]));
         Ok(match &node.op {
-            Op::Input => Kind::Input,
+            Op::Input(_) => Kind::Input,
             Op::Conv(conv) => {
                 let geometry = geometry(&conv.window, conv.groups, image(0), hwc(node));
                 check(
@@ -216,10 +216,10 @@ impl Network {
                 let kind = PoolKind::Average { count_include_pad: *count_include_pad };
                 Kind::Pool(Arc::new(pool(window, kind, image(0), hwc(node))))
             }
-            Op::Add => Kind::Add,
-            Op::Concat => Kind::Concat,
+            Op::Binary(BinaryKind::Add) => Kind::Add,
+            Op::Concat { .. } => Kind::Concat,
             Op::Reshape => reorder(image(0), hwc(node)).map_or(Kind::Same, Kind::Permute),
-            Op::Softmax { .. } => {
+            _ => {
                 return Err(NetworkError::Unsupported { node: node.name.clone(), label: node.op.label() });
             }
         })

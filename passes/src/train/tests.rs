@@ -9,7 +9,9 @@ use super::*;
 use crate::annotate::annotate;
 use crate::calibrate::{Calibrated, calibrate};
 use crate::data::{Dataset, Samples};
-use crate::ir::{BatchNorm, Clip, Conv, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window};
+use crate::ir::{
+    BatchNorm, Clip, Conv, ElementType, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
+};
 use crate::rewrite::fold_batch_norm;
 use burn::tensor::Device;
 use releqc_runtime::BitWidth;
@@ -71,10 +73,10 @@ fn graph() -> Graph {
     };
     let relu = Some(Clip::RELU);
     let nodes = vec![
-        node("input", Op::Input, &[], Shape::image(3, 6, 6), None),
+        node("input", Op::Input(ElementType::F32), &[], Shape::image(3, 6, 6), None),
         node("first", conv(10, 3, 1), &[0], Shape::image(10, 6, 6), relu),
         node("branch", conv(10, 1, 10), &[1], Shape::image(10, 6, 6), None),
-        node("sum", Op::Add, &[1, 2], Shape::image(10, 6, 6), relu),
+        node("sum", Op::ADD, &[1, 2], Shape::image(10, 6, 6), relu),
         node("pool", Op::MaxPool(window(2, 0, 2)), &[3], Shape::image(10, 3, 3), None),
         node("flatten", Op::Reshape, &[4], Shape::vector(90), None),
         node("last", Op::FullyConnected(fc), &[5], Shape::vector(3), None),

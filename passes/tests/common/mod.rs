@@ -6,7 +6,7 @@
 pub mod nets;
 pub mod onnx_builder;
 
-use releqc_passes::ir::{BatchNorm, Clip, Graph, Node, Op, Shape, Window};
+use releqc_passes::ir::{BatchNorm, BinaryKind, Clip, Graph, Node, Op, Shape, Window};
 use std::path::PathBuf;
 use tract_onnx::prelude::*;
 
@@ -57,7 +57,7 @@ pub fn evaluate(graph: &Graph, input: &[f32]) -> Vec<f32> {
     let mut values: Vec<Vec<f64>> = Vec::new();
     for node in &graph.nodes {
         let mut value = match &node.op {
-            Op::Input => input.iter().map(|&v| f64::from(v)).collect(),
+            Op::Input(_) => input.iter().map(|&v| f64::from(v)).collect(),
             _ => apply(graph, node, &values),
         };
         if let Some(clip) = node.activation {
@@ -73,7 +73,7 @@ fn apply(graph: &Graph, node: &Node, values: &[Vec<f64>]) -> Vec<f64> {
     let x = &values[node.inputs[0].0];
     let shape = &graph.node(node.inputs[0]).shape;
     match &node.op {
-        Op::Input => unreachable!("handled by the caller"),
+        Op::Input(_) => unreachable!("handled by the caller"),
         Op::Conv(conv) => {
             let [_, h, w] = shape.chw();
             let [outputs, oh, ow] = node.shape.chw();
@@ -135,14 +135,15 @@ fn apply(graph: &Graph, node: &Node, values: &[Vec<f64>]) -> Vec<f64> {
         Op::AveragePool { window, count_include_pad } => pool(shape, node, window, x, |seen, taps| {
             seen.iter().sum::<f64>() / if *count_include_pad { taps } else { seen.len() } as f64
         }),
-        Op::Add => x.iter().zip(&values[node.inputs[1].0]).map(|(a, b)| a + b).collect(),
-        Op::Concat => node.inputs.iter().flat_map(|input| values[input.0].iter().copied()).collect(),
+        Op::Binary(BinaryKind::Add) => x.iter().zip(&values[node.inputs[1].0]).map(|(a, b)| a + b).collect(),
+        Op::Concat { .. } => node.inputs.iter().flat_map(|input| values[input.0].iter().copied()).collect(),
         Op::Reshape => x.clone(),
-        Op::Softmax { log } => {
+        Op::Softmax { log, .. } => {
             let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = x.iter().map(|v| (v - max).exp()).sum();
             x.iter().map(|v| if *log { v - max - sum.ln() } else { (v - max).exp() / sum }).collect()
         }
+        other => unreachable!("{} is not in these graphs", other.label()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Random;
 use releqc_passes::ir::{
-    BatchNorm, Clip, Conv, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
+    BatchNorm, Clip, Conv, ElementType, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
 };
 
 /// A graph under construction; every method appends a node and returns its id.
@@ -18,7 +18,13 @@ pub fn window(kernel: [usize; 2], stride: [usize; 2], dilation: [usize; 2], pads
 
 impl Net {
     pub fn new(name: &str, input: Shape, seed: u64) -> Self {
-        let node = Node { name: "input".into(), op: Op::Input, inputs: vec![], shape: input, activation: None };
+        let node = Node {
+            name: "input".into(),
+            op: Op::Input(ElementType::F32),
+            inputs: vec![],
+            shape: input,
+            activation: None,
+        };
         Net { graph: Graph { name: name.into(), nodes: vec![node], outputs: vec![] }, random: Random(seed) }
     }
 
@@ -112,7 +118,7 @@ impl Net {
 
     pub fn add(&mut self, a: NodeId, b: NodeId) -> NodeId {
         let shape = self.shape(a);
-        self.push(Op::Add, vec![a, b], shape)
+        self.push(Op::ADD, vec![a, b], shape)
     }
 
     pub fn concat(&mut self, inputs: Vec<NodeId>) -> NodeId {
@@ -120,7 +126,7 @@ impl Net {
         let first = self.shape(inputs[0]);
         let [_, h, w] = first.chw();
         let shape = if first.is_vector() { Shape::vector(channels) } else { Shape::image(channels, h, w) };
-        self.push(Op::Concat, inputs, shape)
+        self.push(Op::Concat { axis: 1 }, inputs, shape)
     }
 
     pub fn reshape(&mut self, x: NodeId, shape: Shape) -> NodeId {
@@ -129,7 +135,7 @@ impl Net {
 
     pub fn softmax(&mut self, x: NodeId, log: bool) -> NodeId {
         let shape = self.shape(x);
-        self.push(Op::Softmax { log }, vec![x], shape)
+        self.push(Op::Softmax { axis: 1, log }, vec![x], shape)
     }
 
     pub fn output(mut self, names: &[(&str, NodeId)]) -> Graph {
