@@ -63,7 +63,11 @@ impl Builder<'_> {
             )));
         }
         self.check_features(input, &weight)?;
-        let shape = Shape::vector(weight.dims()[0]);
+        let mut result = self.shape_of(input).dims().to_vec();
+        if let Some(last) = result.last_mut() {
+            *last = weight.dims()[0];
+        }
+        let shape = Shape::new(result);
         self.emit_reshaped(
             step,
             Op::FullyConnected(FullyConnected { weight, bias: None, batch_norm: None }),
