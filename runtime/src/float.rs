@@ -1,89 +1,54 @@
-//! Which two-operand functions and reductions the float primitives know.
+//! Operators over float slots: one scalar form each, used by every executor.
+//!
+//! A slot is a dense `f32` slice in ONNX order (last axis innermost). Its values are [`canonical`]:
+//! no NaN but one, nothing that a machine may or may not flush to 0, no negative 0. Every function
+//! here takes canonical values and yields such.
+//!
+//! What is more than one IEEE operation is computed in f64 in the order that its function states,
+//! without fused operations that would change a bit, and rounded once to f32; `exp` and its like
+//! come from `libm`. So the bytes of a result depend neither on the machine nor on its flush mode,
+//! and a compiler may vectorise over results that do not depend on each other. Products of two f32
+//! are exact in f64: fusing such a product with its sum changes nothing.
+//!
+//! # Panics
+//! The functions trust [`crate::verify`]: a slice shorter than its extents say panics.
 
-/// A function of two values; comparisons and logic give 0 or 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of ONNX")]
-pub enum BinaryKind {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Min,
-    Max,
-    Pow,
-    Mod,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    Equal,
-    And,
-    Or,
-    Xor,
-}
+mod binary;
+mod concat;
+mod lookup;
+mod matmul;
+mod movement;
+mod reduce;
+mod resample;
+mod select;
+mod softmax;
+mod unary;
+mod walk;
 
-impl BinaryKind {
-    /// The word used in text forms and errors.
-    pub fn label(self) -> &'static str {
-        match self {
-            BinaryKind::Add => "add",
-            BinaryKind::Sub => "sub",
-            BinaryKind::Mul => "mul",
-            BinaryKind::Div => "div",
-            BinaryKind::Min => "min",
-            BinaryKind::Max => "max",
-            BinaryKind::Pow => "pow",
-            BinaryKind::Mod => "mod",
-            BinaryKind::Less => "less",
-            BinaryKind::LessOrEqual => "less_or_equal",
-            BinaryKind::Greater => "greater",
-            BinaryKind::GreaterOrEqual => "greater_or_equal",
-            BinaryKind::Equal => "equal",
-            BinaryKind::And => "and",
-            BinaryKind::Or => "or",
-            BinaryKind::Xor => "xor",
-        }
-    }
-}
+pub use binary::{BinaryKind, binary};
+pub use concat::concat;
+pub use lookup::lookup;
+pub use matmul::{MatMul, matmul};
+pub use movement::{FILL, movement};
+pub use reduce::{ReduceKind, reduce};
+pub use resample::resample;
+pub use select::select;
+pub use softmax::softmax;
+pub use unary::unary;
+pub use walk::MAX_EXTENTS;
 
-/// What a reduction computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of ONNX")]
-pub enum ReduceKind {
-    Mean,
-    Sum,
-    Max,
-    Min,
-    Prod,
-    L1,
-    L2,
-    SumSquare,
-    LogSum,
-    LogSumExp,
-    ArgMax,
-    ArgMin,
-    ArgMaxLast,
-    ArgMinLast,
-}
-
-impl ReduceKind {
-    /// The word used in text forms and errors.
-    pub fn label(self) -> &'static str {
-        match self {
-            ReduceKind::Mean => "reduce_mean",
-            ReduceKind::Sum => "reduce_sum",
-            ReduceKind::Max => "reduce_max",
-            ReduceKind::Min => "reduce_min",
-            ReduceKind::Prod => "reduce_prod",
-            ReduceKind::L1 => "reduce_l1",
-            ReduceKind::L2 => "reduce_l2",
-            ReduceKind::SumSquare => "reduce_sum_square",
-            ReduceKind::LogSum => "reduce_log_sum",
-            ReduceKind::LogSumExp => "reduce_log_sum_exp",
-            ReduceKind::ArgMax => "arg_max",
-            ReduceKind::ArgMin => "arg_min",
-            ReduceKind::ArgMaxLast => "arg_max_last",
-            ReduceKind::ArgMinLast => "arg_min_last",
-        }
+/// A value as slots hold it: NaN is the one NaN `f32::NAN`, and what is subnormal or the least
+/// normal number is 0, as is -0.
+///
+/// Rounding to the least normal number may come before a machine looks for subnormals, or after, so
+/// that it is 0 too.
+#[inline(always)]
+pub fn canonical(v: f32) -> f32 {
+    if v.is_nan() {
+        f32::NAN
+    } else if v.abs() <= f32::MIN_POSITIVE {
+        0.0
+    } else {
+        v
     }
 }

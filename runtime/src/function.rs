@@ -1,31 +1,306 @@
-//! Functions of one value (placeholder of what the branch of the float primitives brings whole).
+//! The functions of one value that a network may hold, by which tables of codes are made and float
+//! slots are mapped.
+//!
+//! Every function is computed in f64 from its f32 argument and rounded once to f32; results follow
+//! [`crate::float`]'s rule for small values and NaN. Nothing calls the platform's mathematics, so
+//! every machine gives the same bytes.
 
-/// A function of one value.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Function {
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
-    /// `x` where it is at least 0, else `alpha * x`.
-    LeakyRelu {
-        /// Slope below 0.
-        alpha: f32,
-    },
+mod formula;
+
+use crate::float::canonical;
+pub(crate) use formula::power;
+use std::fmt;
+
+/// One row of [`FUNCTIONS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionRow {
+    /// First word in the plan; never used for another function.
+    pub tag: u32,
+    /// Name in text forms.
+    pub label: &'static str,
+    /// Names of the parameters, in the order of [`Function::parameters`].
+    pub parameters: &'static [&'static str],
+    /// What it yields for `x`.
+    pub formula: &'static str,
+}
+
+macro_rules! functions {
+    ($($tag:literal $label:literal $name:ident $({ $($parameter:ident),+ })? = $formula:literal;)*) => {
+        /// A function of one value, with its parameters.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub enum Function {
+            $(
+                #[doc = concat!("`", $formula, "`")]
+                $name $({ $(
+                    #[doc = concat!("`", stringify!($parameter), "` of the formula.")]
+                    $parameter: f32
+                ),+ })?
+            ),*
+        }
+
+        /// Every function, in the order of the tags.
+        pub const FUNCTIONS: &[FunctionRow] = &[$(FunctionRow {
+            tag: $tag,
+            label: $label,
+            parameters: &[$($(stringify!($parameter)),+)?],
+            formula: $formula,
+        }),*];
+
+        impl Function {
+            /// The word used in text forms and errors.
+            pub fn label(self) -> &'static str {
+                match self {
+                    $(Function::$name { .. } => $label),*
+                }
+            }
+
+            /// Its word in the plan.
+            pub fn tag(self) -> u32 {
+                match self {
+                    $(Function::$name { .. } => $tag),*
+                }
+            }
+
+            /// The parameters, in the order of its row of [`FUNCTIONS`].
+            pub fn parameters(self) -> Vec<f32> {
+                match self {
+                    $(Function::$name $({ $($parameter),+ })? => vec![$($($parameter),+)?]),*
+                }
+            }
+
+            /// The function of a tag; `None` where there is none with so many parameters or one of
+            /// them is NaN.
+            pub fn from_parts(tag: u32, parameters: &[f32]) -> Option<Self> {
+                if parameters.iter().any(|p| p.is_nan()) {
+                    return None;
+                }
+                match (tag, parameters) {
+                    $(($tag, &[$($($parameter),+)?]) => Some(Function::$name $({ $($parameter),+ })?),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+functions! {
+    0 "identity" Identity = "x";
+    1 "sigmoid" Sigmoid = "1 / (1 + exp(-x))";
+    2 "tanh" Tanh = "tanh(x)";
+    3 "hard_sigmoid" HardSigmoid { alpha, beta } = "max(0, min(1, alpha * x + beta))";
+    4 "hard_swish" HardSwish = "x * max(0, min(1, x / 6 + 1 / 2))";
+    5 "silu" Silu = "x * sigmoid(x)";
+    6 "swish" Swish { alpha } = "x * sigmoid(alpha * x)";
+    7 "leaky_relu" LeakyRelu { alpha } = "x < 0 ? alpha * x : x";
+    8 "elu" Elu { alpha } = "x < 0 ? alpha * (exp(x) - 1) : x";
+    9 "selu" Selu { alpha, gamma } = "gamma * (x < 0 ? alpha * (exp(x) - 1) : x)";
+    10 "celu" Celu { alpha } = "x < 0 ? alpha * (exp(x / alpha) - 1) : x";
+    11 "gelu" Gelu = "x / 2 * (1 + erf(x / sqrt(2)))";
+    12 "gelu_tanh" GeluTanh = "x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))";
+    13 "softplus" Softplus = "log(1 + exp(x))";
+    14 "softsign" Softsign = "x / (1 + |x|)";
+    15 "mish" Mish = "x * tanh(softplus(x))";
+    16 "thresholded_relu" ThresholdedRelu { alpha } = "x > alpha ? x : 0";
+    17 "shrink" Shrink { lambd, bias } = "x < -lambd ? x + bias : x > lambd ? x - bias : 0";
+    18 "clip" Clip { lo, hi } = "min(max(x, lo), hi)";
+    19 "exp" Exp = "exp(x)";
+    20 "log" Log = "natural logarithm of x";
+    21 "sqrt" Sqrt = "square root of x";
+    22 "abs" Abs = "|x|";
+    23 "neg" Neg = "-x";
+    24 "reciprocal" Reciprocal = "1 / x";
+    25 "erf" Erf = "error function of x";
+    26 "sign" Sign = "-1, 0 or 1";
+    27 "round" Round = "nearest integer, of two the even one";
+    28 "floor" Floor = "greatest integer <= x";
+    29 "ceil" Ceil = "least integer >= x";
+    30 "trunc" Trunc = "integer part of x";
+    31 "sin" Sin = "sin(x)";
+    32 "cos" Cos = "cos(x)";
+    33 "tan" Tan = "tan(x)";
+    34 "asin" Asin = "asin(x)";
+    35 "acos" Acos = "acos(x)";
+    36 "atan" Atan = "atan(x)";
+    37 "sinh" Sinh = "sinh(x)";
+    38 "cosh" Cosh = "cosh(x)";
+    39 "asinh" Asinh = "asinh(x)";
+    40 "acosh" Acosh = "acosh(x)";
+    41 "atanh" Atanh = "atanh(x)";
+    42 "not" Not = "x = 0 ? 1 : 0";
+    43 "is_nan" IsNaN = "x is NaN ? 1 : 0";
+    44 "is_inf" IsInf { negative, positive } = "x is an infinity whose sign's parameter is not 0 ? 1 : 0";
+    45 "is_nonzero" IsNonzero = "x = 0 ? 0 : 1";
+    46 "pow" Pow { exponent } = "x ^ exponent";
+    47 "power_of" PowerOf { base } = "base ^ x";
+    48 "scale" Scale { mul, add } = "x * mul + add";
+    49 "scaled_tanh" ScaledTanh { alpha, beta } = "alpha * tanh(beta * x)";
 }
 
 impl Function {
-    /// The word used in text forms and errors.
-    pub fn label(self) -> &'static str {
-        match self {
-            Function::Sigmoid => "sigmoid",
-            Function::LeakyRelu { .. } => "leaky_relu",
+    /// The function at `x`.
+    ///
+    /// NaN for NaN, but for `not` and `is_nonzero` (NaN is not 0) and `is_nan`; at an infinity the
+    /// limit where there is one. Arguments and parameters up to the least normal number count as 0,
+    /// and 0 has no sign: `reciprocal` is infinite there, `log` minus infinity.
+    pub fn eval(self, x: f32) -> f32 {
+        canonical(formula::value(self, f64::from(canonical(x))) as f32)
+    }
+
+    /// Its derivative at `x`: from the right where the two sides differ, 0 where the function is a
+    /// step, and infinite where it is vertical.
+    pub fn derivative(self, x: f32) -> f32 {
+        canonical(formula::derivative(self, f64::from(canonical(x))) as f32)
+    }
+}
+
+impl fmt::Display for Function {
+    /// `leaky_relu(alpha 0.1)`; the label alone where there are no parameters.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.label())?;
+        let row = FUNCTIONS.iter().find(|row| row.tag == self.tag());
+        let names = row.map_or(&[] as &[&str], |row| row.parameters);
+        for (i, (name, value)) in names.iter().zip(self.parameters()).enumerate() {
+            write!(f, "{}{name} {value}", if i == 0 { "(" } else { ", " })?;
+        }
+        if names.is_empty() { Ok(()) } else { f.write_str(")") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Each function, with parameters that networks use.
+    fn all() -> Vec<Function> {
+        let parameters = |row: &FunctionRow| match row.label {
+            "hard_sigmoid" => vec![0.2, 0.5],
+            "swish" => vec![1.702],
+            "selu" => vec![1.673_263_2, 1.050_701],
+            "shrink" => vec![0.5, 0.25],
+            "clip" => vec![-0.5, 6.0],
+            "is_inf" => vec![0.0, 1.0],
+            "pow" => vec![1.5],
+            "power_of" => vec![2.0],
+            "scale" => vec![0.25, -3.0],
+            "scaled_tanh" => vec![1.7159, 0.6667],
+            _ => row.parameters.iter().map(|_| 0.75).collect(),
+        };
+        FUNCTIONS.iter().map(|row| Function::from_parts(row.tag, &parameters(row)).unwrap()).collect()
+    }
+
+    #[test]
+    fn tags_and_labels_are_unique_and_parts_come_back() {
+        for (i, function) in all().into_iter().enumerate() {
+            assert_eq!(function.tag(), i as u32);
+            assert_eq!(FUNCTIONS[i].label, function.label());
+            assert_eq!(FUNCTIONS.iter().filter(|row| row.label == function.label()).count(), 1);
+            assert_eq!(Function::from_parts(function.tag(), &function.parameters()), Some(function));
+            let mut more = function.parameters();
+            more.push(1.0);
+            assert_eq!(Function::from_parts(function.tag(), &more), None);
+        }
+        assert_eq!(Function::from_parts(FUNCTIONS.len() as u32, &[]), None);
+        assert_eq!(Function::from_parts(7, &[f32::NAN]), None);
+        assert_eq!(Function::LeakyRelu { alpha: 0.1 }.to_string(), "leaky_relu(alpha 0.1)");
+        assert_eq!(Function::HardSigmoid { alpha: 0.2, beta: 0.5 }.to_string(), "hard_sigmoid(alpha 0.2, beta 0.5)");
+        assert_eq!(Function::Tanh.to_string(), "tanh");
+    }
+
+    #[test]
+    fn values_that_are_known() {
+        use Function::*;
+        let inf = f32::INFINITY;
+        let rows: &[(Function, f32, f32)] = &[
+            (Sigmoid, 0.0, 0.5),
+            (Sigmoid, -200.0, 0.0),
+            (Sigmoid, inf, 1.0),
+            (Tanh, 1.0, 0.761_594_2),
+            (HardSigmoid { alpha: 0.2, beta: 0.5 }, 1.0, 0.7),
+            (HardSwish, 1.0, 0.666_666_7),
+            (HardSwish, -inf, 0.0),
+            (Silu, -inf, 0.0),
+            (Silu, 1.0, 0.731_058_6),
+            (LeakyRelu { alpha: 0.1 }, -2.0, -0.2),
+            (Elu { alpha: 2.0 }, -inf, -2.0),
+            (Selu { alpha: 1.5, gamma: 2.0 }, 3.0, 6.0),
+            (Celu { alpha: 2.0 }, -2.0, -1.264_241_1),
+            (Gelu, 1.0, 0.841_344_8),
+            (Gelu, -inf, 0.0),
+            (GeluTanh, 1.0, 0.841_192),
+            (Softplus, 0.0, std::f32::consts::LN_2),
+            (Softplus, 500.0, 500.0),
+            (Softsign, -inf, -1.0),
+            (Mish, 1.0, 0.865_098_4),
+            (Mish, -inf, 0.0),
+            (Mish, 1e30, 1e30),
+            (ThresholdedRelu { alpha: 1.0 }, 1.0, 0.0),
+            (Shrink { lambd: 1.0, bias: 0.5 }, -2.0, -1.5),
+            (Clip { lo: 0.0, hi: inf }, -3.0, 0.0),
+            (Clip { lo: 2.0, hi: 1.0 }, 5.0, 1.0),
+            (Log, 0.0, -inf),
+            (Log, 1e-40, -inf),
+            (Reciprocal, -0.0, inf),
+            (Sign, -3.0, -1.0),
+            (Sign, 1e-40, 0.0),
+            (Round, 2.5, 2.0),
+            (Round, -0.4, 0.0),
+            (Trunc, -2.7, -2.0),
+            (Not, 0.0, 1.0),
+            (Not, f32::NAN, 0.0),
+            (IsNaN, f32::NAN, 1.0),
+            (IsNonzero, f32::NAN, 1.0),
+            (IsInf { negative: 0.0, positive: 1.0 }, -inf, 0.0),
+            (Pow { exponent: 2.0 }, -3.0, 9.0),
+            (PowerOf { base: 10.0 }, 2.0, 100.0),
+            (Scale { mul: -2.0, add: 1.0 }, 3.0, -5.0),
+            (Exp, 100.0, inf),
+        ];
+        for &(function, x, expected) in rows {
+            assert_eq!(function.eval(x).to_bits(), expected.to_bits(), "{function} at {x}: {}", function.eval(x));
+        }
+        for function in [Log, Sqrt] {
+            assert!(function.eval(-1.0).is_nan());
         }
     }
 
-    /// Its parameters.
-    pub fn parameters(self) -> Vec<f32> {
-        match self {
-            Function::Sigmoid => vec![],
-            Function::LeakyRelu { alpha } => vec![alpha],
+    #[test]
+    fn a_nan_stays_one() {
+        for function in all() {
+            let y = function.eval(f32::NAN);
+            let decided =
+                matches!(function, Function::Not | Function::IsNaN | Function::IsNonzero | Function::IsInf { .. });
+            assert!(decided || y.to_bits() == f32::NAN.to_bits(), "{function}: {y}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn results_are_canonical(x: f32) {
+            for function in all() {
+                for y in [function.eval(x), function.derivative(x)] {
+                    prop_assert_eq!(canonical(y).to_bits(), y.to_bits(), "{} at {:e}: {:e}", function, x, y);
+                }
+            }
+        }
+
+        /// The slope between two close points lies near the derivative, where both are on the same
+        /// side of every corner.
+        #[test]
+        fn derivatives_are_slopes(x in -4.0f32..4.0) {
+            let h = 1e-5;
+            for function in all() {
+                let at = |x: f64| formula::value(function, x);
+                let x = f64::from(x);
+                let (before, after) = ((at(x) - at(x - h)) / h, (at(x + h) - at(x)) / h);
+                let slope = (before + after) / 2.0;
+                if !slope.is_finite() || (before - after).abs() > 1e-2 * (1.0 + slope.abs()) {
+                    continue;
+                }
+                let derivative = formula::derivative(function, x);
+                let is_near = (derivative - slope).abs() <= 1e-2 * (1.0 + slope.abs());
+                prop_assert!(is_near, "{function} at {x}: {derivative} {slope}");
+            }
         }
     }
 }
