@@ -102,7 +102,7 @@ functions! {
     15 "mish" Mish = "x * tanh(softplus(x))";
     16 "thresholded_relu" ThresholdedRelu { alpha } = "x > alpha ? x : 0";
     17 "shrink" Shrink { lambd, bias } = "x < -lambd ? x + bias : x > lambd ? x - bias : 0";
-    18 "clip" Clip { lo, hi } = "min(max(x, lo), hi)";
+    18 "clip" Clip { min, max } = "min(max(x, min), max)";
     19 "exp" Exp = "exp(x)";
     20 "log" Log = "natural logarithm of x";
     21 "sqrt" Sqrt = "square root of x";
@@ -236,8 +236,8 @@ mod tests {
             (Mish, 1e30, 1e30),
             (ThresholdedRelu { alpha: 1.0 }, 1.0, 0.0),
             (Shrink { lambd: 1.0, bias: 0.5 }, -2.0, -1.5),
-            (Clip { lo: 0.0, hi: inf }, -3.0, 0.0),
-            (Clip { lo: 2.0, hi: 1.0 }, 5.0, 1.0),
+            (Clip { min: 0.0, max: inf }, -3.0, 0.0),
+            (Clip { min: 2.0, max: 1.0 }, 5.0, 1.0),
             (Log, 0.0, -inf),
             (Log, 1e-40, -inf),
             (Reciprocal, -0.0, inf),

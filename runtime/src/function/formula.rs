@@ -110,7 +110,7 @@ pub(super) fn value(function: Function, x: f64) -> f64 {
                 0.0
             }
         }
-        Function::Clip { lo, hi } => clip(x, wide(lo), wide(hi)),
+        Function::Clip { min, max } => clip(x, wide(min), wide(max)),
         Function::Exp => libm::exp(x),
         Function::Log => libm::log(x),
         Function::Sqrt => x.sqrt(),
@@ -238,7 +238,7 @@ pub(super) fn derivative(function: Function, x: f64) -> f64 {
         }
         Function::ThresholdedRelu { alpha } => truth(x >= wide(alpha)),
         Function::Shrink { lambd, .. } => truth(x < -wide(lambd) || x >= wide(lambd)),
-        Function::Clip { lo, hi } => truth(x >= wide(lo) && x < wide(hi)),
+        Function::Clip { min, max } => truth(x >= wide(min) && x < wide(max)),
         Function::Exp => libm::exp(x),
         Function::Log => 1.0 / x,
         Function::Sqrt => 0.5 / x.sqrt(),
