@@ -11,8 +11,8 @@ mod shape;
 mod tensor;
 mod text;
 
-pub use op::{AxisMap, BatchNorm, Clip, Conv, ElementType, FullyConnected, Op, Padding, Window};
-pub use releqc_runtime::float::{BinaryKind, ReduceKind};
+pub use op::{AxisMap, BatchNorm, Clip, Conv, ElementType, FullyConnected, Op, Padding, Recurrent, Window};
+pub use releqc_runtime::float::{BinaryKind, RecurrentKind, ReduceKind};
 pub use releqc_runtime::function::Function;
 pub use tensor::Tensor;
 

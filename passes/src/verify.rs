@@ -225,6 +225,13 @@ impl Verifier<'_> {
                 let weights: Vec<f32> = taps.iter().flatten().map(|&(_, weight)| weight).collect();
                 self.values(node, "weights", &weights, weights.len());
             }
+            Op::Recurrent(recurrent) => {
+                let parts =
+                    [("weight", recurrent.weight.data()), ("bias", &recurrent.bias), ("P", &recurrent.peepholes)];
+                for (what, values) in parts {
+                    self.values(node, what, values, values.len());
+                }
+            }
             Op::Input(_)
             | Op::Binary(_)
             | Op::Select

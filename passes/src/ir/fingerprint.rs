@@ -14,6 +14,7 @@ impl Graph {
                 Op::Conv(conv) => Some(&conv.weight),
                 Op::FullyConnected(fc) => Some(&fc.weight),
                 Op::Constant(tensor) | Op::Lookup { table: tensor } => Some(tensor),
+                Op::Recurrent(recurrent) => Some(&recurrent.weight),
                 _ => None,
             };
             for value in tensor.into_iter().flat_map(|tensor| tensor.data()) {

@@ -1,6 +1,6 @@
 //! The operators of the float graph and their attributes.
 
-use super::{BinaryKind, Function, ReduceKind, Tensor};
+use super::{BinaryKind, Function, RecurrentKind, ReduceKind, Tensor};
 
 /// Cells added around an image before a window slides over it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,6 +156,41 @@ pub enum ElementType {
     Bool,
 }
 
+/// One direction of a recurrent layer. The first operand is `[steps, batch, gates * hidden]`, the products of the layer's input with W
+/// and what of B can be added to them; then come the states at the beginning, `[batch, hidden]` each: none, h, or h and c. The
+/// result is `[steps + extra, batch, hidden]`: the hidden state of every step, and behind them the extra states of the kind (the last c
+/// of an LSTM).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recurrent {
+    /// Cell; gates stand in the order of ONNX.
+    pub kind: RecurrentKind,
+    /// Whether the last step comes first.
+    pub reverse: bool,
+    /// Functions f, g and h of ONNX, as many as the kind has.
+    pub functions: Vec<Function>,
+    /// What goes into f and g is clamped to `-clip..=clip`; infinite where it is not.
+    pub clip: f32,
+    /// R of ONNX: `[gates * hidden, hidden]`.
+    pub weight: Tensor,
+    /// Added to the products with the state: `[gates * hidden]`.
+    pub bias: Vec<f32>,
+    /// P of ONNX, `[3 * hidden]` for the gates i, o and f; empty where there are none.
+    pub peepholes: Vec<f32>,
+}
+
+impl Recurrent {
+    /// The word used in the text form, reports and errors.
+    pub fn label(&self) -> &'static str {
+        match self.kind {
+            RecurrentKind::Rnn => "rnn",
+            RecurrentKind::Gru => "gru",
+            RecurrentKind::GruLinear => "gru_linear",
+            RecurrentKind::Lstm => "lstm",
+            RecurrentKind::LstmCoupled => "lstm_coupled",
+        }
+    }
+}
+
 /// Where the positions of one axis of a [`Op::Gather`] come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AxisMap {
@@ -277,6 +312,8 @@ pub enum Op {
         /// The table.
         table: Tensor,
     },
+    /// One direction of a recurrent layer, given the products of its input.
+    Recurrent(Recurrent),
 }
 
 impl Op {
@@ -310,6 +347,7 @@ impl Op {
             Op::Softmax { log: true, .. } => "log_softmax",
             Op::Resample { .. } => "resample",
             Op::Lookup { .. } => "lookup",
+            Op::Recurrent(recurrent) => recurrent.label(),
         }
     }
 
@@ -319,6 +357,7 @@ impl Op {
             Op::Input(_) | Op::Constant(_) => 0..=0,
             Op::Binary(_) | Op::MatMul => 2..=2,
             Op::Select => 3..=3,
+            Op::Recurrent(recurrent) => 1..=1 + recurrent.kind.initial_states(),
             Op::Concat { .. } => 1..=usize::MAX,
             _ => 1..=1,
         }

@@ -1,6 +1,6 @@
 //! The one shape rule: what an operator makes of its operands' shapes. Import and verification use it.
 
-use super::{MAX_RANK, Op, Shape, Window};
+use super::{MAX_RANK, Op, Recurrent, Shape, Window};
 
 impl Op {
     /// Shape of the result for operands of these shapes; `stated` where the operator leaves it open (inputs, reshapes).
@@ -89,6 +89,7 @@ impl Op {
                 [_, row @ ..] => Shape::new([operand(0).dims(), row].concat()),
                 [] => return Err("a table without axes; rows are required".into()),
             },
+            Op::Recurrent(recurrent) => recurrent_shape(recurrent, operands)?,
         })
     }
 }
@@ -173,6 +174,33 @@ fn mat_mul(a: &Shape, b: &Shape) -> Result<Shape, String> {
     }
     let batch = broadcast(&[&Shape::new(batch_a.to_vec()), &Shape::new(batch_b.to_vec())])?;
     Ok(Shape::new([batch.dims(), &[*m, *n]].concat()))
+}
+
+fn recurrent_shape(recurrent: &Recurrent, operands: &[&Shape]) -> Result<Shape, String> {
+    let kind = recurrent.kind;
+    let (&[rows, hidden], &[steps, batch, width]) = (recurrent.weight.dims(), operands[0].dims()) else {
+        return Err(format!("{} over {}; [steps, batch, gates * hidden] is required", recurrent.label(), operands[0]));
+    };
+    let peepholes = recurrent.peepholes.len();
+    if rows != kind.gates() * hidden
+        || width != rows
+        || recurrent.bias.len() != rows
+        || (peepholes != 0 && peepholes != 3 * hidden)
+        || recurrent.functions.len() != kind.functions()
+    {
+        return Err(format!(
+            "{} of {hidden} cells over {}, weight {:?}, {} biases, {} functions, {peepholes} peepholes; they must agree",
+            recurrent.label(),
+            operands[0],
+            recurrent.weight.dims(),
+            recurrent.bias.len(),
+            recurrent.functions.len()
+        ));
+    }
+    if let Some(state) = operands[1..].iter().find(|state| state.dims() != [batch, hidden]) {
+        return Err(format!("a state of {state}; {batch}x{hidden} is required"));
+    }
+    Ok(Shape::new(vec![steps + kind.extra_states(), batch, hidden]))
 }
 
 #[cfg(test)]

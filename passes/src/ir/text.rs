@@ -65,6 +65,10 @@ fn attributes(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, " axis {axis} taps {}", taps.iter().map(Vec::len).max().unwrap_or(0))
         }
         Op::Lookup { table } => write!(f, " table {}", digest(table)),
+        Op::Recurrent(recurrent) => {
+            let direction = if recurrent.reverse { " reverse" } else { "" };
+            write!(f, "{direction} weight {} bias {}", digest(&recurrent.weight), summary(&recurrent.bias))
+        }
         Op::Input(_) | Op::Binary(_) | Op::Select | Op::Reshape | Op::MatMul => Ok(()),
     }
 }
