@@ -5,9 +5,12 @@
 //! [`crate::float`]'s rule for small values and NaN. Nothing calls the platform's mathematics, so
 //! every machine gives the same bytes.
 
+mod elementary;
 mod formula;
+mod map;
 
 use crate::float::canonical;
+pub(crate) use elementary::exp;
 pub(crate) use formula::power;
 use std::fmt;
 
@@ -280,6 +283,17 @@ mod tests {
             for function in all() {
                 for y in [function.eval(x), function.derivative(x)] {
                     prop_assert_eq!(canonical(y).to_bits(), y.to_bits(), "{} at {:e}: {:e}", function, x, y);
+                }
+            }
+        }
+
+        #[test]
+        fn many_values_are_each_evaluated(x in proptest::collection::vec(prop_oneof![any::<f32>(), -20f32..20.0], 1..40)) {
+            for function in all() {
+                let mut y = vec![7.0; x.len()];
+                function.map(&x, &mut y);
+                for (&x, y) in x.iter().zip(y) {
+                    prop_assert_eq!(y.to_bits(), function.eval(x).to_bits(), "{} at {:e}", function, x);
                 }
             }
         }

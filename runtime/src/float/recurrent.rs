@@ -146,7 +146,7 @@ impl Step<'_> {
                 for first in firsts() {
                     let [sums] = self.sums([1], self.before, first);
                     for (lane, i) in (first..hidden).take(LANES).enumerate() {
-                        let r = self.gate(0, self.from_input(1, i) + sums[lane]);
+                        let r = self.gate(0, self.biased(1, i) + sums[lane]);
                         extra[i] = canonical(r * self.state(i));
                     }
                 }
@@ -162,7 +162,7 @@ impl Step<'_> {
     fn rnn(&self, first: usize, now: &mut [f32]) {
         let [sums] = self.sums([0], self.before, first);
         for (lane, i) in (first..now.len()).take(LANES).enumerate() {
-            now[i] = self.gate(0, self.from_input(0, i) + sums[lane]);
+            now[i] = self.gate(0, self.biased(0, i) + sums[lane]);
         }
     }
 
@@ -170,8 +170,8 @@ impl Step<'_> {
         let [z_sums] = self.sums([0], self.before, first);
         let [h_sums] = self.sums([2], reset, first);
         for (lane, i) in (first..now.len()).take(LANES).enumerate() {
-            let z = self.gate(0, self.from_input(0, i) + z_sums[lane]);
-            let h = self.gate(1, self.from_input(2, i) + h_sums[lane]);
+            let z = self.gate(0, self.biased(0, i) + z_sums[lane]);
+            let h = self.gate(1, self.biased(2, i) + h_sums[lane]);
             now[i] = mixed(z, h, self.state(i));
         }
     }
@@ -179,8 +179,8 @@ impl Step<'_> {
     fn gru_linear(&self, reset: &mut [f32], first: usize, now: &mut [f32]) {
         let [z_sums, r_sums, h_sums] = self.sums([0, 1, 2], self.before, first);
         for (lane, i) in (first..now.len()).take(LANES).enumerate() {
-            let z = self.gate(0, self.from_input(0, i) + z_sums[lane]);
-            let r = self.gate(0, self.from_input(1, i) + r_sums[lane]);
+            let z = self.gate(0, self.biased(0, i) + z_sums[lane]);
+            let r = self.gate(0, self.biased(1, i) + r_sums[lane]);
             let product = f64::from(r) * (self.bias(2, i) + h_sums[lane]);
             reset[i] = canonical(product as f32);
             let h = self.gate(1, self.projection(2, i) + product);
@@ -197,16 +197,13 @@ impl Step<'_> {
                 None => 0.0,
             };
             let before = c[at];
-            let i = self.gate(0, self.from_input(0, at) + i_sums[lane] + through(0, before));
-            let f = if is_coupled {
-                1.0 - i
-            } else {
-                self.gate(0, self.from_input(2, at) + f_sums[lane] + through(2, before))
-            };
-            let candidate = self.gate(1, self.from_input(3, at) + c_sums[lane]);
+            let i = self.gate(0, self.biased(0, at) + i_sums[lane] + through(0, before));
+            let f =
+                if is_coupled { 1.0 - i } else { self.gate(0, self.biased(2, at) + f_sums[lane] + through(2, before)) };
+            let candidate = self.gate(1, self.biased(3, at) + c_sums[lane]);
             let kept = f64::from(f) * f64::from(before);
             c[at] = canonical((kept + f64::from(i) * f64::from(candidate)) as f32);
-            let o = self.gate(0, self.from_input(1, at) + o_sums[lane] + through(1, c[at]));
+            let o = self.gate(0, self.biased(1, at) + o_sums[lane] + through(1, c[at]));
             now[at] = canonical(o * self.cell.functions[2].eval(c[at]));
         }
     }
@@ -232,7 +229,7 @@ impl Step<'_> {
         f64::from(self.cell.biases[gate * self.cell.hidden + i])
     }
 
-    fn from_input(&self, gate: usize, i: usize) -> f64 {
+    fn biased(&self, gate: usize, i: usize) -> f64 {
         self.projection(gate, i) + self.bias(gate, i)
     }
 

@@ -89,7 +89,7 @@ pub fn reduce(kind: ReduceKind, x: &[f32], y: &mut [f32], len: usize, inner: usi
             Run { x, y: run.y, len, inner }.fold(|_| f32::NEG_INFINITY, max, f64::from);
             // The greatest is subtracted; where it is infinite, nothing.
             let start = |max: f32| (if max.is_infinite() { 0.0 } else { f64::from(max) }, 0.0);
-            let power = |(shift, sum): (f64, f64), v: f32, _| (shift, sum + libm::exp(f64::from(v) - shift));
+            let power = |(shift, sum): (f64, f64), v: f32, _| (shift, sum + crate::function::exp(f64::from(v) - shift));
             Run { x, y, len, inner }.fold(start, power, |(shift, sum)| shift + libm::log(sum));
         }
         ReduceKind::ArgMax => run.fold(nothing, first(|v, best| v > best), index),

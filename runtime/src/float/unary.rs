@@ -3,8 +3,7 @@
 use crate::function::Function;
 
 /// `y[i] = function(x[i])`.
+#[inline(always)]
 pub fn unary(function: Function, x: &[f32], y: &mut [f32]) {
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = function.eval(x);
-    }
+    function.map(x, y);
 }

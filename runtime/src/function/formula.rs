@@ -1,71 +1,58 @@
 //! The formulas of [`Function`] and their derivatives, in f64.
 
-use super::Function;
+use super::{Function, elementary};
 use crate::float::canonical;
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 /// A parameter as f64.
+#[inline(always)]
 fn wide(parameter: f32) -> f64 {
     f64::from(canonical(parameter))
 }
 
+#[inline(always)]
 fn truth(condition: bool) -> f64 {
     if condition { 1.0 } else { 0.0 }
 }
 
-/// `1 / (1 + exp(-x))`.
-pub(crate) fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + libm::exp(-x))
-}
-
-/// `log(1 + exp(x))` without overflow.
-fn softplus(x: f64) -> f64 {
-    x.max(0.0) + libm::log1p(libm::exp(-x.abs()))
-}
-
 /// `x * gate`, where `gate` is 0 at minus infinity.
+#[inline(always)]
 fn gated(x: f64, gate: f64) -> f64 {
     if x == f64::NEG_INFINITY { 0.0 } else { x * gate }
 }
 
 /// `alpha * (exp(x) - 1)` below 0, `x` from there.
+#[inline(always)]
 fn elu(x: f64, alpha: f64) -> f64 {
-    if x < 0.0 { alpha * libm::expm1(x) } else { x }
+    if x < 0.0 { alpha * elementary::exp_m1(x) } else { x }
 }
 
 /// Twice the argument of the tanh in `gelu_tanh`.
+#[inline(always)]
 fn gelu_argument(x: f64) -> f64 {
     2.0 * (2.0 / PI).sqrt() * (x + 0.044_715 * x * x * x)
 }
 
-/// `tanh(softplus(x))`.
-fn mish_gate(x: f64) -> f64 {
-    if x > 20.0 {
-        return 1.0;
-    }
-    let e = libm::exp(x);
-    let square = e * (e + 2.0);
-    square / (square + 2.0)
-}
-
 /// `min(max(x, lo), hi)`; NaN stays.
+#[inline(always)]
 fn clip(x: f64, lo: f64, hi: f64) -> f64 {
     let raised = if x < lo { lo } else { x };
     if raised > hi { hi } else { raised }
 }
 
 /// The function at `x`, to be rounded to f32.
+#[inline(always)]
 pub(super) fn value(function: Function, x: f64) -> f64 {
     match function {
         Function::Identity => x,
-        Function::Sigmoid => sigmoid(x),
-        Function::Tanh => libm::tanh(x),
+        Function::Sigmoid => elementary::sigmoid(x),
+        Function::Tanh => elementary::tanh(x),
         Function::HardSigmoid { alpha, beta } => clip(wide(alpha) * x + wide(beta), 0.0, 1.0),
         Function::HardSwish => gated(x, clip(x / 6.0 + 0.5, 0.0, 1.0)),
-        Function::Silu => gated(x, sigmoid(x)),
+        Function::Silu => gated(x, elementary::sigmoid(x)),
         Function::Swish { alpha } => {
-            let gate = sigmoid(wide(alpha) * x);
-            if gate == 0.0 { 0.0 } else { x * gate }
+            let argument = wide(alpha) * x;
+            if argument == f64::NEG_INFINITY { 0.0 } else { x * elementary::sigmoid(argument) }
         }
         Function::LeakyRelu { alpha } => {
             if x < 0.0 {
@@ -78,11 +65,11 @@ pub(super) fn value(function: Function, x: f64) -> f64 {
         Function::Selu { alpha, gamma } => wide(gamma) * elu(x, wide(alpha)),
         Function::Celu { alpha } => {
             let alpha = wide(alpha);
-            if x < 0.0 { alpha * libm::expm1(x / alpha) } else { x }
+            if x < 0.0 { alpha * elementary::exp_m1(x / alpha) } else { x }
         }
-        Function::Gelu => gated(x, 0.5 * libm::erfc(-x * FRAC_1_SQRT_2)),
-        Function::GeluTanh => gated(x, sigmoid(gelu_argument(x))),
-        Function::Softplus => softplus(x),
+        Function::Gelu => gated(x, 0.5 * elementary::erfc(-x * FRAC_1_SQRT_2)),
+        Function::GeluTanh => gated(x, elementary::sigmoid(gelu_argument(x))),
+        Function::Softplus => elementary::softplus(x),
         Function::Softsign => {
             if x.is_infinite() {
                 x.signum()
@@ -90,7 +77,7 @@ pub(super) fn value(function: Function, x: f64) -> f64 {
                 x / (1.0 + x.abs())
             }
         }
-        Function::Mish => gated(x, mish_gate(x)),
+        Function::Mish => gated(x, elementary::tanh_softplus(x)),
         Function::ThresholdedRelu { alpha } => {
             if x > wide(alpha) || x.is_nan() {
                 x
@@ -111,7 +98,7 @@ pub(super) fn value(function: Function, x: f64) -> f64 {
             }
         }
         Function::Clip { min, max } => clip(x, wide(min), wide(max)),
-        Function::Exp => libm::exp(x),
+        Function::Exp => elementary::exp(x),
         Function::Log => libm::log(x),
         Function::Sqrt => x.sqrt(),
         Function::Abs => x.abs(),
@@ -150,13 +137,19 @@ pub(super) fn value(function: Function, x: f64) -> f64 {
         Function::Pow { exponent } => power(x, wide(exponent)),
         Function::PowerOf { base } => power(wide(base), x),
         Function::Scale { mul, add } => x * wide(mul) + wide(add),
-        Function::ScaledTanh { alpha, beta } => wide(alpha) * libm::tanh(wide(beta) * x),
+        Function::ScaledTanh { alpha, beta } => wide(alpha) * elementary::tanh(wide(beta) * x),
     }
 }
 
 /// `x ^ y`; NaN where either is, `1 ^ NaN` and `NaN ^ 0` too.
 pub(crate) fn power(x: f64, y: f64) -> f64 {
-    if x.is_nan() || y.is_nan() { f64::NAN } else { libm::pow(x, y) }
+    if x.is_nan() || y.is_nan() {
+        f64::NAN
+    } else if y == 2.0 {
+        x * x
+    } else {
+        libm::pow(x, y)
+    }
 }
 
 /// The derivative at `x`, to be rounded to f32.
@@ -166,16 +159,17 @@ pub(super) fn derivative(function: Function, x: f64) -> f64 {
         let c = libm::cosh(x);
         1.0 / (c * c)
     }
-    /// Of `x * gate(x)`, given the slope of the gate; 0 where `x` times it is 0 by infinity.
+    /// Of `x * gate(x)`, given the slope of the gate.
     fn gated_slope(x: f64, gate: f64, slope: f64) -> f64 {
-        if slope == 0.0 { gate } else { gate + x * slope }
+        gate + x * slope
     }
     if x.is_nan() {
         return f64::NAN;
     }
+    let x = x.clamp(f32::MIN.into(), f32::MAX.into());
     match function {
         Function::Identity => 1.0,
-        Function::Sigmoid => sigmoid(x) * sigmoid(-x),
+        Function::Sigmoid => elementary::sigmoid(x) * elementary::sigmoid(-x),
         Function::Tanh => tanh_slope(x),
         Function::HardSigmoid { alpha, beta } => {
             let v = wide(alpha) * x + wide(beta);
@@ -190,10 +184,11 @@ pub(super) fn derivative(function: Function, x: f64) -> f64 {
                 1.0
             }
         }
-        Function::Silu => gated_slope(x, sigmoid(x), sigmoid(x) * sigmoid(-x)),
+        Function::Silu => gated_slope(x, elementary::sigmoid(x), elementary::sigmoid(x) * elementary::sigmoid(-x)),
         Function::Swish { alpha } => {
             let alpha = wide(alpha);
-            gated_slope(x, sigmoid(alpha * x), alpha * sigmoid(alpha * x) * sigmoid(-alpha * x))
+            let gate = elementary::sigmoid(alpha * x);
+            gated_slope(x, gate, alpha * gate * elementary::sigmoid(-alpha * x))
         }
         Function::LeakyRelu { alpha } => {
             if x < 0.0 {
@@ -204,42 +199,42 @@ pub(super) fn derivative(function: Function, x: f64) -> f64 {
         }
         Function::Elu { alpha } => {
             if x < 0.0 {
-                wide(alpha) * libm::exp(x)
+                wide(alpha) * elementary::exp(x)
             } else {
                 1.0
             }
         }
-        Function::Selu { alpha, gamma } => wide(gamma) * if x < 0.0 { wide(alpha) * libm::exp(x) } else { 1.0 },
+        Function::Selu { alpha, gamma } => wide(gamma) * if x < 0.0 { wide(alpha) * elementary::exp(x) } else { 1.0 },
         Function::Celu { alpha } => {
             if x < 0.0 {
-                libm::exp(x / wide(alpha))
+                elementary::exp(x / wide(alpha))
             } else {
                 1.0
             }
         }
         Function::Gelu => {
-            let density = libm::exp(-0.5 * x * x) / (2.0 * PI).sqrt();
-            gated_slope(x, 0.5 * libm::erfc(-x * FRAC_1_SQRT_2), density)
+            let density = elementary::exp(-0.5 * x * x) / (2.0 * PI).sqrt();
+            gated_slope(x, 0.5 * elementary::erfc(-x * FRAC_1_SQRT_2), density)
         }
         Function::GeluTanh => {
             let u = gelu_argument(x);
             let slope = 2.0 * (2.0 / PI).sqrt() * (1.0 + 3.0 * 0.044_715 * x * x);
-            let bell = sigmoid(u) * sigmoid(-u);
-            gated_slope(x, sigmoid(u), if bell == 0.0 { 0.0 } else { bell * slope })
+            let bell = elementary::sigmoid(u) * elementary::sigmoid(-u);
+            gated_slope(x, elementary::sigmoid(u), bell * slope)
         }
-        Function::Softplus => sigmoid(x),
+        Function::Softplus => elementary::sigmoid(x),
         Function::Softsign => {
             let d = 1.0 + x.abs();
             1.0 / (d * d)
         }
         Function::Mish => {
-            let gate = mish_gate(x);
-            gated_slope(x, gate, (1.0 - gate * gate) * sigmoid(x))
+            let gate = elementary::tanh_softplus(x);
+            gated_slope(x, gate, (1.0 - gate * gate) * elementary::sigmoid(x))
         }
         Function::ThresholdedRelu { alpha } => truth(x >= wide(alpha)),
         Function::Shrink { lambd, .. } => truth(x < -wide(lambd) || x >= wide(lambd)),
         Function::Clip { min, max } => truth(x >= wide(min) && x < wide(max)),
-        Function::Exp => libm::exp(x),
+        Function::Exp => elementary::exp(x),
         Function::Log => 1.0 / x,
         Function::Sqrt => 0.5 / x.sqrt(),
         Function::Abs => {
@@ -251,7 +246,7 @@ pub(super) fn derivative(function: Function, x: f64) -> f64 {
         }
         Function::Neg => -1.0,
         Function::Reciprocal => -1.0 / (x * x),
-        Function::Erf => 2.0 / PI.sqrt() * libm::exp(-x * x),
+        Function::Erf => 2.0 / PI.sqrt() * elementary::exp(-x * x),
         Function::Sign
         | Function::Round
         | Function::Floor
