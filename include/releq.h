@@ -39,16 +39,17 @@ releq_model *releq_model_load(const void *bytes, size_t size, char *error, size_
 /* Frees a model; sessions made from it stay valid. NULL is allowed. */
 void releq_model_free(releq_model *model);
 
-/* Number of outputs of the network. */
+/* Number of inputs and of outputs of the network. */
+size_t releq_model_inputs(const releq_model *model);
 size_t releq_model_outputs(const releq_model *model);
 
-/* Name of the input, or of output `index`; NULL where there is none. Lives as long as the model. */
-const char *releq_model_input_name(const releq_model *model);
+/* Name of input or output `index`; NULL where there is none. Lives as long as the model. */
+const char *releq_model_input_name(const releq_model *model, size_t index);
 const char *releq_model_output_name(const releq_model *model, size_t index);
 
-/* Extents of one sample of the input, or of output `index`, without the batch axis: stores at most `capacity` of them at `extents` and
- * returns how many there are; 0 where there is no such output. */
-size_t releq_model_input_shape(const releq_model *model, size_t *extents, size_t capacity);
+/* Extents of one sample of input or output `index`, as in ONNX: stores at most `capacity` of them at `extents` and returns how many there
+ * are, at most 8; 0 for a single value without extents, and where there is no such input or output. */
+size_t releq_model_input_shape(const releq_model *model, size_t index, size_t *extents, size_t capacity);
 size_t releq_model_output_shape(const releq_model *model, size_t index, size_t *extents, size_t capacity);
 
 /* Plans the network for this machine. `isa` is NULL for the best instruction set there is, or one of "scalar", "avx2", "avx2-vnni",
@@ -61,12 +62,12 @@ void releq_session_free(releq_session *session);
 /* Name of the instruction set the session was planned for. */
 const char *releq_session_isa(const releq_session *session);
 
-/* Values of one sample of the input, and of all outputs together. */
+/* Values of one sample of all inputs together, and of all outputs. */
 size_t releq_session_input_size(const releq_session *session);
 size_t releq_session_output_size(const releq_session *session);
 
-/* Runs `samples` samples, at least 1: `input` holds them one after the other in (channel, row, column) order; `output` receives for each
- * sample all outputs one after the other. The two must not overlap. 0 on success, -1 on failure. */
+/* Runs `samples` samples, at least 1: `input` holds for each sample all inputs one after the other, each in the order of ONNX; `output`
+ * receives for each sample all outputs one after the other. The two must not overlap. 0 on success, -1 on failure. */
 int releq_session_run(releq_session *session, const float *input, size_t samples, float *output, char *error, size_t error_size);
 
 /* States how pixels become inputs: (pixel / 255 - mean[c]) / std[c] with one value for all channels or one a channel; pixels as they are
@@ -74,7 +75,7 @@ int releq_session_run(releq_session *session, const float *input, size_t samples
  * failure. */
 int releq_session_set_pixels(releq_session *session, const float *mean, const float *std, size_t channels, char *error, size_t error_size);
 
-/* Runs `samples` samples of 8-bit pixels, otherwise as releq_session_run: the same outputs as for the values that the pixels stand for. */
+/* Runs `samples` samples of 8-bit pixels through a network of one input, otherwise as releq_session_run: the same outputs as for the values that the pixels stand for. */
 int releq_session_run_u8(releq_session *session, const uint8_t *pixels, size_t samples, float *output, char *error, size_t error_size);
 
 #ifdef __cplusplus

@@ -17,6 +17,14 @@ pub(crate) fn open(path: &Path) -> Result<Artifact, Failure> {
     })
 }
 
+/// The network's only input.
+pub(crate) fn only_input(artifact: &Artifact) -> Result<&Port, Failure> {
+    match &artifact.program().inputs[..] {
+        [(port, _)] => Ok(port),
+        inputs => Err(Failure::input(format!("the network has {} inputs; one is supported here", inputs.len()))),
+    }
+}
+
 /// The shape that samples for `port` must have.
 pub(crate) fn sample_shape(port: &Port) -> Result<Shape, Failure> {
     match port.dims[..] {

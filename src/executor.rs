@@ -85,7 +85,7 @@ pub(crate) fn map_samples<R: Send>(
     let share = count.div_ceil(workers);
     let work = |first: usize| -> Result<Vec<R>, Failure> {
         let mut engine = Engine::new(artifact, choice)?;
-        let mut input = vec![0.0; artifact.program().input.len()];
+        let mut input = vec![0.0; artifact.program().input_len()];
         let mut results = Vec::new();
         for index in first..(first + share).min(count) {
             if console::interrupted() {

@@ -4,6 +4,7 @@
 //! Compiling it needs no data and no search and gives the same artifact, as every number is written exactly.
 
 use crate::annotate::{ActivationQuant, Annotated, WeightQuant};
+use crate::calibrate::Range;
 use crate::data::Preprocessing;
 use crate::ir::{Graph, Op};
 use crate::onnx;
@@ -131,6 +132,9 @@ pub fn read(model: &[u8], folded: &Graph) -> Result<Option<Annotated>, Annotatio
         weights.insert(id, WeightQuant { bits, scales: given.scales.clone() });
     }
     let activation = |node: &crate::ir::Node| {
+        if let Op::Constant(tensor) = &node.op {
+            return Ok(ActivationQuant::of(Range::of(tensor.data())));
+        }
         let given = annotation.activations.get(&node.name);
         let (scale, zero_point) = *given.ok_or_else(|| fault(&node.name, "has no activation scale".into()))?;
         if !ActivationQuant::SCALES.contains(&scale) {

@@ -16,6 +16,16 @@ pub struct Range {
     pub max: f32,
 }
 
+impl Range {
+    /// The narrowest range of finite values and 0.
+    pub fn of(values: &[f32]) -> Self {
+        values.iter().filter(|v| v.is_finite()).fold(Range { min: 0.0, max: 0.0 }, |range, &v| Range {
+            min: range.min.min(v),
+            max: range.max.max(v),
+        })
+    }
+}
+
 /// A canonical graph, its folded twin, and the range of every tensor.
 #[derive(Clone, Debug)]
 pub struct Calibrated {

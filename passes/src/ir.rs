@@ -11,9 +11,10 @@ mod shape;
 mod tensor;
 mod text;
 
-pub use op::{AxisMap, BatchNorm, Clip, Conv, ElementType, FullyConnected, Op, Padding, Recurrent, Window};
+pub use op::{AxisMap, BatchNorm, Clip, Conv, FullyConnected, Op, Padding, Recurrent, Window};
 pub use releqc_runtime::float::{BinaryKind, RecurrentKind, ReduceKind};
 pub use releqc_runtime::function::Function;
+pub use releqc_runtime::program::ElementType;
 pub use tensor::Tensor;
 
 use std::fmt;

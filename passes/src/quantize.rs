@@ -5,6 +5,8 @@
 //! docs/quantization.md.
 
 use crate::annotate::{ActivationQuant, Annotated};
+pub use crate::domain::Domain;
+use crate::domain::domains;
 use crate::ir::{Clip, Graph, Node, NodeId, Op};
 use releqc_runtime::BitWidth;
 use releqc_runtime::verify::MULTIPLIER_RANGE;
@@ -39,21 +41,12 @@ pub enum QuantizeError {
     },
 }
 
-/// Where the value of a node lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Domain {
-    /// u8 codes.
-    Codes,
-    /// f32, straight from accumulators or after the network's integer part.
-    Float,
-}
-
 /// Integer constants of one weight layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizedLayer {
     /// Width of the codes.
     pub bits: BitWidth,
-    /// `[output][kernel row][kernel column][input channel]`.
+    /// In the order of ONNX: `[output][input channel][kernel row][kernel column]`, `[output][input]`.
     pub codes: Vec<i8>,
     /// Weights an output.
     pub depth: usize,
@@ -88,14 +81,6 @@ impl Quantized {
         };
         clip.map_or((0, 255), |clip| (code(clip.min), code(clip.max)))
     }
-
-    /// The nearest node upwards whose value is not merely a reshaped one.
-    pub fn source(&self, mut id: NodeId) -> NodeId {
-        while let (Op::Reshape, [input]) = (&self.graph.node(id).op, &self.graph.node(id).inputs[..]) {
-            id = *input;
-        }
-        id
-    }
 }
 
 /// Quantizes every weight layer.
@@ -105,7 +90,7 @@ impl Quantized {
 pub fn quantize(annotated: Annotated) -> Result<Quantized, QuantizeError> {
     let Annotated { graph, weights, mut activations } = annotated;
     for (id, node) in graph.iter() {
-        if matches!(node.op, Op::MaxPool(_) | Op::Reshape) {
+        if keeps_codes(node) {
             activations[id.0] = activations[node.inputs[0].0];
         }
     }
@@ -118,27 +103,9 @@ pub fn quantize(annotated: Annotated) -> Result<Quantized, QuantizeError> {
     Ok(quantized)
 }
 
-/// A node is in the float domain when floats can leave it directly and nothing needs its codes.
-fn domains(graph: &Graph) -> Vec<Domain> {
-    let users = graph.users();
-    let mut domains = vec![Domain::Codes; graph.nodes.len()];
-    for (id, node) in graph.iter().collect::<Vec<_>>().into_iter().rev() {
-        let capable = match node.op {
-            Op::Conv(_) | Op::FullyConnected(_) | Op::Reshape => node.activation.is_none(),
-            Op::Softmax { .. } => true,
-            _ => false,
-        };
-        if capable
-            && users[id.0].iter().all(|user| domains[user.0] == Domain::Float && !owns_weights(graph.node(*user)))
-        {
-            domains[id.0] = Domain::Float;
-        }
-    }
-    domains
-}
-
-fn owns_weights(node: &Node) -> bool {
-    matches!(node.op, Op::Conv(_) | Op::FullyConnected(_))
+/// Whether its codes are codes of its operand.
+pub(crate) fn keeps_codes(node: &Node) -> bool {
+    node.op.moves() || matches!(node.op, Op::MaxPool(_))
 }
 
 fn quantize_layer(
@@ -148,9 +115,8 @@ fn quantize_layer(
     scales: &[f32],
 ) -> Result<QuantizedLayer, QuantizeError> {
     let node = quantized.graph.node(id);
-    let source = quantized.source(node.inputs[0]);
     let input = quantized.activations[node.inputs[0].0];
-    let (weights, bias) = rows(quantized, node, source);
+    let (weights, bias) = parameters(node);
     let outputs = scales.len();
     let depth = weights.len() / outputs;
     let output_scale = match quantized.domains[id.0] {
@@ -193,24 +159,13 @@ fn quantize_layer(
     Ok(layer)
 }
 
-/// Weights as `[output][kernel row][kernel column][input channel]`, and the bias.
-fn rows<'q>(quantized: &'q Quantized, node: &'q Node, source: NodeId) -> (Vec<f32>, Option<&'q [f32]>) {
-    let (weight, bias, [inputs, kh, kw]) = match &node.op {
-        Op::Conv(conv) => {
-            let dims = conv.weight.dims();
-            (&conv.weight, conv.bias.as_deref(), [dims[1], dims[2], dims[3]])
-        }
-        Op::FullyConnected(fc) => (&fc.weight, fc.bias.as_deref(), quantized.graph.node(source).shape.chw()),
+/// Weights in the order of ONNX, outputs first, and the bias.
+fn parameters(node: &Node) -> (&[f32], Option<&[f32]>) {
+    match &node.op {
+        Op::Conv(conv) => (conv.weight.data(), conv.bias.as_deref()),
+        Op::FullyConnected(fc) => (fc.weight.data(), fc.bias.as_deref()),
         other => unreachable!("{} owns no weights", other.label()),
-    };
-    let taps = kh * kw;
-    let row = |row: &[f32]| {
-        (0..taps)
-            .flat_map(|tap| (0..inputs).map(move |i| (tap, i)))
-            .map(|(tap, i)| row[i * taps + tap])
-            .collect::<Vec<_>>()
-    };
-    (weight.data().chunks_exact(inputs * taps).flat_map(row).collect(), bias)
+    }
 }
 
 fn codes(row: &[f32], scale: f32, bits: BitWidth) -> Vec<i8> {

@@ -4,13 +4,15 @@
 //! what it does not do. None of them changes what the network computes beyond the rounding of f32 constants.
 
 mod attach_batch_norm;
+mod attach_bias;
 mod drop_identity;
 mod edit;
 mod fold_batch_norm;
 mod fold_forward;
 mod fuse_activation;
-mod hoist_clip;
+mod hoist_pointwise;
 mod merge_affine;
+mod merge_moves;
 
 pub use fold_batch_norm::fold_batch_norm;
 
@@ -21,9 +23,12 @@ use crate::verify::{self, Violation};
 pub type Rewrite = fn(Graph) -> Graph;
 
 /// The rewrites of [`canonicalize`] in the order they run.
-pub const REWRITES: [(&str, Rewrite); 7] = [
-    ("hoist_clip", hoist_clip::hoist_clip),
+pub const REWRITES: [(&str, Rewrite); 10] = [
     ("drop_identity", drop_identity::drop_identity),
+    ("hoist_pointwise", hoist_pointwise::hoist_pointwise),
+    ("drop_identity", drop_identity::drop_identity),
+    ("merge_moves", merge_moves::merge_moves),
+    ("attach_bias", attach_bias::attach_bias),
     ("attach_batch_norm", attach_batch_norm::attach_batch_norm),
     ("merge_affine", merge_affine::merge_affine),
     ("fold_forward", fold_forward::fold_forward),

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "pointers from C")]
 
 use crate::format::{Artifact, LoadOptions};
-use crate::program::Port;
+use crate::program::{FloatId, Port};
 use crate::{Pixels, RunError, Session, SessionOptions};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 #[allow(non_camel_case_types, reason = "its name in C")]
 pub struct releq_model {
     artifact: Artifact,
-    input: CString,
+    inputs: Vec<CString>,
     outputs: Vec<CString>,
 }
 
@@ -74,8 +74,8 @@ fn model(artifact: Artifact) -> Result<releq_model, String> {
     // Names hold no zero byte in practice; one that does is cut there.
     let name = |port: &Port| CString::new(port.name.split('\0').next().unwrap_or_default()).unwrap_or_default();
     let program = artifact.program();
-    let outputs = program.outputs.iter().map(|(port, _)| name(port)).collect();
-    Ok(releq_model { input: name(&program.input), outputs, artifact })
+    let names = |ports: &[(Port, FloatId)]| ports.iter().map(|(port, _)| name(port)).collect();
+    Ok(releq_model { inputs: names(&program.inputs), outputs: names(&program.outputs), artifact })
 }
 
 /// See include/releq.h.
@@ -147,9 +147,20 @@ pub unsafe extern "C" fn releq_model_outputs(model: *const releq_model) -> usize
 /// # Safety
 /// `model` is NULL or a live model.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn releq_model_input_name(model: *const releq_model) -> *const c_char {
+pub unsafe extern "C" fn releq_model_inputs(model: *const releq_model) -> usize {
     // SAFETY: by the contract.
-    unsafe { model.as_ref() }.map_or(std::ptr::null(), |model| model.input.as_ptr())
+    unsafe { model.as_ref() }.map_or(0, |model| model.inputs.len())
+}
+
+/// See include/releq.h.
+///
+/// # Safety
+/// `model` is NULL or a live model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn releq_model_input_name(model: *const releq_model, index: usize) -> *const c_char {
+    // SAFETY: by the contract.
+    let name = unsafe { model.as_ref() }.and_then(|model| model.inputs.get(index));
+    name.map_or(std::ptr::null(), |name| name.as_ptr())
 }
 
 /// See include/releq.h.
@@ -185,11 +196,15 @@ unsafe fn shape(port: Option<&Port>, extents: *mut usize, capacity: usize) -> us
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn releq_model_input_shape(
     model: *const releq_model,
+    index: usize,
     extents: *mut usize,
     capacity: usize,
 ) -> usize {
     // SAFETY: by the contract.
-    unsafe { shape(model.as_ref().map(|model| &model.artifact.program().input), extents, capacity) }
+    unsafe {
+        let input = model.as_ref().and_then(|model| model.artifact.program().inputs.get(index));
+        shape(input.map(|(port, _)| port), extents, capacity)
+    }
 }
 
 /// See include/releq.h.
@@ -399,7 +414,7 @@ pub unsafe extern "C" fn releq_session_run_u8(
 mod tests {
     use super::*;
     use crate::format::{ArtifactParts, encode};
-    use crate::program::{FloatId, FloatSlot, Op, Program, Tensor, TensorId};
+    use crate::program::{FloatSlot, Op, Order, Program, Tensor, TensorId};
 
     #[test]
     fn a_message_is_cut_between_characters() {
@@ -418,17 +433,17 @@ mod tests {
 
     /// A network of one value that quantizes its input.
     fn session() -> *mut releq_session {
-        let port = Port { name: "x".into(), dims: vec![1] };
+        let port = Port { name: "x".into(), dims: vec![1], ..Port::default() };
         let tensor =
             Tensor { name: "q".into(), height: 1, width: 1, channels: 1, scale: 1.0, zero_point: 0, arena_offset: 0 };
         let program = Program {
-            outputs: vec![(port.clone(), FloatId(0))],
-            input: port,
+            outputs: vec![(port.clone(), FloatId(1))],
+            inputs: vec![(port, FloatId(0))],
             tensors: vec![tensor],
-            floats: vec![FloatSlot { len: 1 }],
+            floats: vec![FloatSlot { len: 1 }; 2],
             ops: vec![
-                Op::Quantize { y: TensorId(0), inv_scale: 1.0 },
-                Op::Dequantize { x: TensorId(0), y: FloatId(0) },
+                Op::Quantize { x: FloatId(0), y: TensorId(0), inv_scale: 1.0, order: Order::Same },
+                Op::Dequantize { x: TensorId(0), y: FloatId(1), order: Order::Same },
             ],
             arena_bytes: 1,
         };

@@ -1,5 +1,6 @@
 //! Why an artifact cannot be loaded or run.
 
+use crate::program::{FloatId, Port, Program};
 use thiserror::Error;
 
 /// What is wrong with the bytes of an artifact.
@@ -10,7 +11,7 @@ pub enum FormatError {
     #[error("not a releqc artifact: it does not begin with the magic bytes of the format")]
     Magic,
     /// Written by another major version of the format.
-    #[error("artifact format {major}.{minor} cannot be read by this runtime; it reads 1.x")]
+    #[error("artifact format {major}.{minor} cannot be read by this runtime; it reads 2.x")]
     Version {
         /// Major version found.
         major: u16,
@@ -71,14 +72,12 @@ impl FormatError {
 #[non_exhaustive]
 pub enum RunError {
     /// The input has the wrong number of values.
-    #[error("input {name:?}: {found} values; one sample is {dims:?}, so a multiple of {required} is required")]
+    #[error("input {inputs}: {found} values, so a multiple of {required} is required")]
     InputLength {
-        /// ONNX name of the input.
-        name: String,
+        /// Name and extents of each input.
+        inputs: String,
         /// Values given.
         found: usize,
-        /// Extents of one sample.
-        dims: Vec<u32>,
         /// Values of one sample.
         required: usize,
     },
@@ -112,4 +111,13 @@ pub enum RunError {
     /// The accelerator program is missing or malformed.
     #[error("accelerator program: {0}")]
     Accelerator(String),
+}
+
+impl RunError {
+    /// That `found` values are not whole samples of a network.
+    pub(crate) fn input_length(program: &Program, found: usize) -> Self {
+        let input = |(port, _): &(Port, FloatId)| format!("{:?} {:?}", port.name, port.dims);
+        let inputs: Vec<String> = program.inputs.iter().map(input).collect();
+        RunError::InputLength { inputs: inputs.join(", "), found, required: program.input_len() }
+    }
 }

@@ -14,6 +14,9 @@ mod write;
 pub use artifact::{Artifact, LoadOptions, Metadata};
 pub use container::{FORMAT_MAJOR, FORMAT_MINOR, MAGIC, SECTION_ALIGNMENT, SectionKind};
 #[cfg(feature = "encode")]
+pub(crate) use words::WordSink;
+pub(crate) use words::Words;
+#[cfg(feature = "encode")]
 pub use write::{ArtifactParts, encode};
 
 /// Bound on memory allocated while parsing, as a multiple of the file's length (the bytes themselves not counted).

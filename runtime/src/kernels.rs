@@ -4,17 +4,21 @@
 //! ([`Memory`]); the planner in `session/` proves where they may read and write.
 
 pub(crate) mod amx;
+pub(crate) mod arithmetic;
 mod compiled;
 pub(crate) mod conv;
+pub(crate) mod convert;
 pub(crate) mod depthwise;
 pub(crate) mod elementwise;
+pub(crate) mod floats;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 pub(crate) mod limits;
 mod memory;
+pub(crate) mod movement;
 pub(crate) mod pool;
 
-pub(crate) use memory::{AlignedBytes, Borrowed, Input, Memory, View};
+pub(crate) use memory::{AlignedBytes, Borrowed, Input, Memory, Values, View};
 
 use std::ops::Range;
 

@@ -14,6 +14,7 @@ pub mod format;
 pub mod function;
 pub mod isa;
 mod kernels;
+pub mod ops;
 pub mod pack;
 mod pixels;
 pub mod program;

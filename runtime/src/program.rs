@@ -1,12 +1,15 @@
-//! What an artifact computes: integer operators over u8 tensors.
+//! What an artifact computes: operators over u8 tensors and float slots.
 //!
 //! A tensor holds one sample in (row, column, channel) order, one byte a value, dense; `real = (q - zero_point) * scale`.
-//! Network inputs and outputs are f32 in (channel, row, column) order. The arithmetic of every operator is
-//! specified in docs/quantization.md; [`crate::reference`] is its readable form.
+//! A float slot holds f32 values in the order of ONNX; network inputs and outputs are slots. The operators are the table of
+//! [`crate::ops`]; their arithmetic is specified in docs/quantization.md; [`crate::reference`] is its readable form.
 //!
 //! Invariant: a [`Program`] from [`crate::format::Artifact`] has passed [`crate::verify`]; executors rely on it.
 
-use crate::BitWidth;
+use crate::ops::field::choice;
+use std::ops::Range;
+
+pub use crate::ops::{ArithmeticKind, Conv, Op, Operand};
 
 /// Index into [`Program::tensors`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,19 +55,76 @@ impl Tensor {
     }
 }
 
-/// A float vector of one sample in (channel, row, column) order.
+/// Floats of one sample, in the order of ONNX.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FloatSlot {
     /// Number of values.
     pub len: u32,
 }
 
-/// A network input or output and its extents without the batch axis.
+choice! {
+    /// Element type of a network input or output in ONNX. Every executor takes and gives f32.
+    pub enum ElementType {
+        /// `FLOAT`.
+        F32 = 1 "f32",
+        /// `FLOAT16`.
+        F16 = 2 "f16",
+        /// `BFLOAT16`.
+        Bf16 = 3 "bf16",
+        /// `DOUBLE`.
+        F64 = 4 "f64",
+        /// `INT8`.
+        I8 = 5 "i8",
+        /// `UINT8`.
+        U8 = 6 "u8",
+        /// `INT16`.
+        I16 = 7 "i16",
+        /// `UINT16`.
+        U16 = 8 "u16",
+        /// `INT32`.
+        I32 = 9 "i32",
+        /// `UINT32`.
+        U32 = 10 "u32",
+        /// `INT64`.
+        I64 = 11 "i64",
+        /// `UINT64`.
+        U64 = 12 "u64",
+        /// `BOOL`.
+        Bool = 13 "bool",
+    }
+
+    /// Order of a float slot against the tensor that it is converted from or to.
+    pub enum Order {
+        /// (channel, row, column).
+        ChannelFirst = 0 "channel_first",
+        /// That of the tensor: (row, column, channel).
+        Same = 1 "same",
+    }
+
+    /// Which ONNX layer a [`Conv`] came from; for reports only.
+    pub enum LayerKind {
+        /// Conv.
+        Conv = 0 "conv",
+        /// Gemm or MatMul: a convolution whose kernel covers its whole input.
+        FullyConnected = 1 "fully_connected",
+    }
+}
+
+#[allow(clippy::derivable_impls, reason = "the macro that declares it derives none")]
+impl Default for ElementType {
+    fn default() -> Self {
+        ElementType::F32
+    }
+}
+
+/// A network input or output.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Port {
     /// ONNX name.
     pub name: String,
-    /// Extents of one sample, as in ONNX without the batch axis.
+    /// Element type in ONNX.
+    pub element: ElementType,
+    /// Extents of one sample in ONNX.
     pub dims: Vec<u32>,
 }
 
@@ -106,15 +166,6 @@ impl Window {
     }
 }
 
-/// Which ONNX layer a [`Conv`] came from; for reports only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayerKind {
-    /// Conv.
-    Conv,
-    /// Gemm or MatMul: a convolution whose kernel covers its whole input.
-    FullyConnected,
-}
-
 /// Where the accumulators of a [`Conv`] go.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Destination {
@@ -127,207 +178,25 @@ pub enum Destination {
         /// Highest code.
         hi: u8,
     },
-    /// Scaled to floats, in (channel, row, column) order.
+    /// Scaled to floats.
     Logits {
         /// Result.
         y: FloatId,
+        /// Order of the floats.
+        order: Order,
     },
 }
 
-/// Convolution or fully connected layer with bit-packed weights.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Conv {
-    /// ONNX node name.
-    pub name: String,
-    /// What it was in ONNX.
-    pub kind: LayerKind,
-    /// Input.
-    pub x: TensorId,
-    /// Output.
-    pub destination: Destination,
-    /// Kernel, stride, dilation, padding; padding cells hold the input's zero point.
-    pub window: Window,
-    /// Groups of channels.
-    pub groups: u32,
-    /// Output channels.
-    pub outputs: u32,
-    /// Width of the weight codes.
-    pub bits: BitWidth,
-    /// First byte of the packed codes in the weights section, a multiple of 64. Order: [`crate::pack`].
-    pub weights_offset: u64,
-    /// First byte in the constants section, a multiple of 64: `outputs` i32 biases, then `outputs` f32 multipliers.
-    pub constants_offset: u64,
-}
-
-impl Conv {
-    /// Weights an output channel: kernel height x kernel width x input channels of a group.
-    pub fn depth(&self, x: &Tensor) -> usize {
-        let [kh, kw] = self.window.kernel;
-        kh as usize * kw as usize * (x.channels / self.groups) as usize
-    }
-}
-
-/// One operator.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Op {
-    /// Network input to codes.
-    Quantize {
-        /// Result.
-        y: TensorId,
-        /// `1 / scale` of the result, rounded to f32.
-        inv_scale: f32,
-    },
-    /// Convolution, fully connected.
-    Conv(Conv),
-    /// Maximum of codes; padding never wins. Input and result share scale and zero point.
-    MaxPool {
-        /// Input.
-        x: TensorId,
-        /// Result.
-        y: TensorId,
-        /// Window.
-        window: Window,
-    },
-    /// Mean over a window.
-    AveragePool {
-        /// Input.
-        x: TensorId,
-        /// Result.
-        y: TensorId,
-        /// Window with dilation 1.
-        window: Window,
-        /// Whether padding counts in the divisor.
-        count_include_pad: bool,
-        /// Input scale / output scale; divided by the count in f32.
-        multiplier: f32,
-        /// Lowest code.
-        lo: u8,
-        /// Highest code.
-        hi: u8,
-    },
-    /// Elementwise sum.
-    Add {
-        /// First input.
-        a: TensorId,
-        /// Second input.
-        b: TensorId,
-        /// Result.
-        y: TensorId,
-        /// Scale of `a` / scale of `y`.
-        multiplier_a: f32,
-        /// Scale of `b` / scale of `y`.
-        multiplier_b: f32,
-        /// Lowest code.
-        lo: u8,
-        /// Highest code.
-        hi: u8,
-    },
-    /// Channels of all inputs, one after the other.
-    Concat {
-        /// Each input; codes move where there is no multiplier (equal scale and zero point).
-        xs: Vec<(TensorId, Option<f32>)>,
-        /// Result.
-        y: TensorId,
-    },
-    /// `(q - z) * multiplier[c] + addend[c]`, then requantized.
-    Affine {
-        /// Input.
-        x: TensorId,
-        /// Result.
-        y: TensorId,
-        /// First byte in the constants section, a multiple of 64: `channels` f32 multipliers, then `channels` f32 addends.
-        constants_offset: u64,
-        /// Lowest code.
-        lo: u8,
-        /// Highest code.
-        hi: u8,
-    },
-    /// The same codes in (channel, row, column) order under other extents.
-    Reshape {
-        /// Input.
-        x: TensorId,
-        /// Result.
-        y: TensorId,
-    },
-    /// Codes to floats.
-    Dequantize {
-        /// Input.
-        x: TensorId,
-        /// Result.
-        y: FloatId,
-    },
-    /// Softmax over all values of a slot.
-    Softmax {
-        /// Input.
-        x: FloatId,
-        /// Result.
-        y: FloatId,
-        /// Natural logarithm of it.
-        log: bool,
-    },
-}
-
-impl Op {
-    /// The word used in text forms and errors.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Op::Quantize { .. } => "quantize",
-            Op::Conv(conv) => match conv.kind {
-                LayerKind::Conv => "conv",
-                LayerKind::FullyConnected => "fully_connected",
-            },
-            Op::MaxPool { .. } => "max_pool",
-            Op::AveragePool { .. } => "average_pool",
-            Op::Add { .. } => "add",
-            Op::Concat { .. } => "concat",
-            Op::Affine { .. } => "affine",
-            Op::Reshape { .. } => "reshape",
-            Op::Dequantize { .. } => "dequantize",
-            Op::Softmax { .. } => "softmax",
-        }
-    }
-
-    /// The tensors it reads.
-    pub fn reads(&self) -> Vec<TensorId> {
-        match self {
-            Op::Quantize { .. } | Op::Softmax { .. } => vec![],
-            Op::Conv(conv) => vec![conv.x],
-            Op::MaxPool { x, .. }
-            | Op::AveragePool { x, .. }
-            | Op::Affine { x, .. }
-            | Op::Reshape { x, .. }
-            | Op::Dequantize { x, .. } => vec![*x],
-            Op::Add { a, b, .. } => vec![*a, *b],
-            Op::Concat { xs, .. } => xs.iter().map(|(x, _)| *x).collect(),
-        }
-    }
-
-    /// The tensor it writes, if it writes codes.
-    pub fn writes(&self) -> Option<TensorId> {
-        match self {
-            Op::Conv(Conv { destination: Destination::Codes { y, .. }, .. })
-            | Op::Quantize { y, .. }
-            | Op::MaxPool { y, .. }
-            | Op::AveragePool { y, .. }
-            | Op::Add { y, .. }
-            | Op::Concat { y, .. }
-            | Op::Affine { y, .. }
-            | Op::Reshape { y, .. } => Some(*y),
-            Op::Conv(_) | Op::Dequantize { .. } | Op::Softmax { .. } => None,
-        }
-    }
-}
-
-/// A whole network: one input, operators in execution order, one or more outputs.
+/// A whole network: inputs, operators in execution order, outputs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
-    /// The network's input.
-    pub input: Port,
+    /// The network's inputs and the slots that hold them at the start. A sample is all of them one after the other.
+    pub inputs: Vec<(Port, FloatId)>,
     /// The network's outputs and the slots that hold them at the end.
     pub outputs: Vec<(Port, FloatId)>,
     /// Activation tensors; each is written by exactly one operator.
     pub tensors: Vec<Tensor>,
-    /// Float vectors; each is written by exactly one operator.
+    /// Float slots; each is an input or written by exactly one operator.
     pub floats: Vec<FloatSlot>,
     /// Operators in execution order.
     pub ops: Vec<Op>,
@@ -339,6 +208,25 @@ impl Program {
     /// The tensor of an id of this program.
     pub fn tensor(&self, id: TensorId) -> &Tensor {
         &self.tensors[id.0 as usize]
+    }
+
+    /// Values of a float slot of this program.
+    pub fn float_len(&self, id: FloatId) -> usize {
+        self.floats[id.0 as usize].len as usize
+    }
+
+    /// Values of one sample of all inputs.
+    pub fn input_len(&self) -> usize {
+        self.inputs.iter().map(|(port, _)| port.len()).sum()
+    }
+
+    /// Where each input lies in a sample, with its slot.
+    pub fn input_ranges(&self) -> impl Iterator<Item = (FloatId, Range<usize>)> + '_ {
+        self.inputs.iter().scan(0, |end, (port, slot)| {
+            let start = *end;
+            *end += port.len();
+            Some((*slot, start..*end))
+        })
     }
 
     /// The layers that own weights, in execution order.

@@ -4,6 +4,7 @@
 //! weights are laid out. [`Session::run`] calls the bound kernels in order; it allocates nothing and decides nothing.
 
 mod amx;
+mod axes;
 mod bind;
 mod budget;
 mod layout;
@@ -16,8 +17,8 @@ use crate::format::Artifact;
 #[cfg(feature = "encode")]
 use crate::isa::EmulatedTiles;
 use crate::isa::{Available, Isa};
-use crate::kernels::{AlignedBytes, Borrowed, Input, View};
-use crate::program::Op;
+use crate::kernels::{AlignedBytes, Borrowed, Input, Values, View};
+use crate::program::{Op, Program};
 use crate::{Pixels, RunError};
 use bind::Step;
 use budget::Budget;
@@ -65,8 +66,9 @@ pub struct Session {
     views: Vec<View>,
     codes: AlignedBytes,
     floats: Vec<f32>,
-    /// For each output of the network, its floats in `floats`.
-    outputs: Vec<Range<usize>>,
+    /// Where the values of each output of the network lie.
+    outputs: Vec<Values>,
+    input_len: usize,
     output_len: usize,
 }
 
@@ -146,7 +148,8 @@ impl Session {
             floats: vec![0.0; all.floats],
             samples,
             room,
-            output_len: outputs.iter().map(ExactSizeIterator::len).sum(),
+            input_len: program.input_len(),
+            output_len: outputs.iter().map(Values::len).sum(),
             outputs,
             pixels: None,
             views: places.views,
@@ -162,11 +165,11 @@ impl Session {
     /// [`RunError::Pixels`] where that does not fit the network's input.
     pub fn set_pixels(&mut self, pixels: Pixels) -> Result<(), RunError> {
         let program = self.artifact.program();
-        let quantized = program.ops.iter().find_map(|op| match op {
-            Op::Quantize { y, .. } => Some(program.tensor(*y)),
-            _ => None,
-        });
-        pixels.check(quantized.map_or(1, |tensor| tensor.channels as usize))?;
+        let channels = pixel_channels(program).ok_or_else(|| {
+            let what = "the network has several inputs, or reads its input as floats too";
+            RunError::Pixels(what.to_owned())
+        })?;
+        pixels.check(channels as usize)?;
         bind::read_pixels(&mut self.steps, program, &self.views, &pixels);
         self.pixels = Some(pixels);
         Ok(())
@@ -192,9 +195,9 @@ impl Session {
         &self.artifact
     }
 
-    /// Values of one input sample.
+    /// Values of one sample of all inputs.
     pub fn input_len(&self) -> usize {
-        self.artifact.program().input.len()
+        self.input_len
     }
 
     /// Values of one sample of all outputs.
@@ -211,7 +214,7 @@ impl Session {
         })
     }
 
-    /// Runs one sample: `input` in (channel, row, column) order, outputs one after the other.
+    /// Runs one sample: all inputs one after the other, each in the order of ONNX; outputs likewise.
     ///
     /// # Errors
     /// When `input` or `output` does not hold exactly one sample.
@@ -221,7 +224,7 @@ impl Session {
         Ok(())
     }
 
-    /// Runs one sample of pixels in (channel, row, column) order: what [`Session::run`] gives for the values that [`Pixels::value`] makes
+    /// Runs one sample of pixels in the order of ONNX: what [`Session::run`] gives for the values that [`Pixels::value`] makes
     /// of them.
     ///
     /// # Errors
@@ -296,13 +299,7 @@ impl Session {
 
     fn check(&self, input: usize, inputs: usize, output: usize, outputs: usize) -> Result<(), RunError> {
         if input != inputs || input == 0 {
-            let port = &self.artifact.program().input;
-            return Err(RunError::InputLength {
-                name: port.name.clone(),
-                found: input,
-                dims: port.dims.clone(),
-                required: port.len(),
-            });
+            return Err(RunError::input_length(self.artifact.program(), input));
         }
         if output != outputs {
             return Err(RunError::OutputLength { found: output, required: outputs });
@@ -320,13 +317,13 @@ impl Session {
             if step.run_batched(&all, run.as_ref()) {
                 continue;
             }
-            let memories = self.codes.chunks_exact_mut(codes).zip(self.floats.chunks_exact_mut(floats));
-            for (x, (codes, floats)) in input.chunks_exact(len).zip(memories) {
+            for (i, (x, codes)) in input.chunks_exact(len).zip(self.codes.chunks_exact_mut(codes)).enumerate() {
+                let floats = &mut self.floats[i * floats..][..floats];
                 step.run(&Borrowed::new(codes, floats, Input::Floats(x)), run.as_ref());
             }
         }
-        for (floats, output) in self.floats.chunks_exact(floats).zip(output.chunks_exact_mut(self.output_len)) {
-            copy_outputs(&self.outputs, floats, output);
+        for (i, output) in output.chunks_exact_mut(self.output_len).enumerate() {
+            copy_outputs(&self.outputs, &input[i * len..][..len], &self.floats[i * floats..][..floats], output);
         }
     }
 
@@ -337,17 +334,40 @@ impl Session {
             Input::Floats(_) => self.steps.iter().for_each(|step| step.run(&memory, run.as_ref())),
             Input::Pixels(_) => self.steps.iter().for_each(|step| step.run_pixels(&memory, run.as_ref())),
         }
-        copy_outputs(&self.outputs, &self.floats, output);
+        // Pixels come only where no output is an input.
+        let input = if let Input::Floats(input) = input { input } else { &[] };
+        copy_outputs(&self.outputs, input, &self.floats, output);
     }
 }
 
 /// The outputs of a sample, one after the other.
-fn copy_outputs(outputs: &[Range<usize>], floats: &[f32], mut to: &mut [f32]) {
-    for range in outputs {
-        let (this, rest) = to.split_at_mut(range.len());
-        this.copy_from_slice(&floats[range.clone()]);
+fn copy_outputs(outputs: &[Values], input: &[f32], floats: &[f32], mut to: &mut [f32]) {
+    for place in outputs {
+        let values = match place {
+            Values::Input(range) => &input[range.clone()],
+            Values::Slot(range) => &floats[range.clone()],
+        };
+        let (this, rest) = to.split_at_mut(values.len());
+        this.copy_from_slice(values);
         to = rest;
     }
+}
+
+/// Channels of the input as pixels; `None` where there are several inputs, or one that is not only quantized.
+fn pixel_channels(program: &Program) -> Option<u32> {
+    let [(_, input)] = program.inputs[..] else { return None };
+    if program.outputs.iter().any(|(_, slot)| *slot == input) {
+        return None;
+    }
+    let mut channels = None;
+    for op in program.ops.iter().filter(|op| op.reads_floats().contains(&input)) {
+        let Op::Quantize { y, .. } = op else { return None };
+        let found = program.tensor(*y).channels;
+        if channels.replace(found).is_some_and(|other| other != found) {
+            return None;
+        }
+    }
+    channels
 }
 
 impl std::fmt::Debug for Session {

@@ -80,7 +80,7 @@ fn random_net(seed: u64) -> Artifact {
 /// Runs a program twice, so that what the first run leaves in scratch memory would show.
 fn check(artifact: &Artifact, threads: usize, name: &str) {
     let mut r = Random(11);
-    let x: Vec<f32> = (0..artifact.program().input.len()).map(|_| r.normal() * 1.5).collect();
+    let x: Vec<f32> = (0..artifact.program().input_len()).map(|_| r.normal() * 1.5).collect();
     let words = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     let expected = words(&Reference::new(artifact).run(&x).unwrap().concat());
     let emulated = [EmulatedTiles::WhereHardwarePays, EmulatedTiles::Everywhere]

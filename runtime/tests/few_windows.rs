@@ -61,7 +61,7 @@ fn single_layers_give_the_same_bytes_on_every_instruction_set() {
         let Some(artifact) = layer(&mut r, seed, bits) else { continue };
         // The largest codes everywhere, or any.
         let largest = r.once_in(3);
-        let len = artifact.program().input.len();
+        let len = artifact.program().input_len();
         let x: Vec<f32> = (0..len).map(|_| if largest { 1e9 } else { r.normal() * 3.0 }).collect();
         check(&artifact, &x, &format!("seed {seed}, {bits} bits"));
     }
@@ -101,7 +101,7 @@ fn narrow_layers_shared_by_rows_are_whole() {
         net.output(y);
         let artifact = net.artifact();
         let mut r = Random(5);
-        let x: Vec<f32> = (0..artifact.program().input.len()).map(|_| r.normal() * 3.0).collect();
+        let x: Vec<f32> = (0..artifact.program().input_len()).map(|_| r.normal() * 3.0).collect();
         check(&artifact, &x, &format!("{bits} bits"));
     }
 }

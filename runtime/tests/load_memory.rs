@@ -9,7 +9,7 @@ mod net;
 
 use net::Net;
 use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, Metadata, PARSE_MEMORY_FACTOR, encode};
-use releqc_runtime::program::{FloatId, FloatSlot, Op, Port, Program, Tensor, TensorId, Window};
+use releqc_runtime::program::{FloatId, FloatSlot, Op, Order, Port, Program, Tensor, TensorId, Window};
 use releqc_runtime::{BitWidth, Session, SessionOptions};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
@@ -65,27 +65,34 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn loading_allocates_a_bounded_multiple_of_the_file() {
     let _alone = ALONE.lock().unwrap();
     let count = (1u32 << 16) + 1;
-    let input = Port { name: String::new(), dims: vec![1] };
-    let quantize = Op::Quantize { y: TensorId(0), inv_scale: 1.0 };
+    let port = |dims| Port { name: String::new(), dims, ..Port::default() };
+    let quantize = Op::Quantize { x: FloatId(0), y: TensorId(0), inv_scale: 1.0, order: Order::Same };
     let program = Program {
-        outputs: vec![(input.clone(), FloatId(0))],
-        input,
+        inputs: vec![(port(vec![1]), FloatId(0))],
+        outputs: vec![(port(vec![1]), FloatId(1))],
         tensors: vec![tensor("")],
-        floats: vec![FloatSlot { len: 1 }],
-        ops: vec![quantize, Op::Dequantize { x: TensorId(0), y: FloatId(0) }],
+        floats: vec![FloatSlot { len: 1 }; 2],
+        ops: vec![quantize, Op::Dequantize { x: TensorId(0), y: FloatId(1), order: Order::Same }],
         arena_bytes: 1,
     };
     // What is displayed of a character that is not printed is several times as long.
     let name = "\u{7f}".repeat(43_691);
-    let port = |dims| Port { name: String::new(), dims };
-    let reshape = |i| Op::Reshape { x: TensorId(i), y: TensorId(i + 1) };
+    let pool = |i| {
+        let window = Window { kernel: [1; 2], stride: [1; 2], dilation: [1; 2], padding: [0; 4] };
+        Op::MaxPool { x: TensorId(i), y: TensorId(i + 1), window, lo: 0, hi: 255 }
+    };
+    let moved = |tables| Op::Move { x: TensorId(0), y: TensorId(1), tables, fill: 0 };
+    let with_tables = |tables| {
+        let ops = program.ops.iter().take(1).cloned().chain([moved(tables)]).collect();
+        with_program(Program { ops, tensors: vec![tensor(""); 2], ..program.clone() })
+    };
     let metadata: Metadata = (0..count).map(|i| (format!("{i:05x}"), String::new())).collect();
     let files = [
-        ("operators", with_program(Program { ops: (0..count).map(reshape).collect(), ..program.clone() })),
+        ("operators", with_program(Program { ops: (0..count).map(pool).collect(), ..program.clone() })),
         (
             "operators and tensors",
             with_program(Program {
-                ops: program.ops.iter().take(1).cloned().chain((0..count - 1).map(reshape)).collect(),
+                ops: program.ops.iter().take(1).cloned().chain((0..count - 1).map(pool)).collect(),
                 tensors: vec![tensor(""); count as usize],
                 ..program.clone()
             }),
@@ -93,7 +100,13 @@ fn loading_allocates_a_bounded_multiple_of_the_file() {
         (
             "concat",
             with_program(Program {
-                ops: vec![Op::Concat { xs: vec![(TensorId(0), None); count as usize], y: TensorId(0) }],
+                ops: vec![Op::Concat {
+                    xs: vec![(TensorId(0), None); count as usize],
+                    y: TensorId(0),
+                    outer: 1,
+                    lo: 0,
+                    hi: 255,
+                }],
                 ..program.clone()
             }),
         ),
@@ -105,7 +118,15 @@ fn loading_allocates_a_bounded_multiple_of_the_file() {
             "outputs",
             with_program(Program { outputs: vec![(port(vec![]), FloatId(0)); count as usize], ..program.clone() }),
         ),
-        ("extents", with_program(Program { input: port(vec![u32::MAX; count as usize]), ..program.clone() })),
+        ("axes", with_tables(vec![vec![]; count as usize])),
+        ("positions of an axis", with_tables(vec![vec![0; count as usize]])),
+        (
+            "extents",
+            with_program(Program {
+                inputs: vec![(port(vec![u32::MAX; count as usize]), FloatId(0))],
+                ..program.clone()
+            }),
+        ),
         ("metadata", ArtifactParts { metadata, ..with_program(program.clone()) }),
         (
             "a name in an error",
@@ -114,7 +135,7 @@ fn loading_allocates_a_bounded_multiple_of_the_file() {
         (
             "two names in an error",
             with_program(Program {
-                ops: vec![program.ops[0].clone(), reshape(0), program.ops[1].clone()],
+                ops: vec![program.ops[0].clone(), pool(0), program.ops[1].clone()],
                 tensors: vec![tensor(&name), tensor(&name)],
                 ..program
             }),

@@ -178,7 +178,7 @@ fn summary(op: &Op) -> String {
 
 fn check(seed: u64) {
     let artifact = random_net(seed);
-    let x = input(&mut Random(!seed), artifact.program().input.len());
+    let x = input(&mut Random(!seed), artifact.program().input_len());
     let expected = words(&Reference::new(&artifact).run(&x).unwrap().concat());
     // The second run of a session meets what the first one left in memory.
     for (name, mut session, runs) in sessions(&artifact, 1, seed.is_multiple_of(EMULATED_EVERY)) {
@@ -243,7 +243,7 @@ fn layers_that_are_tried_at_load_give_the_same_bytes() {
         let y = net.logits(x, 20, bits);
         net.output(y);
         let artifact = net.artifact();
-        let x = input(&mut Random(2), artifact.program().input.len());
+        let x = input(&mut Random(2), artifact.program().input_len());
         let expected = words(&Reference::new(&artifact).run(&x).unwrap().concat());
         for isa in Isa::available() {
             let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads: 1 }).unwrap();
@@ -291,7 +291,7 @@ fn pixels_give_what_their_values_give() {
         net.output(y);
         let artifact = net.artifact();
         let mut random = Random(3);
-        let pixels: Vec<u8> = (0..artifact.program().input.len()).map(|_| random.below(256) as u8).collect();
+        let pixels: Vec<u8> = (0..artifact.program().input_len()).map(|_| random.below(256) as u8).collect();
         for mapping in [Pixels::Normalize { mean, std }, Pixels::Raw] {
             let value = |(i, &pixel): (usize, &u8)| mapping.value(pixel, i / (19 * 70));
             let values: Vec<f32> = pixels.iter().enumerate().map(value).collect();
@@ -340,7 +340,7 @@ fn pixels_take_what_the_artifact_records() {
 #[test]
 fn a_batch_is_its_samples() {
     let artifact = random_net(7);
-    let (len, mut random) = (artifact.program().input.len(), Random(1));
+    let (len, mut random) = (artifact.program().input_len(), Random(1));
     let x = input(&mut random, 3 * len);
     let mut session = Session::new(&artifact, SessionOptions::default()).unwrap();
     let width = session.output_len();
@@ -367,7 +367,7 @@ fn a_batched_session_gives_what_each_sample_gives() {
         let softmax = net.softmax(slot, false);
         [slot, softmax].into_iter().for_each(|slot| net.output(slot));
         let artifact = net.artifact();
-        let len = artifact.program().input.len();
+        let len = artifact.program().input_len();
         let x = input(&mut Random(2), 11 * len);
         let reference = Reference::new(&artifact);
         let expected: Vec<u32> = x.chunks(len).flat_map(|x| words(&reference.run(x).unwrap().concat())).collect();
@@ -394,7 +394,7 @@ fn threads_do_not_change_a_byte() {
     let y = net.logits(x, 130, bits(2));
     net.output(y);
     let artifact = net.artifact();
-    let x = input(&mut Random(2), artifact.program().input.len());
+    let x = input(&mut Random(2), artifact.program().input_len());
     let expected = words(&Reference::new(&artifact).run(&x).unwrap().concat());
     for threads in [1, 2, 3, 7] {
         for (name, mut session, _) in sessions(&artifact, threads, true) {

@@ -107,7 +107,7 @@ fn random_input(artifact: &Artifact) -> Vec<f32> {
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) >> 56
     };
-    (0..program.input.len()).map(|_| (next() as f32 - f32::from(zero_point)) * scale).collect()
+    (0..program.input_len()).map(|_| (next() as f32 - f32::from(zero_point)) * scale).collect()
 }
 
 impl Report {

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::args::Eval;
-use crate::artifact::{self, sample_shape};
+use crate::artifact::{self, only_input, sample_shape};
 use crate::executor::{Choice, map_samples};
 use crate::failure::{Failure, Outcome};
 use releqc_passes::data::{self, Dataset, Part, Preprocessing};
@@ -65,7 +65,7 @@ fn recorded(artifact: &Artifact) -> Preprocessing {
 }
 
 fn samples(artifact: &Artifact, path: &Path, preprocessing: &Preprocessing) -> Result<(Part, Dataset), Failure> {
-    let shape = sample_shape(&artifact.program().input)?;
+    let shape = sample_shape(only_input(&artifact)?)?;
     let (part, data) = data::load_for_evaluation(path, Some(preprocessing), &shape).map_err(Failure::input)?;
     match part {
         Part::Whole => tracing::info!("the names in {} state no test part: all samples are used", path.display()),

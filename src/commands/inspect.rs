@@ -64,7 +64,7 @@ impl<'a> Report<'a> {
             size_bytes: artifact.size_bytes(),
             average_bits: average_bits(&layers),
             layers,
-            inputs: vec![PortReport::new(&program.input)],
+            inputs: program.inputs.iter().map(|(port, _)| PortReport::new(port)).collect(),
             outputs: program.outputs.iter().map(|(port, _)| PortReport::new(port)).collect(),
             activation_bytes: program.arena_bytes,
             sections: artifact.sections().map(section).collect(),

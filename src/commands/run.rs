@@ -33,7 +33,7 @@ pub(super) fn execute(args: &Run, context: &Context) -> Result<Outcome, Failure>
     let artifact = artifact::open(&args.artifact)?;
     let inputs = [args.artifact.as_path(), args.input.as_path()];
     let outputs = places(args.output.as_deref(), &artifact, &inputs)?;
-    let rows = Rows::read(&args.input, &artifact.program().input)?;
+    let rows = Rows::read(&args.input, artifact::only_input(&artifact)?)?;
     let threads = context.threads.unwrap_or_else(all_cores);
     let choice = Choice { executor: args.executor, isa: args.isa.isa, threads };
     let results = compute(&artifact, choice, &rows, context)?;

@@ -53,7 +53,7 @@ pub(super) fn execute(args: &Sim, context: &Context) -> Result<Outcome, Failure>
     let cost = estimate(&artifact).map_err(|error| Failure::input(format!("accelerator program: {error}")))?;
     let mut report = Report::new(&cost);
     if let Some(input) = &args.input {
-        let rows = Rows::read(input, &artifact.program().input)?;
+        let rows = Rows::read(input, artifact::only_input(&artifact)?)?;
         let threads = context.threads.unwrap_or_else(all_cores);
         let choice = Choice { executor: Executor::Accelerator, isa: None, threads };
         let results = run::compute(&artifact, choice, &rows, context)?;

@@ -2,7 +2,7 @@
 
 use crate::annotation::AnnotationError;
 use crate::import::{ErrorKind, ImportError};
-use crate::lower::cpu::LowerError;
+use crate::lower::LowerError;
 use crate::onnx::Unwritable;
 use crate::quantize::QuantizeError;
 use crate::rewrite::RewriteError;

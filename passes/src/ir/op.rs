@@ -1,6 +1,6 @@
 //! The operators of the float graph and their attributes.
 
-use super::{BinaryKind, Function, RecurrentKind, ReduceKind, Tensor};
+use super::{BinaryKind, ElementType, Function, RecurrentKind, ReduceKind, Tensor};
 
 /// Cells added around an image before a window slides over it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,37 +123,12 @@ pub struct Clip {
 impl Clip {
     /// `max(x, 0)`.
     pub const RELU: Clip = Clip { min: 0.0, max: f32::INFINITY };
-}
 
-/// Element type of a network input in ONNX; inside, every value is f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ElementType {
-    /// `FLOAT`.
-    F32,
-    /// `FLOAT16`.
-    F16,
-    /// `BFLOAT16`.
-    Bf16,
-    /// `DOUBLE`.
-    F64,
-    /// `INT8`.
-    I8,
-    /// `UINT8`.
-    U8,
-    /// `INT16`.
-    I16,
-    /// `UINT16`.
-    U16,
-    /// `INT32`.
-    I32,
-    /// `UINT32`.
-    U32,
-    /// `INT64`.
-    I64,
-    /// `UINT64`.
-    U64,
-    /// `BOOL`.
-    Bool,
+    /// This clip and then another as one.
+    pub fn then(self, second: Clip) -> Clip {
+        let clamp = |v: f32| v.max(second.min).min(second.max);
+        Clip { min: clamp(self.min), max: clamp(self.max) }
+    }
 }
 
 /// One direction of a recurrent layer. The first operand is `[steps, batch, gates * hidden]`, the products of the layer's input with W
@@ -361,6 +336,12 @@ impl Op {
             Op::Concat { .. } => 1..=usize::MAX,
             _ => 1..=1,
         }
+    }
+
+    /// Whether some position of the result comes from nowhere.
+    pub fn fills(&self) -> bool {
+        let none = |map: &AxisMap| matches!(map, AxisMap::Indices(indices) if indices.contains(&None));
+        matches!(self, Op::Gather { maps, .. } if maps.iter().any(none))
     }
 
     /// Whether it only moves values: every value of the result is one of an operand, or the fill value.

@@ -5,6 +5,10 @@
 //! connected layer's input) become nodes named `{node}:{part}`, which canonicalisation joins again.
 //! The batch axis is the symbol `N`, the operator set 17.
 
+mod operators;
+
+pub use operators::OWN_DOMAIN;
+
 use super::onnx_protobuf::attribute_proto::AttributeType;
 use super::onnx_protobuf::tensor_proto::DataType;
 use super::onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
@@ -12,7 +16,7 @@ use super::onnx_protobuf::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
     TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
 };
-use crate::ir::{BatchNorm, BinaryKind, Clip, Graph, Node, Op, Shape, Window};
+use crate::ir::{BatchNorm, Clip, ElementType, Graph, Node, Op, Shape, Window};
 use prost::Message;
 use std::collections::BTreeSet;
 
@@ -46,17 +50,20 @@ pub fn write(graph: &Graph, metadata: &[(String, String)]) -> Result<Vec<u8>, Un
         if graph.outputs.iter().position(|(_, other)| other == id) != Some(position) || graph.node(*id).is_input() {
             let source = writer.values[id.0].clone();
             let copy = writer.unique(&format!("{name}:copy"));
-            writer.push(&copy, "Identity", vec![source], name.clone(), vec![]);
+            writer.push(&copy, "", "Identity", vec![source], name.clone(), vec![]);
         }
     }
-    let outputs = graph.outputs.iter().map(|(name, id)| value_info(name, &graph.node(*id).shape)).collect();
+    let outputs = graph.outputs.iter().map(|(name, id)| value_info(name, &graph.node(*id).shape, DataType::Float)).collect();
+    let own = writer.nodes.iter().any(|node| node.domain() == OWN_DOMAIN);
+    let opset = |domain: &str, version| OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) };
+    let opsets = std::iter::once(opset("", OPSET)).chain(own.then(|| opset(OWN_DOMAIN, 1))).collect();
     let model = ModelProto {
         ir_version: Some(IR_VERSION),
-        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
+        opset_import: opsets,
         producer_name: Some("releqc".into()),
         graph: Some(GraphProto {
             name: Some(graph.name.clone()),
-            input: vec![value_info(&graph.nodes[0].name, &graph.nodes[0].shape)],
+            input: graph.inputs().map(|(_, node)| value_info(&node.name, &node.shape, element_type(&node.op))).collect(),
             output: outputs,
             node: writer.nodes,
             initializer: writer.initializers,
@@ -96,9 +103,18 @@ impl Writer {
         name
     }
 
-    fn push(&mut self, name: &str, op_type: &str, input: Vec<String>, output: String, attribute: Vec<AttributeProto>) {
+    fn push(
+        &mut self,
+        name: &str,
+        domain: &str,
+        op_type: &str,
+        input: Vec<String>,
+        output: String,
+        attribute: Vec<AttributeProto>,
+    ) {
         self.nodes.push(NodeProto {
             input,
+            domain: (!domain.is_empty()).then(|| domain.to_owned()),
             output: vec![output],
             name: Some(name.to_owned()),
             op_type: Some(op_type.to_owned()),
@@ -134,6 +150,7 @@ impl Writer {
         let name = node.name.as_str();
         match &node.op {
             Op::Input(_) => {}
+            Op::Constant(tensor) => return Ok(self.floats(name, tensor.dims(), tensor.data())),
             Op::Conv(conv) => {
                 let mut operands = x;
                 operands.push(self.floats(&format!("{name}.weight"), conv.weight.dims(), conv.weight.data()));
@@ -145,14 +162,14 @@ impl Writer {
                 self.batch_norm(&mut parts, "bn", name, conv.batch_norm.as_ref());
             }
             Op::FullyConnected(fc) => {
-                let mut operands = x;
-                if graph.node(node.inputs[0]).shape.rank() != 2 {
-                    return Err(Unwritable { node: node.name.clone(), label: node.op.label() });
-                }
+                let flat = graph.node(node.inputs[0]).shape.rank() == 2;
                 let weight = self.floats(&format!("{name}.weight"), fc.weight.dims(), fc.weight.data());
-                operands.push(weight);
+                let mut operands = [x, vec![weight]].concat();
                 operands.extend(fc.bias.as_ref().map(|bias| self.floats(&format!("{name}.bias"), &[bias.len()], bias)));
-                parts.push(Part::new("", "Gemm", operands, vec![int("transB", 1)]));
+                parts.push(match flat {
+                    true => Part::new("", "Gemm", operands, vec![int("transB", 1)]),
+                    false => Part::own("FullyConnected", operands, vec![]),
+                });
                 self.batch_norm(&mut parts, "bn", name, fc.batch_norm.as_ref());
             }
             Op::BatchNorm(norm) => {
@@ -170,14 +187,11 @@ impl Writer {
                 attributes.push(int("count_include_pad", i64::from(*count_include_pad)));
                 parts.push(Part::new("", "AveragePool", x, attributes));
             }
-            Op::Binary(BinaryKind::Add) => parts.push(Part::new("", "Add", x, vec![])),
-            Op::Concat { .. } => parts.push(Part::new("", "Concat", x, vec![int("axis", 1)])),
             Op::Reshape => self.reshape(&mut parts, "", name, x, &node.shape),
-            Op::Softmax { axis, log } => {
-                let op_type = if *log { "LogSoftmax" } else { "Softmax" };
-                parts.push(Part::new("", op_type, x, vec![int("axis", *axis as i64)]));
-            }
-            other => return Err(Unwritable { node: node.name.clone(), label: other.label() }),
+            _ => match operators::parts(self, node, x) {
+                Some(own) => parts = own,
+                None => return Err(Unwritable { node: node.name.clone(), label: node.op.label() }),
+            },
         }
         if let Some(clip) = node.activation {
             self.clip(&mut parts, "clip", name, clip);
@@ -204,7 +218,7 @@ impl Writer {
                 None => self.unique(&format!("{node_name}:value")),
             };
             let operands = before.take().into_iter().chain(part.operands).collect();
-            self.push(&node_name, part.op_type, operands, value.clone(), part.attributes);
+            self.push(&node_name, part.domain, part.op_type, operands, value.clone(), part.attributes);
             before = Some(value);
         }
         before.unwrap_or_default()
@@ -272,6 +286,7 @@ impl Writer {
 struct Part {
     /// Empty for the part that bears the node's name.
     suffix: &'static str,
+    domain: &'static str,
     op_type: &'static str,
     operands: Vec<String>,
     attributes: Vec<AttributeProto>,
@@ -284,18 +299,42 @@ impl Part {
         operands: Vec<String>,
         attributes: Vec<AttributeProto>,
     ) -> Self {
-        Part { suffix, op_type, operands, attributes }
+        Part { suffix, domain: "", op_type, operands, attributes }
+    }
+
+    /// A part that bears the node's name, of [`OWN_DOMAIN`].
+    fn own(op_type: &'static str, operands: Vec<String>, attributes: Vec<AttributeProto>) -> Self {
+        Part { suffix: "", domain: OWN_DOMAIN, op_type, operands, attributes }
     }
 }
 
-fn value_info(name: &str, shape: &Shape) -> ValueInfoProto {
+fn element_type(op: &Op) -> DataType {
+    let Op::Input(element) = op else { return DataType::Float };
+    match element {
+        ElementType::F32 => DataType::Float,
+        ElementType::F16 => DataType::Float16,
+        ElementType::Bf16 => DataType::Bfloat16,
+        ElementType::F64 => DataType::Double,
+        ElementType::I8 => DataType::Int8,
+        ElementType::U8 => DataType::Uint8,
+        ElementType::I16 => DataType::Int16,
+        ElementType::U16 => DataType::Uint16,
+        ElementType::I32 => DataType::Int32,
+        ElementType::U32 => DataType::Uint32,
+        ElementType::I64 => DataType::Int64,
+        ElementType::U64 => DataType::Uint64,
+        ElementType::Bool => DataType::Bool,
+    }
+}
+
+fn value_info(name: &str, shape: &Shape, element: DataType) -> ValueInfoProto {
     let batch = Dimension { value: Some(dimension::Value::DimParam("N".into())), ..Default::default() };
     let fixed = |&d: &usize| Dimension { value: Some(dimension::Value::DimValue(d as i64)), ..Default::default() };
     let dim = match shape.dims() {
         [1, sample @ ..] => std::iter::once(batch).chain(sample.iter().map(fixed)).collect(),
         dims => dims.iter().map(fixed).collect(),
     };
-    let tensor = type_proto::Tensor { elem_type: Some(DataType::Float as i32), shape: Some(TensorShapeProto { dim }) };
+    let tensor = type_proto::Tensor { elem_type: Some(element as i32), shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto {
         name: Some(name.to_owned()),
         r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() }),
@@ -317,8 +356,20 @@ fn window_attributes(window: &Window, dilations: bool) -> Vec<AttributeProto> {
 }
 
 fn ints(name: &str, values: &[usize]) -> AttributeProto {
-    let ints = values.iter().map(|&v| v as i64).collect();
+    attribute(name, values.iter().map(|&v| v as i64).collect())
+}
+
+fn attribute(name: &str, ints: Vec<i64>) -> AttributeProto {
     AttributeProto { name: Some(name.into()), r#type: Some(AttributeType::Ints as i32), ints, ..Default::default() }
+}
+
+fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(AttributeType::String as i32),
+        s: Some(value.as_bytes().to_vec()),
+        ..Default::default()
+    }
 }
 
 fn int(name: &str, value: i64) -> AttributeProto {
@@ -326,6 +377,15 @@ fn int(name: &str, value: i64) -> AttributeProto {
         name: Some(name.into()),
         r#type: Some(AttributeType::Int as i32),
         i: Some(value),
+        ..Default::default()
+    }
+}
+
+fn floats(name: &str, values: &[f32]) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(AttributeType::Floats as i32),
+        floats: values.to_vec(),
         ..Default::default()
     }
 }

@@ -20,6 +20,11 @@ pub(super) fn attach_batch_norm(mut graph: Graph) -> Graph {
         if sole_user(&graph, &users, operand) != Some(id) || graph.node(layer).activation.is_some() {
             continue;
         }
+        // Of a fully connected layer the last axis is normalised; axis 1 is that axis of features alone.
+        let last_axis = graph.node(layer).shape.rank() == 2;
+        if matches!(graph.node(layer).op, Op::FullyConnected(_)) && !last_axis {
+            continue;
+        }
         let (bias, batch_norm, outputs) = match &mut graph.nodes[layer.0].op {
             Op::Conv(conv) => (&mut conv.bias, &mut conv.batch_norm, conv.weight.dims()[0]),
             Op::FullyConnected(fc) => (&mut fc.bias, &mut fc.batch_norm, fc.weight.dims()[0]),

@@ -6,7 +6,7 @@
 //! Does not touch a node with an activation, and keeps an output's shape.
 
 use super::edit::Removal;
-use crate::ir::{Graph, NodeId, Op, Padding, Window};
+use crate::ir::{AxisMap, Function, Graph, NodeId, Op, Padding, Window};
 
 pub(super) fn drop_identity(graph: Graph) -> Graph {
     let mut removal = Removal::of(&graph);
@@ -16,6 +16,9 @@ pub(super) fn drop_identity(graph: Graph) -> Graph {
         let same_shape = graph.node(input).shape == node.shape;
         let identity = match &node.op {
             Op::Reshape => same_shape || only_reshaped(&graph, &users, id),
+            Op::Transpose { perm } => perm.iter().enumerate().all(|(to, &from)| to == from),
+            Op::Gather { maps, .. } => maps.iter().all(|map| *map == AxisMap::All),
+            Op::Unary(function) => *function == Function::Identity,
             Op::Concat { .. } => node.inputs.len() == 1,
             Op::Clip(clip) => clip.min == f32::NEG_INFINITY && clip.max == f32::INFINITY,
             Op::ChannelAffine { mul, add } => mul.iter().all(|&m| m == 1.0) && add.iter().all(|&a| a == 0.0),

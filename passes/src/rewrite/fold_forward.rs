@@ -32,6 +32,11 @@ pub(super) fn fold_forward(mut graph: Graph) -> Graph {
             next = sole_user(&graph, &users, reader);
         }
         let Some(reader) = next else { continue };
+        // A fully connected layer reads all of a sample's values, the channels one after the other, or they are no columns of it.
+        let flat = graph.node(graph.node(reader).inputs[0]).shape.dims() == [1, node.shape.len()];
+        if matches!(graph.node(reader).op, Op::FullyConnected(_)) && !flat {
+            continue;
+        }
         match &mut graph.nodes[reader.0].op {
             Op::FullyConnected(fc) => fold(&mut fc.weight, &mut fc.bias, 1, cells, &mul, &add),
             Op::Conv(conv) if conv.window.padding == Padding::default() && !past_reshape => {

@@ -5,7 +5,7 @@
 //! Does not touch a producer that is an output or has a second reader, nor input, reshape, max pool and softmax.
 
 use super::edit::{Removal, sole_user};
-use crate::ir::{BinaryKind, Clip, Graph, NodeId, Op};
+use crate::ir::{BinaryKind, Graph, NodeId, Op};
 
 pub(super) fn fuse_activation(mut graph: Graph) -> Graph {
     let users = graph.users();
@@ -19,10 +19,10 @@ pub(super) fn fuse_activation(mut graph: Graph) -> Graph {
         if sole_user(&graph, &users, operand) != Some(id) {
             continue;
         }
-        let bounds = outer.map_or(clip, |outer| then(clip, outer));
+        let bounds = outer.map_or(clip, |outer| clip.then(outer));
         let target = &mut graph.nodes[producer.0];
         match &mut target.op {
-            Op::Clip(inner) if target.activation.is_none() => *inner = then(*inner, bounds),
+            Op::Clip(inner) if target.activation.is_none() => *inner = inner.then(bounds),
             Op::Conv(_)
             | Op::FullyConnected(_)
             | Op::BatchNorm(_)
@@ -33,17 +33,11 @@ pub(super) fn fuse_activation(mut graph: Graph) -> Graph {
             | Op::Concat { .. }
             | Op::AveragePool { .. }
             | Op::Clip(_) => {
-                target.activation = Some(target.activation.map_or(bounds, |inner| then(inner, bounds)));
+                target.activation = Some(target.activation.map_or(bounds, |inner| inner.then(bounds)));
             }
             _ => continue,
         }
         removal.replace(id, producer);
     }
     removal.apply(graph)
-}
-
-/// One clip after another as one clip.
-fn then(first: Clip, second: Clip) -> Clip {
-    let clamp = |v: f32| v.max(second.min).min(second.max);
-    Clip { min: clamp(first.min), max: clamp(first.max) }
 }

@@ -17,9 +17,9 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", error);
         return 2;
     }
-    size_t extents[4];
-    size_t rank = releq_model_input_shape(model, extents, 4);
-    fprintf(stderr, "input %s:", releq_model_input_name(model));
+    size_t extents[8];
+    size_t rank = releq_model_input_shape(model, 0, extents, 8);
+    fprintf(stderr, "input %s:", releq_model_input_name(model, 0));
     for (size_t i = 0; i < rank; i++) {
         fprintf(stderr, " %zu", extents[i]);
     }

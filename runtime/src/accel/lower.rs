@@ -10,7 +10,7 @@ use super::config::AccelConfig;
 use super::error::AccelError;
 use super::program::{AccelProgram, MAX_HOST_VALUES};
 use super::table::{ADDRESS_UNIT, Instruction};
-use crate::program::{Conv, Destination, FloatId, Op, Program, TensorId, Window};
+use crate::program::{ArithmeticKind, Conv, Destination, FloatId, Op, Order, Program, Tensor, TensorId, Window};
 use std::ops::Range;
 
 /// The bytes of the accelerator section for a machine.
@@ -27,12 +27,7 @@ pub fn lower(network: &Program, config: &AccelConfig) -> Result<Vec<u8>, AccelEr
 /// When an operator does not fit the instruction set.
 pub fn program(network: &Program, config: &AccelConfig) -> Result<AccelProgram, AccelError> {
     config.check()?;
-    let mut host = Vec::with_capacity(network.floats.len());
-    let mut host_values = network.input.len() as u64;
-    for slot in &network.floats {
-        host.push(u32::try_from(host_values).unwrap_or(u32::MAX));
-        host_values += u64::from(slot.len);
-    }
+    let (host, host_values) = host_places(network);
     if host_values > MAX_HOST_VALUES.into() {
         let what = format!("{host_values} host values; at most {MAX_HOST_VALUES} are allowed");
         return Err(AccelError::Header(what));
@@ -51,10 +46,27 @@ pub fn program(network: &Program, config: &AccelConfig) -> Result<AccelProgram, 
     Ok(AccelProgram {
         config_hash: config.hash(),
         arena_bytes: network.arena_bytes,
-        input_values: network.input.len() as u32,
+        input_values: network.input_len() as u32,
         host_values: host_values as u32,
         instructions: writer.instructions,
     })
+}
+
+/// First host value of each slot, and how many values all of them have: the inputs, then the others.
+fn host_places(network: &Program) -> (Vec<u32>, u64) {
+    let mut places = vec![None; network.floats.len()];
+    for (slot, range) in network.input_ranges() {
+        places[slot.0 as usize] = Some(range.start as u32);
+    }
+    let mut end = network.input_len() as u64;
+    let mut placed = |len: u32| {
+        let first = u32::try_from(end).unwrap_or(u32::MAX);
+        end += u64::from(len);
+        first
+    };
+    let slots = places.into_iter().zip(&network.floats);
+    let places = slots.map(|(place, slot)| place.unwrap_or_else(|| placed(slot.len))).collect();
+    (places, end)
 }
 
 struct Writer<'a> {
@@ -116,12 +128,13 @@ impl Writer<'_> {
 
     fn op(&mut self, operator: u16, op: &Op) -> Result<(), String> {
         match op {
-            Op::Quantize { y, inv_scale } => {
+            Op::Quantize { x, y, inv_scale, order } => {
+                self.ordered(*y, *order)?;
                 self.output(*y);
-                self.emit(Instruction::Quantize { operator, host: 0, inv_scale: *inv_scale });
+                self.emit(Instruction::Quantize { operator, host: self.slot(*x), inv_scale: *inv_scale });
             }
             Op::Conv(conv) => self.conv(operator, conv)?,
-            Op::MaxPool { x, y, window } => {
+            Op::MaxPool { x, y, window, lo: 0, hi: 255 } => {
                 self.input(*x);
                 self.output(*y);
                 self.window(window);
@@ -135,7 +148,9 @@ impl Writer<'_> {
                 let (multiplier, count_include_pad) = (*multiplier, *count_include_pad);
                 self.emit(Instruction::PoolAvg { operator, multiplier, count_include_pad });
             }
-            Op::Add { a, b, y, multiplier_a, multiplier_b, lo, hi } => {
+            Op::Arithmetic { kind: ArithmeticKind::Add, a, b, y, multiplier_a, multiplier_b, lo, hi, .. }
+                if self.is_elementwise(op) =>
+            {
                 self.input(*a);
                 let t = self.network.tensor(*b);
                 self.set(Instruction::SetAddend {
@@ -150,7 +165,7 @@ impl Writer<'_> {
                 let (multiplier_a, multiplier_b) = (*multiplier_a, *multiplier_b);
                 self.emit(Instruction::Add { operator, multiplier_a, multiplier_b });
             }
-            Op::Concat { xs, y } => {
+            Op::Concat { xs, y, outer, lo: 0, hi: 255 } if self.joins_channels(xs, *y, *outer) => {
                 self.output(*y);
                 let mut first_channel = 0;
                 for (x, multiplier) in xs {
@@ -168,26 +183,72 @@ impl Writer<'_> {
                 self.set(Instruction::SetClamp { lo: *lo, hi: *hi });
                 self.emit(Instruction::Affine { operator, constants: units(*constants_offset)? });
             }
-            Op::Reshape { x, y } => {
+            Op::Move { x, y, tables, .. } if self.is_reshape(*x, *y, tables) => {
                 self.input(*x);
                 self.output(*y);
                 self.emit(Instruction::Reshape { operator });
             }
-            Op::Dequantize { x, y } => {
+            Op::Dequantize { x, y, order } => {
+                self.ordered(*x, *order)?;
                 self.input(*x);
                 let (host, scale) = (self.slot(*y), self.network.tensor(*x).scale);
                 self.emit(Instruction::Dequantize { operator, host, scale });
             }
-            Op::Softmax { x, y, log } => {
-                let (source, host, log) = (self.slot(*x), self.slot(*y), *log);
-                let count = self.network.floats[x.0 as usize].len;
+            Op::Softmax { x, y, log, outer: 1, inner: 1, len } => {
+                let (source, host, log, count) = (self.slot(*x), self.slot(*y), *log, *len);
                 self.emit(Instruction::Softmax { operator, source, host, count, log });
             }
+            _ => return Err("the machine has no instruction for it".into()),
         }
         Ok(())
     }
 
+    /// Host values are channel first; other orders are the same where there is one channel or one position.
+    fn ordered(&self, id: TensorId, order: Order) -> Result<(), String> {
+        let t = self.network.tensor(id);
+        let same = order == Order::ChannelFirst || t.channels == 1 || t.height * t.width == 1;
+        if same { Ok(()) } else { Err("the machine has no instruction for floats in the order of the tensor".into()) }
+    }
+
+    fn is_elementwise(&self, op: &Op) -> bool {
+        let Op::Arithmetic { a, b, y, extents, strides_a, strides_b, .. } = op else { return false };
+        let [a, b, y] = [*a, *b, *y].map(|id| self.network.tensor(id)).map(|t| [t.height, t.width, t.channels]);
+        let mut step = 1;
+        let mut axes = extents.iter().zip(strides_a).zip(strides_b).rev();
+        let dense = axes.all(|((&extent, &stride_a), &stride_b)| {
+            let dense = extent == 1 || (stride_a == step && stride_b == step);
+            step *= extent;
+            dense
+        });
+        dense && a == y && b == y
+    }
+
+    fn joins_channels(&self, xs: &[(TensorId, Option<f32>)], y: TensorId, outer: u32) -> bool {
+        let extents = |id| {
+            let t = self.network.tensor(id);
+            [t.height, t.width]
+        };
+        outer == extents(y).iter().product() && xs.iter().all(|(x, _)| extents(*x) == extents(y))
+    }
+
+    /// Whether a move keeps the (channel, row, column) order.
+    fn is_reshape(&self, x: TensorId, y: TensorId, tables: &[Vec<u32>]) -> bool {
+        let (x, y) = (self.network.tensor(x), self.network.tensor(y));
+        let [table] = tables else { return false };
+        let place = |t: &Tensor, i: usize| {
+            let plane = t.height as usize * t.width as usize;
+            i % plane * t.channels as usize + i / plane
+        };
+        x.len() == y.len() && (0..x.len()).all(|i| table[place(y, i)] as usize == place(x, i))
+    }
+
     fn conv(&mut self, operator: u16, conv: &Conv) -> Result<(), String> {
+        if let Destination::Logits { order: Order::Same, .. } = conv.destination {
+            let single = self.network.conv_output(conv) == [1, 1] || conv.outputs == 1;
+            if !single {
+                return Err("the machine has no instruction for floats in the order of the tensor".into());
+            }
+        }
         self.input(conv.x);
         if let Destination::Codes { y, lo, hi } = conv.destination {
             self.output(y);
@@ -202,7 +263,7 @@ impl Writer<'_> {
             let outputs = end - first_output;
             self.emit(match conv.destination {
                 Destination::Codes { .. } => Instruction::Conv { operator, first_output, outputs },
-                Destination::Logits { y } => {
+                Destination::Logits { y, .. } => {
                     Instruction::ConvHost { operator, first_output, outputs, host: self.slot(y) }
                 }
             });

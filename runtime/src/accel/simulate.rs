@@ -61,7 +61,7 @@ impl Simulator {
             _ => None,
         });
         let outputs = network.outputs.iter().map(|(port, _)| port.len());
-        if program.input_values as usize != network.input.len() || !returned.eq(outputs) {
+        if program.input_values as usize != network.input_len() || !returned.eq(outputs) {
             return Err(AccelError::Header("its input and outputs are not those of the network".into()));
         }
         Ok(Simulator {
@@ -81,13 +81,7 @@ impl Simulator {
     /// When the input does not hold exactly one sample.
     pub fn run(&mut self, input: &[f32]) -> Result<Vec<Vec<f32>>, RunError> {
         if input.len() != self.input_values {
-            let port = &self.artifact.program().input;
-            return Err(RunError::InputLength {
-                name: port.name.clone(),
-                found: input.len(),
-                dims: port.dims.clone(),
-                required: self.input_values,
-            });
+            return Err(RunError::input_length(self.artifact.program(), input.len()));
         }
         self.arena.fill(0);
         self.host.fill(0.0);

@@ -3,61 +3,48 @@
 use super::canonical;
 use super::walk::Walk;
 use crate::function::power;
+use crate::ops::field::choice;
 
-macro_rules! kinds {
-    ($($tag:literal $label:literal $name:ident = $formula:literal;)*) => {
-        /// An operator of two values. Conditions yield 1 or 0; as an operand, what is not 0 is
-        /// true, NaN too.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum BinaryKind {
-            $(#[doc = $formula] $name),*
-        }
-
-        impl BinaryKind {
-            /// Every kind, in the order of the tags.
-            pub const ALL: &[BinaryKind] = &[$(BinaryKind::$name),*];
-
-            /// The word used in text forms and errors.
-            pub fn label(self) -> &'static str {
-                match self {
-                    $(BinaryKind::$name => $label),*
-                }
-            }
-
-            /// Its word in the plan.
-            pub fn tag(self) -> u32 {
-                match self {
-                    $(BinaryKind::$name => $tag),*
-                }
-            }
-
-            /// The kind of a tag.
-            pub fn from_tag(tag: u32) -> Option<Self> {
-                BinaryKind::ALL.get(tag as usize).copied()
-            }
-        }
-    };
-}
-
-kinds! {
-    0 "add" Add = "`a + b`";
-    1 "sub" Sub = "`a - b`";
-    2 "mul" Mul = "`a * b`";
-    3 "div" Div = "`a / b`";
-    4 "min" Min = "The lesser; NaN where one is, as in numpy.";
-    5 "max" Max = "The greater; NaN where one is, as in numpy.";
-    6 "pow" Pow = "`a ^ b`; NaN where one is.";
-    7 "mod" Mod = "Remainder with the sign of `b` (ONNX Mod with fmod 0).";
-    8 "fmod" Fmod = "Remainder with the sign of `a` (ONNX Mod with fmod 1).";
-    9 "less" Less = "`a < b`";
-    10 "less_or_equal" LessOrEqual = "`a <= b`";
-    11 "greater" Greater = "`a > b`";
-    12 "greater_or_equal" GreaterOrEqual = "`a >= b`";
-    13 "equal" Equal = "`a = b`";
-    14 "and" And = "Both are true.";
-    15 "or" Or = "One is true.";
-    16 "xor" Xor = "Just one is true.";
-    17 "prelu" PRelu = "`a < 0 ? a * b : a`";
+choice! {
+    /// An operator of two values. Conditions yield 1 or 0; as an operand, what is not 0 is true, NaN too.
+    pub enum BinaryKind {
+        /// `a + b`
+        Add = 0 "add",
+        /// `a - b`
+        Sub = 1 "sub",
+        /// `a * b`
+        Mul = 2 "mul",
+        /// `a / b`
+        Div = 3 "div",
+        /// The lesser; NaN where one is, as in numpy.
+        Min = 4 "min",
+        /// The greater; NaN where one is, as in numpy.
+        Max = 5 "max",
+        /// `a ^ b`; NaN where one is.
+        Pow = 6 "pow",
+        /// Remainder with the sign of `b` (ONNX Mod with fmod 0).
+        Mod = 7 "mod",
+        /// Remainder with the sign of `a` (ONNX Mod with fmod 1).
+        Fmod = 8 "fmod",
+        /// `a < b`
+        Less = 9 "less",
+        /// `a <= b`
+        LessOrEqual = 10 "less_or_equal",
+        /// `a > b`
+        Greater = 11 "greater",
+        /// `a >= b`
+        GreaterOrEqual = 12 "greater_or_equal",
+        /// `a = b`
+        Equal = 13 "equal",
+        /// Both are true.
+        And = 14 "and",
+        /// One is true.
+        Or = 15 "or",
+        /// Just one is true.
+        Xor = 16 "xor",
+        /// `a < 0 ? a * b : a`
+        PRelu = 17 "prelu",
+    }
 }
 
 impl BinaryKind {

@@ -1,59 +1,43 @@
 //! One value of many along an axis.
 
 use super::canonical;
+use crate::ops::field::choice;
 
 /// Results that are computed at the same time.
 const LANES: usize = 16;
 
-macro_rules! kinds {
-    ($($tag:literal $label:literal $name:ident = $formula:literal;)*) => {
-        /// What is made of the values along an axis.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum ReduceKind {
-            $(#[doc = $formula] $name),*
-        }
-
-        impl ReduceKind {
-            /// Every kind, in the order of the tags.
-            pub const ALL: &[ReduceKind] = &[$(ReduceKind::$name),*];
-
-            /// The word used in text forms and errors.
-            pub fn label(self) -> &'static str {
-                match self {
-                    $(ReduceKind::$name => $label),*
-                }
-            }
-
-            /// Its word in the plan.
-            pub fn tag(self) -> u32 {
-                match self {
-                    $(ReduceKind::$name => $tag),*
-                }
-            }
-
-            /// The kind of a tag.
-            pub fn from_tag(tag: u32) -> Option<Self> {
-                ReduceKind::ALL.get(tag as usize).copied()
-            }
-        }
-    };
-}
-
-kinds! {
-    0 "reduce_mean" Mean = "The sum, divided by the number of values.";
-    1 "reduce_sum" Sum = "Sum.";
-    2 "reduce_max" Max = "Greatest; NaN where one is.";
-    3 "reduce_min" Min = "Least; NaN where one is.";
-    4 "reduce_prod" Prod = "Product.";
-    5 "reduce_l1" L1 = "Sum of magnitudes.";
-    6 "reduce_l2" L2 = "Square root of the sum of squares.";
-    7 "reduce_sum_square" SumSquare = "Sum of squares.";
-    8 "reduce_log_sum" LogSum = "Natural logarithm of the sum.";
-    9 "reduce_log_sum_exp" LogSumExp = "Natural logarithm of the sum of powers, without overflow.";
-    10 "arg_max" ArgMax = "Index of the first of the greatest; NaN counts as greater than all.";
-    11 "arg_min" ArgMin = "Index of the first of the least; NaN counts as less than all.";
-    12 "arg_max_last" ArgMaxLast = "Index of the last of the greatest; NaN counts as greater than all.";
-    13 "arg_min_last" ArgMinLast = "Index of the last of the least; NaN counts as less than all.";
+choice! {
+    /// What is made of the values along an axis.
+    pub enum ReduceKind {
+        /// The sum, divided by the number of values.
+        Mean = 0 "reduce_mean",
+        /// Sum.
+        Sum = 1 "reduce_sum",
+        /// Greatest; NaN where one is.
+        Max = 2 "reduce_max",
+        /// Least; NaN where one is.
+        Min = 3 "reduce_min",
+        /// Product.
+        Prod = 4 "reduce_prod",
+        /// Sum of magnitudes.
+        L1 = 5 "reduce_l1",
+        /// Square root of the sum of squares.
+        L2 = 6 "reduce_l2",
+        /// Sum of squares.
+        SumSquare = 7 "reduce_sum_square",
+        /// Natural logarithm of the sum.
+        LogSum = 8 "reduce_log_sum",
+        /// Natural logarithm of the sum of powers, without overflow.
+        LogSumExp = 9 "reduce_log_sum_exp",
+        /// Index of the first of the greatest; NaN counts as greater than all.
+        ArgMax = 10 "arg_max",
+        /// Index of the first of the least; NaN counts as less than all.
+        ArgMin = 11 "arg_min",
+        /// Index of the last of the greatest; NaN counts as greater than all.
+        ArgMaxLast = 12 "arg_max_last",
+        /// Index of the last of the least; NaN counts as less than all.
+        ArgMinLast = 13 "arg_min_last",
+    }
 }
 
 /// `y[o, i] = kind(x[o, 0, i], x[o, 1, i], ..)` for `x` as `[outer][len][inner]`. Sums and products

@@ -21,7 +21,7 @@ use std::ops::Range;
 /// First bytes of every artifact. The first is not ASCII and the last two are a line end, so that text-mode transfers show.
 pub const MAGIC: [u8; 8] = *b"\x89RELEQ\r\n";
 /// Major version: a reader refuses a higher one.
-pub const FORMAT_MAJOR: u16 = 1;
+pub const FORMAT_MAJOR: u16 = 2;
 /// Minor version: additions that an older reader may ignore.
 pub const FORMAT_MINOR: u16 = 0;
 /// Sections begin at multiples of this.

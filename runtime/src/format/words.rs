@@ -3,18 +3,18 @@
 use crate::FormatError;
 
 /// Reads fields in order and never past the end.
-pub(super) struct Words<'a> {
+pub(crate) struct Words<'a> {
     part: &'static str,
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Words<'a> {
-    pub(super) fn new(part: &'static str, bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(part: &'static str, bytes: &'a [u8]) -> Self {
         Words { part, bytes, at: 0 }
     }
 
-    pub(super) fn error(&self, what: impl Into<String>) -> FormatError {
+    pub(crate) fn error(&self, what: impl Into<String>) -> FormatError {
         FormatError::malformed(format!("{} at byte {}", self.part, self.at), what)
     }
 
@@ -25,25 +25,25 @@ impl<'a> Words<'a> {
         Ok(field)
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, FormatError> {
+    pub(crate) fn u32(&mut self) -> Result<u32, FormatError> {
         let bytes = self.take(4)?;
         Ok(bytes.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte)))
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64, FormatError> {
+    pub(crate) fn u64(&mut self) -> Result<u64, FormatError> {
         Ok(u64::from(self.u32()?) | u64::from(self.u32()?) << 32)
     }
 
-    pub(super) fn f32(&mut self) -> Result<f32, FormatError> {
+    pub(crate) fn f32(&mut self) -> Result<f32, FormatError> {
         Ok(f32::from_bits(self.u32()?))
     }
 
-    pub(super) fn u8(&mut self, name: &str) -> Result<u8, FormatError> {
+    pub(crate) fn u8(&mut self, name: &str) -> Result<u8, FormatError> {
         let value = self.u32()?;
         u8::try_from(value).map_err(|_| self.error(format!("{name} is {value}; 0..=255 is required")))
     }
 
-    pub(super) fn flag(&mut self, name: &str) -> Result<bool, FormatError> {
+    pub(crate) fn flag(&mut self, name: &str) -> Result<bool, FormatError> {
         match self.u32()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -51,7 +51,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u32; N], FormatError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u32; N], FormatError> {
         let mut values = [0; N];
         for value in &mut values {
             *value = self.u32()?;
@@ -60,7 +60,7 @@ impl<'a> Words<'a> {
     }
 
     /// A count of records that each take at least `record_bytes`: never more than fit in what is left.
-    pub(super) fn count(&mut self, name: &str, record_bytes: usize) -> Result<usize, FormatError> {
+    pub(crate) fn count(&mut self, name: &str, record_bytes: usize) -> Result<usize, FormatError> {
         let count = self.u32()? as usize;
         let room = (self.bytes.len() - self.at) / record_bytes;
         if count > room {
@@ -70,7 +70,7 @@ impl<'a> Words<'a> {
     }
 
     /// A count of records that each take at least `record_bytes`, then the records. Allocates for exactly as many.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         name: &str,
         record_bytes: usize,
@@ -85,7 +85,7 @@ impl<'a> Words<'a> {
     }
 
     /// Length, UTF-8 bytes, zero padding to 4.
-    pub(super) fn string(&mut self) -> Result<String, FormatError> {
+    pub(crate) fn string(&mut self) -> Result<String, FormatError> {
         let len = self.u32()? as usize;
         let bytes = self.take(len)?;
         let text = std::str::from_utf8(bytes).map_err(|_| self.error("a string is not UTF-8"))?;
@@ -96,7 +96,7 @@ impl<'a> Words<'a> {
         Ok(text.to_owned())
     }
 
-    pub(super) fn end(&self) -> Result<(), FormatError> {
+    pub(crate) fn end(&self) -> Result<(), FormatError> {
         let left = self.bytes.len() - self.at;
         if left == 0 { Ok(()) } else { Err(self.error(format!("{left} bytes after the last record"))) }
     }
@@ -105,25 +105,25 @@ impl<'a> Words<'a> {
 /// Writes what [`Words`] reads.
 #[cfg(feature = "encode")]
 #[derive(Default)]
-pub(super) struct WordSink(pub(super) Vec<u8>);
+pub(crate) struct WordSink(pub(crate) Vec<u8>);
 
 #[cfg(feature = "encode")]
 impl WordSink {
-    pub(super) fn u32(&mut self, value: u32) {
+    pub(crate) fn u32(&mut self, value: u32) {
         self.0.extend(value.to_le_bytes());
     }
 
-    pub(super) fn u64(&mut self, value: u64) {
+    pub(crate) fn u64(&mut self, value: u64) {
         self.0.extend(value.to_le_bytes());
     }
 
-    pub(super) fn array(&mut self, values: &[u32]) {
+    pub(crate) fn array(&mut self, values: &[u32]) {
         for &value in values {
             self.u32(value);
         }
     }
 
-    pub(super) fn string(&mut self, text: &str) {
+    pub(crate) fn string(&mut self, text: &str) {
         self.u32(text.len() as u32);
         self.0.extend(text.as_bytes());
         self.0.resize(self.0.len().next_multiple_of(4), 0);

@@ -13,6 +13,24 @@ pub(crate) enum Input<'a> {
     Pixels(&'a [u8]),
 }
 
+/// Where the values of a float slot lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Values {
+    /// In the network's input, as the caller gave it.
+    Input(Range<usize>),
+    /// In the session's floats.
+    Slot(Range<usize>),
+}
+
+impl Values {
+    /// Number of values.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Values::Input(range) | Values::Slot(range) => range.len(),
+        }
+    }
+}
+
 /// Buffers of one session during one run; what is reachable while they are borrowed, through [`Borrowed`] alone.
 ///
 /// Invariant: a kernel writes only the bytes of its result and its scratch, no two parts that run at the same time write the same byte,
@@ -78,6 +96,14 @@ impl Memory {
     pub(crate) fn input(&self) -> &[f32] {
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts(self.input, self.input_len) }
+    }
+
+    /// The values of a float slot.
+    pub(crate) fn values(&self, place: &Values) -> &[f32] {
+        match place {
+            Values::Input(range) => &self.input()[range.clone()],
+            Values::Slot(range) => self.floats(range.clone()),
+        }
     }
 
     /// Pointer to a byte of the code arena that is followed by at least `len` bytes.
@@ -162,13 +188,6 @@ impl View {
     /// Bytes of the pixels of a row.
     pub(crate) fn row_range(&self, row: usize) -> Range<usize> {
         self.at(row, 0)..self.at(row, 0) + self.width * self.pixel
-    }
-
-    /// Byte of element `i` in (channel, row, column) order.
-    pub(crate) fn channel_first(&self, i: usize) -> usize {
-        let (plane, at) = (self.height * self.width, i);
-        let (channel, position) = (at / plane, at % plane);
-        self.at(position / self.width, position % self.width) + channel
     }
 
     /// Number of values.

@@ -97,11 +97,13 @@ impl Pooling {
 pub(crate) struct MaxPool {
     pooling: Pooling,
     row: loops::MaxRow,
+    /// Lowest and highest code, where they bound anything.
+    bounds: Option<[u8; 2]>,
 }
 
 impl MaxPool {
-    pub(crate) fn new(available: Available, pooling: Pooling) -> Self {
-        MaxPool { pooling, row: loops::max_row(available) }
+    pub(crate) fn new(available: Available, pooling: Pooling, bounds: [u8; 2]) -> Self {
+        MaxPool { pooling, row: loops::max_row(available), bounds: Some(bounds).filter(|&bounds| bounds != [0, 255]) }
     }
 }
 
@@ -119,6 +121,9 @@ impl Kernel for MaxPool {
             let (x, windows) = (pooling.row_bytes(memory, row), pooling.row_windows(row));
             // SAFETY: bound for an instruction set that was proved available.
             unsafe { (self.row)(x, windows, channels, y) };
+            if let Some([lo, hi]) = self.bounds {
+                y.iter_mut().for_each(|q| *q = (*q).clamp(lo, hi));
+            }
         }
     }
 }

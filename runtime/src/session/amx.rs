@@ -112,7 +112,7 @@ pub(super) fn panels_bytes(unit: TileUnit, program: &Program) -> usize {
 mod tests {
     use super::*;
     use crate::isa::EmulatedTiles;
-    use crate::program::{Destination, FloatId, LayerKind, Op, Tensor, TensorId, Window};
+    use crate::program::{Destination, FloatId, LayerKind, Op, Order, Tensor, TensorId, Window};
 
     const WHERE_IT_PAYS: TileUnit = TileUnit::Emulated(EmulatedTiles::WhereHardwarePays);
 
@@ -123,7 +123,7 @@ mod tests {
             name: String::new(),
             kind: LayerKind::Conv,
             x: TensorId(0),
-            destination: Destination::Logits { y: FloatId(0) },
+            destination: Destination::Logits { y: FloatId(0), order: Order::ChannelFirst },
             window: Window { kernel: [kernel; 2], stride: [1; 2], dilation: [1; 2], padding: [0; 4] },
             groups,
             outputs,

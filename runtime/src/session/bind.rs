@@ -1,5 +1,6 @@
 //! Binds every operator to its kernel, its places and its constants.
 
+mod movement;
 pub(super) mod winograd;
 
 use super::amx;
@@ -13,14 +14,14 @@ use crate::format::Artifact;
 use crate::isa::{Available, Isa, TileUnit};
 use crate::kernels::conv::amx::TileConv;
 use crate::kernels::conv::{self, Gather, GatherRuns, Grid, Layer, Run, Target, ToWords, Trim, widen};
+use crate::kernels::convert::{Dequantize, Quantize, QuantizePixels};
 use crate::kernels::depthwise::{self, Depthwise};
-use crate::kernels::elementwise::{
-    self, Add, Affine, Concat, ConcatInput, Dequantize, Quantize, QuantizePixels, Reshape, Softmax, Term,
-};
+use crate::kernels::elementwise::{self, Affine, Table, Term};
+use crate::kernels::floats::Softmax;
 use crate::kernels::pool::{self, AveragePool, MaxPool, Pooling};
-use crate::kernels::{Clamp, Kernel, Memory, View};
+use crate::kernels::{Clamp, Kernel, Memory, Values, View};
 use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
-use crate::program::{Conv, Destination, FloatId, Op, Program, Tensor, TensorId, Window};
+use crate::program::{Conv, Destination, FloatId, Op, Order, Program, Tensor, TensorId, Window};
 use crate::{Pixels, RunError};
 use std::cell::RefCell;
 
@@ -112,9 +113,9 @@ pub(super) fn steps(
 /// Binds the steps that read the network's input to pixels.
 pub(super) fn read_pixels(steps: &mut [Step], program: &Program, places: &[View], pixels: &Pixels) {
     for step in steps {
-        if let Op::Quantize { y, inv_scale } = program.ops[step.op] {
+        if let Op::Quantize { y, inv_scale, order, .. } = program.ops[step.op] {
             let z = program.tensor(y).zero_point;
-            step.pixels = Some(QuantizePixels::new(places[y.0 as usize], inv_scale, z, pixels));
+            step.pixels = Some(QuantizePixels::new(places[y.0 as usize], inv_scale, z, pixels, order));
         }
     }
 }
@@ -140,8 +141,15 @@ impl Binder<'_> {
         self.program.tensor(id).zero_point
     }
 
+    fn values(&self, id: FloatId) -> Values {
+        self.places.floats[id.0 as usize].clone()
+    }
+
+    /// First float of a slot that is written.
     fn floats(&self, id: FloatId) -> usize {
-        self.places.floats[id.0 as usize].start
+        match &self.places.floats[id.0 as usize] {
+            Values::Slot(range) | Values::Input(range) => range.start,
+        }
     }
 
     fn term(&self, x: TensorId, m: f32) -> Term {
@@ -160,11 +168,14 @@ impl Binder<'_> {
     /// The steps of an operator.
     fn steps(&self, op: &Op) -> Result<Vec<Box<dyn Kernel>>, RunError> {
         let single: Box<dyn Kernel> = match *op {
-            Op::Quantize { y, inv_scale } => {
-                Box::new(Quantize::new(self.available, self.view(y), inv_scale, self.zero_point(y)))
+            Op::Quantize { x, y, inv_scale, order } => {
+                let (x, z) = (self.values(x), self.zero_point(y));
+                Box::new(Quantize::new(self.available, x, self.view(y), inv_scale, z, order))
             }
             Op::Conv(ref conv) => return self.conv(conv),
-            Op::MaxPool { x, y, ref window } => Box::new(MaxPool::new(self.available, self.pooling(x, y, window)?)),
+            Op::MaxPool { x, y, ref window, lo, hi } => {
+                Box::new(MaxPool::new(self.available, self.pooling(x, y, window)?, [lo, hi]))
+            }
             Op::AveragePool { x, y, ref window, count_include_pad, multiplier, lo, hi } => Box::new(AveragePool {
                 pooling: self.pooling(x, y, window)?,
                 z: self.zero_point(x),
@@ -173,43 +184,30 @@ impl Binder<'_> {
                 clamp: self.clamp(y, lo, hi),
                 pixel: pool::mean_pixel(self.available),
             }),
-            Op::Add { a, b, y, multiplier_a, multiplier_b, lo, hi } => Box::new(Add {
-                a: self.view(a),
-                b: self.view(b),
-                y: self.view(y),
-                terms: [self.term(a, multiplier_a), self.term(b, multiplier_b)],
-                clamp: self.clamp(y, lo, hi),
-                row: elementwise::add_row(self.available),
-            }),
-            Op::Concat { ref xs, y } => {
-                let input = |&(x, multiplier): &(TensorId, Option<f32>)| ConcatInput {
-                    x: self.view(x),
-                    rescale: multiplier.map(|m| self.term(x, m)),
-                };
-                Box::new(Concat {
-                    xs: xs.iter().map(input).collect(),
-                    y: self.view(y),
-                    z: self.zero_point(y),
-                    rescale: elementwise::rescale_row(self.available),
-                })
-            }
             Op::Affine { x, y, constants_offset, lo, hi } => {
                 let (multipliers, addends) = self.artifact.affine(constants_offset, self.program.tensor(x).channels);
                 let (z, clamp) = (self.zero_point(x), self.clamp(y, lo, hi));
                 let row = elementwise::affine_row(self.available);
                 Box::new(Affine { x: self.view(x), y: self.view(y), z, multipliers, addends, clamp, row })
             }
-            Op::Reshape { x, y } => Box::new(Reshape { x: self.view(x), y: self.view(y) }),
-            Op::Dequantize { x, y } => Box::new(Dequantize {
+            Op::Table { x, y, constants_offset, per_channel } => {
+                let tables = if per_channel { self.program.tensor(x).channels as usize } else { 1 };
+                self.budget.take(256 * tables)?;
+                let codes = &self.artifact.constants_section()[constants_offset as usize..][..256 * tables];
+                Box::new(Table { x: self.view(x), y: self.view(y), codes: codes.as_chunks().0.to_vec() })
+            }
+            Op::Dequantize { x, y, order } => Box::new(Dequantize {
                 x: self.view(x),
                 z: self.zero_point(x),
                 scale: self.program.tensor(x).scale,
                 y: self.floats(y),
+                order,
             }),
-            Op::Softmax { x, y, log } => {
-                let len = self.program.floats[x.0 as usize].len as usize;
-                Box::new(Softmax { x: self.floats(x), y: self.floats(y), len, log })
+            Op::Softmax { x, y, log, outer, len, inner } => {
+                let extents = [outer, len, inner].map(|extent| extent as usize);
+                Box::new(Softmax { x: self.values(x), y: self.floats(y), extents, log })
             }
+            _ => return Ok(self.movement(op)?.into_iter().collect()),
         };
         Ok(vec![single])
     }
@@ -307,8 +305,14 @@ impl Binder<'_> {
                 let y_view = if samples > 1 { View { pixel: room.codes, ..view } } else { view };
                 Target::Codes { y: y_view, clamp: self.clamp(y, lo, hi) }
             }
-            Destination::Logits { y } => {
-                Target::Logits { first: self.floats(y), positions, step: if samples > 1 { room.floats } else { 1 } }
+            Destination::Logits { y, order } => {
+                let [channel, position] = match order {
+                    Order::ChannelFirst => [positions, 1],
+                    Order::Same => [1, conv.outputs as usize],
+                };
+                // Of several samples there is one position each.
+                let step = if samples > 1 { room.floats } else { position };
+                Target::Logits { first: self.floats(y), positions: channel, step }
             }
         }
     }
@@ -424,7 +428,7 @@ impl Binder<'_> {
 
     /// The step that copies a layer's windows to one strip, where that is worth it.
     fn strip(&self, conv: &Conv) -> Option<GatherRuns> {
-        if !layout::gathers_strip(self.program, conv) {
+        if !layout::gathers_strip(self.program, &self.places.dense, conv) {
             return None;
         }
         let x = self.program.tensor(conv.x);
@@ -469,13 +473,13 @@ impl Binder<'_> {
         let channels = x.channels as usize;
         let inputs = channels / conv.groups as usize;
         let view = self.view(conv.x);
-        if layout::gathers_strip(self.program, conv) {
+        if layout::gathers_strip(self.program, &self.places.dense, conv) {
             let depth = (kernel[0] * kernel[1] * channels).next_multiple_of(TILE_DEPTH);
             let grid = Grid { origin: self.places.scratch, row: width * depth, pixel: depth, height, width };
             let (run_depth, runs) = runs(kernel, inputs, [kernel[1] * channels, channels]);
             return Windows { grid, gather: None, inside: None, run_depth, runs };
         }
-        if layout::uses_halo(conv, x) {
+        if layout::uses_halo(self.program, &self.places.dense, conv) {
             return self.tensor_windows(conv);
         }
         let depth = (kernel[0] * kernel[1] * channels).next_multiple_of(TILE_DEPTH);

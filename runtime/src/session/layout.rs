@@ -7,10 +7,11 @@
 //!                       z z z z z z
 //! ```
 
+use super::axes::Dense;
 use super::bind::winograd::suits;
 use super::budget::Budget;
-use crate::kernels::View;
 use crate::kernels::conv::winograd;
+use crate::kernels::{Values, View};
 use crate::program::{Conv, LayerKind, Program, Tensor, TensorId};
 use crate::{BitWidth, RunError};
 use std::cmp::Reverse;
@@ -38,7 +39,9 @@ pub(super) struct Places {
     /// Bytes of the arena.
     pub(super) arena_bytes: usize,
     /// Of each float slot.
-    pub(super) floats: Vec<Range<usize>>,
+    pub(super) floats: Vec<Values>,
+    /// Which tensors have no halo.
+    pub(super) dense: Dense,
     /// Number of floats.
     pub(super) float_count: usize,
 }
@@ -119,8 +122,12 @@ impl PlacesOfShape {
     }
 }
 
-/// Whether a layer reads its padding from a halo. The others gather.
-pub(super) fn uses_halo(conv: &Conv, x: &Tensor) -> bool {
+/// Whether a layer reads its padding, if any, from a halo. The others gather.
+pub(super) fn uses_halo(program: &Program, dense: &Dense, conv: &Conv) -> bool {
+    let x = program.tensor(conv.x);
+    if dense.has(conv.x) && conv.window.padding != [0; 4] {
+        return false;
+    }
     let [top, left, bottom, right] = conv.window.padding.map(|p| p as usize);
     let (height, width) = (x.height as usize, x.width as usize);
     (height + top + bottom) * (width + left + right) <= MAX_HALO_GROWTH * (height * width).max(256)
@@ -133,11 +140,11 @@ const FEW_WINDOWS: usize = 6;
 const MAX_STRIP_BYTES: usize = 256 << 10;
 
 /// Whether all windows of a layer are copied to one strip before it runs.
-pub(super) fn gathers_strip(program: &Program, conv: &Conv) -> bool {
+pub(super) fn gathers_strip(program: &Program, dense: &Dense, conv: &Conv) -> bool {
     let x = program.tensor(conv.x);
     let [height, width] = program.conv_output(conv).map(|extent| extent as usize);
     let few = height > 1 && width < FEW_WINDOWS && conv.groups == 1 && x.channels > 1;
-    few && uses_halo(conv, x) && height * gathered_row(program, conv) <= MAX_STRIP_BYTES
+    few && uses_halo(program, dense, conv) && height * gathered_row(program, conv) <= MAX_STRIP_BYTES
 }
 
 /// Bytes of one row of gathered windows.
@@ -153,10 +160,10 @@ pub(super) fn uses_words(conv: &Conv) -> bool {
 }
 
 /// Bytes of scratch memory a layer needs.
-fn scratch(program: &Program, conv: &Conv) -> usize {
-    if gathers_strip(program, conv) {
+fn scratch(program: &Program, dense: &Dense, conv: &Conv) -> usize {
+    if gathers_strip(program, dense, conv) {
         gathered_row(program, conv) * program.conv_output(conv)[0] as usize
-    } else if uses_halo(conv, program.tensor(conv.x)) {
+    } else if uses_halo(program, dense, conv) {
         0
     } else {
         gathered_row(program, conv)
@@ -167,7 +174,8 @@ fn scratch(program: &Program, conv: &Conv) -> usize {
 ///
 /// `words` makes room for activations as u16; `panels_bytes` are for unpacked weights.
 pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Places {
-    let halos = halos(program);
+    let dense = Dense::new(program);
+    let halos = halos(program, &dense);
     let last_use = last_uses(program);
     let mut places: BTreeMap<Shape, PlacesOfShape> = BTreeMap::new();
     let mut filled = Vec::new();
@@ -194,15 +202,15 @@ pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Place
         let offset = offsets[i] + shape.halo[0] * shape.row() + shape.halo[1] * shape.channels;
         View { offset, row: shape.row(), pixel: shape.channels, height: shape.height, width: shape.width }
     };
-    let scratch_bytes = program.convs().map(|conv| scratch(program, conv)).max().unwrap_or(0);
+    let scratch_bytes = program.convs().map(|conv| scratch(program, &dense, conv)).max().unwrap_or(0);
     let scratch_bytes = (scratch_bytes + SLACK).next_multiple_of(64);
     let as_words = |conv: &Conv| {
         let tensor = program.tensor(conv.x);
         // A layer that could gather a strip may read its tensor all the same.
-        let strip = if gathers_strip(program, conv) { scratch(program, conv) } else { 0 };
+        let strip = if gathers_strip(program, &dense, conv) { scratch(program, &dense, conv) } else { 0 };
         let bytes = strip.max(shape(tensor, halos[conv.x.0 as usize]).bytes());
         let direct = if uses_words(conv) { 2 * (bytes + SLACK) } else { 0 };
-        if suits(program, conv) {
+        if suits(program, &dense, conv) {
             let [height, width] = program.conv_output(conv).map(|extent| extent as usize);
             return direct.max(winograd::scratch_bytes(height * width, tensor.channels as usize) + SLACK);
         }
@@ -210,12 +218,7 @@ pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Place
     };
     let word_bytes = if words { program.convs().map(as_words).max().unwrap_or(0) } else { 0 };
     let panels = (end + scratch_bytes + word_bytes).next_multiple_of(64);
-    let mut float_count = 0;
-    let floats = program.floats.iter().map(|slot| {
-        let first = float_count;
-        float_count += slot.len as usize;
-        first..float_count
-    });
+    let (floats, float_count) = float_places(program);
     Places {
         views: program.tensors.iter().enumerate().map(view).collect(),
         halos: filled,
@@ -223,9 +226,26 @@ pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Place
         words: end + scratch_bytes,
         panels,
         arena_bytes: panels + panels_bytes + SLACK,
-        floats: floats.collect(),
+        floats,
         float_count,
+        dense,
     }
+}
+
+/// Inputs stay where the caller has them, every other slot has its own place; and how many floats these take.
+fn float_places(program: &Program) -> (Vec<Values>, usize) {
+    let mut places = vec![None; program.floats.len()];
+    for (slot, range) in program.input_ranges() {
+        places[slot.0 as usize] = Some(Values::Input(range));
+    }
+    let mut end = 0;
+    let mut placed = |len: usize| {
+        end += len;
+        Values::Slot(end - len..end)
+    };
+    let slots = places.into_iter().zip(&program.floats);
+    let places = slots.map(|(place, slot)| place.unwrap_or_else(|| placed(slot.len as usize))).collect();
+    (places, end)
 }
 
 fn shape(tensor: &Tensor, halo: Halo) -> Shape {
@@ -239,9 +259,9 @@ fn shape(tensor: &Tensor, halo: Halo) -> Shape {
 }
 
 /// The widest padding of each tensor's readers.
-fn halos(program: &Program) -> Vec<Halo> {
+fn halos(program: &Program, dense: &Dense) -> Vec<Halo> {
     let mut halos = vec![[0; 4]; program.tensors.len()];
-    for conv in program.convs().filter(|conv| uses_halo(conv, program.tensor(conv.x))) {
+    for conv in program.convs().filter(|conv| uses_halo(program, dense, conv)) {
         let halo: &mut Halo = &mut halos[conv.x.0 as usize];
         for (side, padding) in halo.iter_mut().zip(conv.window.padding) {
             *side = (*side).max(padding as usize);

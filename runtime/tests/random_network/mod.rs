@@ -5,7 +5,8 @@ use releqc_runtime::accel::{self, AccelConfig};
 use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
 use releqc_runtime::pack::pack;
 use releqc_runtime::program::{
-    Conv, Destination, FloatId, FloatSlot, LayerKind, Op, Port, Program, Tensor, TensorId, Window,
+    ArithmeticKind, Conv, Destination, FloatId, FloatSlot, LayerKind, Op, Order, Port, Program, Tensor, TensorId,
+    Window,
 };
 
 /// A fixed stream of numbers.
@@ -31,6 +32,46 @@ impl Stream {
     }
 }
 
+/// The input as codes.
+fn quantized(y: TensorId, inv_scale: f32) -> Op {
+    Op::Quantize { x: FloatId(0), y, inv_scale, order: Order::ChannelFirst }
+}
+
+fn dequantized(x: TensorId, y: FloatId) -> Op {
+    Op::Dequantize { x, y, order: Order::ChannelFirst }
+}
+
+/// The sum of two tensors of equal extents.
+fn added(program: &Program, [a, b, y]: [TensorId; 3], [multiplier_a, multiplier_b]: [f32; 2], [lo, hi]: [u8; 2]) -> Op {
+    Op::Arithmetic {
+        kind: ArithmeticKind::Add,
+        a,
+        b,
+        y,
+        extents: vec![program.tensor(y).len() as u32],
+        strides_a: vec![1],
+        strides_b: vec![1],
+        multiplier_a,
+        multiplier_b,
+        lo,
+        hi,
+    }
+}
+
+/// The same codes in (channel, row, column) order under other extents.
+fn reshaped(program: &Program, x: TensorId, y: TensorId) -> Op {
+    let extents = |id| {
+        let t = program.tensor(id);
+        [t.height * t.width, t.channels]
+    };
+    let ([plane, channels], [from_plane, from_channels]) = (extents(y), extents(x));
+    let place = |i: u32| {
+        let kept = i % channels * plane + i / channels;
+        kept % from_plane * from_channels + kept / from_plane
+    };
+    Op::Move { x, y, tables: vec![(0..plane * channels).map(place).collect()], fill: 0 }
+}
+
 /// A network under construction.
 pub(crate) struct Builder {
     pub(crate) stream: Stream,
@@ -47,7 +88,9 @@ impl Builder {
             constants: Vec::new(),
             weights: Vec::new(),
         };
-        builder.program.input = Port { name: "input".into(), dims: vec![channels, height, width] };
+        let slot = builder.float_slot(channels * height * width);
+        let port = Port { name: "input".into(), dims: vec![1, channels, height, width], ..Port::default() };
+        builder.program.inputs.push((port, slot));
         builder
     }
 
@@ -89,7 +132,7 @@ impl Builder {
 
     pub(crate) fn output(&mut self, name: &str, slot: FloatId) {
         let dims = vec![self.program.floats[slot.0 as usize].len];
-        self.program.outputs.push((Port { name: name.into(), dims }, slot));
+        self.program.outputs.push((Port { name: name.into(), dims, ..Port::default() }, slot));
     }
 
     fn words(&mut self, words: impl IntoIterator<Item = u32>) -> u64 {
@@ -100,10 +143,10 @@ impl Builder {
     }
 
     pub(crate) fn quantize(&mut self) -> TensorId {
-        let dims = self.program.input.dims.clone();
-        let y = self.any_tensor("codes", [dims[1], dims[2], dims[0]]);
+        let dims = self.program.inputs[0].0.dims.clone();
+        let y = self.any_tensor("codes", [dims[2], dims[3], dims[1]]);
         let inv_scale = 1.0 / self.program.tensor(y).scale;
-        self.program.ops.push(Op::Quantize { y, inv_scale });
+        self.program.ops.push(quantized(y, inv_scale));
         y
     }
 
@@ -132,7 +175,7 @@ impl Builder {
         let multipliers: Vec<u32> = (0..outputs).map(|_| ((0.1 + self.stream.unit()) / size).to_bits()).collect();
         let constants_offset = self.words(biases.into_iter().chain(multipliers));
         let (destination, y) = if to_host {
-            (Destination::Logits { y: self.float_slot(height * width * outputs) }, None)
+            (Destination::Logits { y: self.float_slot(height * width * outputs), order: Order::ChannelFirst }, None)
         } else {
             let (lo, hi) = self.clamp();
             let y = self.any_tensor("conv", [height, width, outputs]);
@@ -189,7 +232,7 @@ impl Builder {
                 let window = self.any_window(true);
                 let extents = self.fits(x, &window)?;
                 let y = self.tensor("max", extents, t.scale, t.zero_point);
-                self.program.ops.push(Op::MaxPool { x, y, window });
+                self.program.ops.push(Op::MaxPool { x, y, window, lo: 0, hi: 255 });
                 Some(y)
             }
             5 => {
@@ -206,7 +249,8 @@ impl Builder {
                 let y = self.any_tensor("sum", extents);
                 let (lo, hi) = self.clamp();
                 let (multiplier_a, multiplier_b) = (0.2 + self.stream.unit(), 0.2 + self.stream.unit());
-                self.program.ops.push(Op::Add { a: x, b, y, multiplier_a, multiplier_b, lo, hi });
+                let op = added(&self.program, [x, b, y], [multiplier_a, multiplier_b], [lo, hi]);
+                self.program.ops.push(op);
                 Some(y)
             }
             7 => {
@@ -217,14 +261,15 @@ impl Builder {
                 if self.stream.within(0, 1) == 1 {
                     xs.reverse();
                 }
-                self.program.ops.push(Op::Concat { xs, y });
+                self.program.ops.push(Op::Concat { xs, y, outer: t.height * t.width, lo: 0, hi: 255 });
                 Some(y)
             }
             8 => Some(self.affine(x)),
             _ => {
                 let swapped = [t.channels, t.height, t.width];
                 let y = self.tensor("reshape", swapped, t.scale, t.zero_point);
-                self.program.ops.push(Op::Reshape { x, y });
+                let op = reshaped(&self.program, x, y);
+                self.program.ops.push(op);
                 Some(y)
             }
         }
@@ -268,7 +313,7 @@ pub(crate) fn random(seed: u64) -> Builder {
         }
     }
     let slot = builder.float_slot(builder.program.tensor(x).len() as u32);
-    builder.program.ops.push(Op::Dequantize { x, y: slot });
+    builder.program.ops.push(dequantized(x, slot));
     builder.output("codes", slot);
     let t = builder.program.tensor(x).clone();
     let kernel = if s.within(0, 1) == 0 { [1, 1] } else { [t.height, t.width] };
@@ -279,7 +324,8 @@ pub(crate) fn random(seed: u64) -> Builder {
     builder.output("logits", logits);
     let len = builder.program.floats[logits.0 as usize].len;
     let probabilities = builder.float_slot(len);
-    builder.program.ops.push(Op::Softmax { x: logits, y: probabilities, log: s.within(0, 1) == 1 });
+    let log = s.within(0, 1) == 1;
+    builder.program.ops.push(Op::Softmax { x: logits, y: probabilities, log, outer: 1, len, inner: 1 });
     builder.output("probabilities", probabilities);
     builder
 }
@@ -294,7 +340,7 @@ pub(crate) fn sample(artifact: &Artifact, seed: u64) -> Vec<f32> {
         2 => f32::NEG_INFINITY,
         _ => (s.unit() - 0.5) * 400.0 * scale,
     };
-    (0..artifact.program().input.len()).map(value).collect()
+    (0..artifact.program().input_len()).map(value).collect()
 }
 
 /// A hand-made network with every operator; conv layers are named.
@@ -303,22 +349,29 @@ pub(crate) fn small() -> Builder {
     let bits = |k| BitWidth::new(k).unwrap();
     let window = |kernel, stride, dilation, padding| Window { kernel, stride, dilation, padding };
     let x = b.tensor("codes", [6, 7, 3], 0.05, 120);
-    b.program.ops.push(Op::Quantize { y: x, inv_scale: 1.0 / 0.05 });
+    b.program.ops.push(quantized(x, 1.0 / 0.05));
     let conv1 = b.layer("conv1", x, window([3, 2], [1, 1], [1, 2], [1, 0, 2, 1]), 1, 36, bits(3), [7, 6], 9);
     let max = b.tensor("max", [4, 3, 36], 0.1, 9);
-    b.program.ops.push(Op::MaxPool { x: conv1, y: max, window: window([2, 2], [2, 2], [1, 1], [1, 0, 0, 0]) });
+    b.program.ops.push(Op::MaxPool {
+        x: conv1,
+        y: max,
+        window: window([2, 2], [2, 2], [1, 1], [1, 0, 0, 0]),
+        lo: 0,
+        hi: 255,
+    });
     let grouped = b.layer("grouped", max, window([2, 1], [2, 1], [1, 1], [1, 0, 0, 0]), 3, 36, bits(8), [2, 3], 30);
     let depthwise =
         b.layer("depthwise", grouped, window([2, 3], [1, 1], [1, 1], [0, 1, 1, 1]), 36, 36, bits(5), [2, 3], 77);
     let sum = b.tensor("sum", [2, 3, 36], 0.2, 3);
-    let (multiplier_a, multiplier_b) = (0.75, 0.5);
-    b.program.ops.push(Op::Add { a: grouped, b: depthwise, y: sum, multiplier_a, multiplier_b, lo: 5, hi: 60 });
+    let op = added(&b.program, [grouped, depthwise, sum], [0.75, 0.5], [5, 60]);
+    b.program.ops.push(op);
     let affine = b.tensor("affine", [2, 3, 36], 0.2, 50);
     let words: Vec<u32> = (0..72u8).map(|c| (0.9 - f32::from(c) / 80.0).to_bits()).collect();
     let constants_offset = b.words(words);
     b.program.ops.push(Op::Affine { x: sum, y: affine, constants_offset, lo: 54, hi: 70 });
     let concat = b.tensor("concat", [2, 3, 72], 0.2, 50);
-    b.program.ops.push(Op::Concat { xs: vec![(affine, None), (depthwise, Some(0.8))], y: concat });
+    let xs = vec![(affine, None), (depthwise, Some(0.8))];
+    b.program.ops.push(Op::Concat { xs, y: concat, outer: 6, lo: 0, hi: 255 });
     let mean = b.tensor("mean", [2, 2, 72], 0.15, 60);
     let window_mean = window([2, 2], [1, 2], [1, 1], [1, 1, 0, 0]);
     b.program.ops.push(Op::AveragePool {
@@ -331,17 +384,18 @@ pub(crate) fn small() -> Builder {
         hi: 90,
     });
     let reshape = b.tensor("reshape", [3, 8, 12], 0.15, 60);
-    b.program.ops.push(Op::Reshape { x: mean, y: reshape });
+    let op = reshaped(&b.program, mean, reshape);
+    b.program.ops.push(op);
     let codes = b.float_slot(288);
-    b.program.ops.push(Op::Dequantize { x: reshape, y: codes });
+    b.program.ops.push(dequantized(reshape, codes));
     // One position: any stride is right; this one is already set.
     b.conv(reshape, window([3, 8], [1, 2], [1, 1], [0; 4]), 1, 20, bits(2), true);
-    let logits = FloatId(1);
+    let logits = FloatId(2);
     if let Some(Op::Conv(conv)) = b.program.ops.last_mut() {
         conv.name = "fc".into();
     }
     let probabilities = b.float_slot(20);
-    b.program.ops.push(Op::Softmax { x: logits, y: probabilities, log: false });
+    b.program.ops.push(Op::Softmax { x: logits, y: probabilities, log: false, outer: 1, len: 20, inner: 1 });
     b.output("codes", codes);
     b.output("logits", logits);
     b.output("probabilities", probabilities);
@@ -379,16 +433,16 @@ impl Builder {
         let window =
             |kernel, stride| Window { kernel: [kernel; 2], stride: [stride; 2], dilation: [1, 1], padding: [0; 4] };
         let input = b.tensor("input", [28, 28, 1], 0.01, 30);
-        b.program.ops.push(Op::Quantize { y: input, inv_scale: 100.0 });
+        b.program.ops.push(quantized(input, 100.0));
         let mut x = input;
         for (name, outputs, size) in [("conv1", 20, 24), ("conv2", 50, 8)] {
             let conv = b.layer(name, x, window(5, 1), 1, outputs, bits, [size; 2], 0);
             x = b.tensor("pool", [size / 2, size / 2, outputs], 0.1, 0);
-            b.program.ops.push(Op::MaxPool { x: conv, y: x, window: window(2, 2) });
+            b.program.ops.push(Op::MaxPool { x: conv, y: x, window: window(2, 2), lo: 0, hi: 255 });
         }
         let hidden = b.layer("fc1", x, window(4, 1), 1, 500, bits, [1; 2], 0);
         b.conv(hidden, window(1, 1), 1, 10, bits, true);
-        b.output("logits", FloatId(0));
+        b.output("logits", FloatId(1));
         b
     }
 
@@ -398,7 +452,7 @@ impl Builder {
         let three = |stride| Window { kernel: [3, 3], stride: [stride; 2], dilation: [1, 1], padding: [1; 4] };
         let one = |stride| Window { kernel: [1, 1], stride: [stride; 2], dilation: [1, 1], padding: [0; 4] };
         let input = b.tensor("input", [32, 32, 3], 0.02, 110);
-        b.program.ops.push(Op::Quantize { y: input, inv_scale: 50.0 });
+        b.program.ops.push(quantized(input, 50.0));
         let mut x = b.layer("conv0", input, three(1), 1, 16, bits, [32, 32], 0);
         for (stage, channels) in [16u32, 32, 64].into_iter().enumerate() {
             let size = [32u32 >> stage; 2];
@@ -411,15 +465,8 @@ impl Builder {
                     x = b.layer(&name("shortcut"), x, one(2), 1, channels, bits, size, 128);
                 }
                 let y = b.tensor("sum", [size[0], size[1], channels], 0.1, 0);
-                b.program.ops.push(Op::Add {
-                    a: second,
-                    b: x,
-                    y,
-                    multiplier_a: 1.0,
-                    multiplier_b: 1.0,
-                    lo: 0,
-                    hi: 255,
-                });
+                let op = added(&b.program, [second, x, y], [1.0, 1.0], [0, 255]);
+                b.program.ops.push(op);
                 x = y;
             }
         }
@@ -427,7 +474,7 @@ impl Builder {
         let window = Window { kernel: [8, 8], stride: [1, 1], dilation: [1, 1], padding: [0; 4] };
         b.program.ops.push(Op::AveragePool { x, y, window, count_include_pad: false, multiplier: 1.0, lo: 0, hi: 255 });
         b.conv(y, one(1), 1, 10, bits, true);
-        b.output("logits", FloatId(0));
+        b.output("logits", FloatId(1));
         b
     }
 }

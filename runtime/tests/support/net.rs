@@ -2,7 +2,8 @@
 
 use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
 use releqc_runtime::program::{
-    Conv, Destination, FloatId, FloatSlot, LayerKind, Op, Port, Program, Tensor, TensorId, Window,
+    ArithmeticKind, Conv, Destination, FloatId, FloatSlot, LayerKind, Op, Order, Port, Program, Tensor, TensorId,
+    Window,
 };
 use releqc_runtime::{BitWidth, pack};
 
@@ -56,6 +57,11 @@ impl Random {
     }
 }
 
+/// Steps of values that are dense in the order of axes.
+pub fn dense(extents: &[u32]) -> Vec<u32> {
+    (0..extents.len()).map(|i| extents[i + 1..].iter().product()).collect()
+}
+
 /// A square window.
 pub fn square(kernel: u32, stride: u32, padding: u32) -> Window {
     Window { kernel: [kernel; 2], stride: [stride; 2], dilation: [1; 2], padding: [padding; 4] }
@@ -84,10 +90,12 @@ impl Net {
             normal: false,
             extreme: false,
         };
-        net.program.input = Port { name: "input".into(), dims: vec![channels, height, width] };
+        let x = net.slot(channels * height * width);
+        let port = Port { name: "input".into(), dims: vec![1, channels, height, width], ..Port::default() };
+        net.program.inputs.push((port, x));
         let scale = 1.0 / 40.0;
         let y = net.tensor([height, width, channels], scale, zero_point);
-        net.program.ops.push(Op::Quantize { y, inv_scale: 1.0 / scale });
+        net.program.ops.push(Op::Quantize { x, y, inv_scale: 1.0 / scale, order: Order::ChannelFirst });
         (net, y)
     }
 
@@ -152,7 +160,15 @@ impl Net {
     /// Fully connected layer to a network output.
     pub fn logits(&mut self, x: TensorId, outputs: u32, bits: BitWidth) -> FloatId {
         let y = self.slot(outputs);
-        self.layer(x, outputs, self.whole(x), 1, bits, LayerKind::FullyConnected, Destination::Logits { y });
+        self.layer(
+            x,
+            outputs,
+            self.whole(x),
+            1,
+            bits,
+            LayerKind::FullyConnected,
+            Destination::Logits { y, order: Order::ChannelFirst },
+        );
         y
     }
 
@@ -168,7 +184,15 @@ impl Net {
         let t = self.program.tensor(x);
         let [height, width] = window.output(t.height, t.width)?;
         let y = self.slot(outputs * height * width);
-        self.layer(x, outputs, window, groups, bits, LayerKind::Conv, Destination::Logits { y });
+        self.layer(
+            x,
+            outputs,
+            window,
+            groups,
+            bits,
+            LayerKind::Conv,
+            Destination::Logits { y, order: Order::ChannelFirst },
+        );
         Some(y)
     }
 
@@ -246,7 +270,7 @@ impl Net {
         let [h, w, c] = self.extents(x);
         let [height, width] = window.output(h, w)?;
         let y = self.like(x, [height, width, c]);
-        self.program.ops.push(Op::MaxPool { x, y, window });
+        self.program.ops.push(Op::MaxPool { x, y, window, lo: 0, hi: 255 });
         Some(y)
     }
 
@@ -264,7 +288,19 @@ impl Net {
     pub fn add(&mut self, a: TensorId, b: TensorId, [zero_point, lo, hi]: [u8; 3]) -> TensorId {
         let y = self.tensor(self.extents(a), 1.0, zero_point);
         let (multiplier_a, multiplier_b) = (0.3 + self.random.unit(), 0.3 + self.random.unit());
-        self.program.ops.push(Op::Add { a, b, y, multiplier_a, multiplier_b, lo, hi });
+        self.program.ops.push(Op::Arithmetic {
+            kind: ArithmeticKind::Add,
+            a,
+            b,
+            y,
+            extents: self.extents(y).to_vec(),
+            strides_a: dense(&self.extents(y)),
+            strides_b: dense(&self.extents(y)),
+            multiplier_a,
+            multiplier_b,
+            lo,
+            hi,
+        });
         y
     }
 
@@ -291,14 +327,21 @@ impl Net {
             (x, (!moves).then(|| 0.3 + self.random.unit()))
         });
         let xs = xs.collect();
-        self.program.ops.push(Op::Concat { xs, y });
+        self.program.ops.push(Op::Concat { xs, y, outer: h * w, lo: 0, hi: 255 });
         y
     }
 
     /// The same codes under other extents.
     pub fn reshape(&mut self, x: TensorId, extents: [u32; 3]) -> TensorId {
         let y = self.like(x, extents);
-        self.program.ops.push(Op::Reshape { x, y });
+        let [from, to] = [x, y].map(|id| self.extents(id)).map(|[h, w, c]| [h * w, c]);
+        // Places in (channel, row, column) order stay.
+        let place = |i: u32| {
+            let kept = i % to[1] * to[0] + i / to[1];
+            kept % from[0] * from[1] + kept / from[0]
+        };
+        let tables = vec![(0..to[0] * to[1]).map(place).collect()];
+        self.program.ops.push(Op::Move { x, y, tables, fill: 0 });
         y
     }
 
@@ -306,14 +349,15 @@ impl Net {
     pub fn dequantize(&mut self, x: TensorId) -> FloatId {
         let len = self.extents(x).iter().product();
         let y = self.slot(len);
-        self.program.ops.push(Op::Dequantize { x, y });
+        self.program.ops.push(Op::Dequantize { x, y, order: Order::ChannelFirst });
         y
     }
 
     /// Softmax of a slot.
     pub fn softmax(&mut self, x: FloatId, log: bool) -> FloatId {
-        let y = self.slot(self.program.floats[x.0 as usize].len);
-        self.program.ops.push(Op::Softmax { x, y, log });
+        let len = self.program.floats[x.0 as usize].len;
+        let y = self.slot(len);
+        self.program.ops.push(Op::Softmax { x, y, log, outer: 1, len, inner: 1 });
         y
     }
 
@@ -321,7 +365,7 @@ impl Net {
     pub fn output(&mut self, slot: FloatId) {
         let len = self.program.floats[slot.0 as usize].len;
         let name = format!("output{}", self.program.outputs.len());
-        self.program.outputs.push((Port { name, dims: vec![len] }, slot));
+        self.program.outputs.push((Port { name, dims: vec![len], ..Port::default() }, slot));
     }
 
     /// The loaded artifact.

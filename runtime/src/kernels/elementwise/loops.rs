@@ -14,14 +14,14 @@ pub(crate) struct Term {
 
 impl Term {
     #[inline(always)]
-    fn of(self, q: u8) -> f32 {
+    pub(crate) fn of(self, q: u8) -> f32 {
         centered(q, self.z) * self.m
     }
 }
 
 /// Signed distance of a code from its zero point, as a float.
 #[inline(always)]
-pub(super) fn centered(q: u8, z: u8) -> f32 {
+pub(crate) fn centered(q: u8, z: u8) -> f32 {
     (i32::from(q) - i32::from(z)) as f32
 }
 
@@ -98,13 +98,13 @@ compiled! {
 }
 compiled! {
     /// Quantizes one row of one plane.
-    pub(super) fn quantize_1: QuantizeRow(x: &[f32], plane: usize, inv_scale: f32, z: u8, y: &mut [u8], channels: usize) = quantize::<1>
+    pub(crate) fn quantize_1: QuantizeRow(x: &[f32], plane: usize, inv_scale: f32, z: u8, y: &mut [u8], channels: usize) = quantize::<1>
 }
 compiled! {
     /// Quantizes one row of three planes.
-    pub(super) fn quantize_3: QuantizeRow3(x: &[f32], plane: usize, inv_scale: f32, z: u8, y: &mut [u8], channels: usize) = quantize::<3>
+    pub(crate) fn quantize_3: QuantizeRow3(x: &[f32], plane: usize, inv_scale: f32, z: u8, y: &mut [u8], channels: usize) = quantize::<3>
 }
 compiled! {
     /// Quantizes one row of any number of planes.
-    pub(super) fn quantize_any: QuantizeRowAny(x: &[f32], plane: usize, inv_scale: f32, z: u8, y: &mut [u8], channels: usize) = quantize_planes
+    pub(crate) fn quantize_any: QuantizeRowAny(x: &[f32], plane: usize, inv_scale: f32, z: u8, y: &mut [u8], channels: usize) = quantize_planes
 }

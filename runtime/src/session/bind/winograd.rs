@@ -6,6 +6,7 @@ use crate::kernels::Kernel;
 use crate::kernels::conv::winograd::{self, Winograd};
 use crate::pack::TILE_OUTPUTS;
 use crate::program::{Conv, Destination, Program};
+use crate::session::axes::Dense;
 use crate::session::weights::{Order, WeightLayout};
 use crate::session::{layout, windows};
 
@@ -20,13 +21,13 @@ fn fewest_transformed(bits: u8) -> Option<usize> {
 }
 
 /// Whether a layer may be computed in the transformed domain, where the instruction set has no dot products of bytes.
-pub(in crate::session) fn suits(program: &Program, conv: &Conv) -> bool {
+pub(in crate::session) fn suits(program: &Program, dense: &Dense, conv: &Conv) -> bool {
     let (x, window) = (program.tensor(conv.x), &conv.window);
     let [height, width] = program.conv_output(conv).map(|extent| extent as usize);
     let channels = x.channels as usize;
     conv.groups == 1
         && [window.kernel, window.stride, window.dilation] == [[3, 3], [1, 1], [1, 1]]
-        && layout::uses_halo(conv, x)
+        && layout::uses_halo(program, dense, conv)
         && height.is_multiple_of(2)
         && width.is_multiple_of(2)
         && channels.is_multiple_of(winograd::CHANNEL_STEP)
@@ -41,7 +42,7 @@ impl Binder<'_> {
     pub(super) fn winograd(&self, conv: &Conv) -> Result<Option<[Box<dyn Kernel>; 2]>, RunError> {
         let Destination::Codes { y, lo, hi } = conv.destination else { return Ok(None) };
         let wanted = needs_words(self.available.isa()) && self.weights != WeightLayout::Packed;
-        if !wanted || !suits(self.program, conv) {
+        if !wanted || !suits(self.program, &self.places.dense, conv) {
             return Ok(None);
         }
         let view = self.view(conv.x);

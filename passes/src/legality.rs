@@ -1,0 +1,36 @@
+//! Whether a graph can be lowered, asked before any work is done on it.
+//!
+//! Takes a folded graph; lowers it with scales that stand for all. Weights, data and ranges do not count: what they can still
+//! stand against (a layer whose sums leave i32) is not found here.
+
+use crate::annotate::{ActivationQuant, Annotated, WeightQuant};
+use crate::ir::{Graph, Op};
+use crate::lower::{LowerError, lower};
+use crate::quantize::quantize;
+use releqc_runtime::BitWidth;
+
+/// What stands against lowering the graph.
+///
+/// # Errors
+/// The first operator that has no executable form in its place.
+pub fn check(folded: &Graph) -> Result<(), LowerError> {
+    let weights = folded.weight_layers().into_iter().map(|id| {
+        let outputs = match &folded.node(id).op {
+            Op::Conv(conv) => conv.weight.dims()[0],
+            Op::FullyConnected(fc) => fc.weight.dims()[0],
+            other => unreachable!("{} owns no weights", other.label()),
+        };
+        (id, WeightQuant { bits: BitWidth::MAX, scales: vec![1.0; outputs] })
+    });
+    let weights = weights.collect();
+    let activations = vec![ActivationQuant { scale: 1.0, zero_point: 128 }; folded.nodes.len()];
+    let quantized = match quantize(Annotated { graph: folded.clone(), weights, activations }) {
+        Ok(quantized) => quantized,
+        // Of these scales, not of the graph.
+        Err(_) => return Ok(()),
+    };
+    match lower(&quantized) {
+        Ok(_) | Err(LowerError::Quantize(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
