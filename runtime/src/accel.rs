@@ -6,8 +6,8 @@
 //! Invariant: [`table`] alone says which instructions exist and where their fields lie; the encoder, the decoder, the text form
 //! and the documentation's table come from it, and [`step`] matches all of them.
 //!
-//! Invariant: nothing here calls [`crate::reference`] or a CPU kernel. The softmax of [`crate::float_head`] is shared by
-//! specification: it runs on the host.
+//! Invariant: nothing here calls [`crate::reference`] or a CPU kernel. The operators of [`crate::float`] are shared by
+//! specification: they run on the host.
 
 pub mod config;
 pub mod cost;

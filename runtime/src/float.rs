@@ -15,6 +15,7 @@
 
 mod binary;
 mod concat;
+mod execute;
 mod lookup;
 mod matmul;
 mod movement;
@@ -28,6 +29,7 @@ mod walk;
 
 pub use binary::{BinaryKind, binary};
 pub use concat::concat;
+pub(crate) use execute::{constants, decoded, execute};
 pub use lookup::lookup;
 pub use matmul::{MatMul, matmul};
 pub use movement::{FILL, movement};

@@ -1,6 +1,7 @@
 //! The reference executor: docs/quantization.md, line by line. Slow, and meant to be read.
 //!
-//! It shares no arithmetic on codes with the CPU kernels or the accelerator simulator.
+//! It shares no arithmetic on codes with the CPU kernels or the accelerator simulator. Operators on floats have one form, that of
+//! [`crate::float`].
 
 mod arithmetic;
 mod convert;
@@ -10,7 +11,7 @@ mod places;
 mod pool;
 
 use crate::RunError;
-use crate::float_head;
+use crate::float;
 use crate::format::Artifact;
 use crate::program::{Conv, FloatId, Op, TensorId};
 use layer::{Layer, Results};
@@ -57,7 +58,7 @@ impl Reference {
             floats: program.floats.iter().map(|slot| vec![0.0; slot.len as usize]).collect(),
         };
         for (slot, range) in program.input_ranges() {
-            state.floats[slot.0 as usize].copy_from_slice(&input[range]);
+            state.floats[slot.0 as usize] = input[range].iter().copied().map(float::canonical).collect();
         }
         let mut layers = self.layers.iter();
         for op in &program.ops {
@@ -151,13 +152,13 @@ impl Reference {
             Op::Dequantize { x, order, .. } => {
                 return Yield::Floats(convert::dequantize(tensor(*x), codes(*x), *order));
             }
-            Op::Softmax { x, log, outer, len, inner, .. } => {
-                let mut y = vec![0.0; floats(*x).len()];
-                let extents = [*outer, *len, *inner].map(|extent| extent as usize);
-                float_head::softmax_along(floats(*x), &mut y, extents, *log);
+            _ => {
+                let mut y = op.writes_floats().map_or(Vec::new(), |y| vec![0.0; program.float_len(y)]);
+                let range = float::constants(program, op);
+                let constants = float::decoded(&self.artifact.constants_section()[range]);
+                float::execute(op, &floats, &constants, &mut y);
                 return Yield::Floats(y);
             }
-            _ => return Yield::Floats(Vec::new()),
         })
     }
 }

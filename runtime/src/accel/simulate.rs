@@ -7,7 +7,7 @@ use super::planes::{ChannelPlanes, MASK_ALIGN};
 use super::program::AccelProgram;
 use super::step::{Clamped, ConvStep, Operation, Sections, Sink, Step, View, steps};
 use crate::RunError;
-use crate::float_head;
+use crate::float;
 use crate::format::Artifact;
 use crate::program::Window;
 
@@ -85,7 +85,7 @@ impl Simulator {
         }
         self.arena.fill(0);
         self.host.fill(0.0);
-        self.host[..input.len()].copy_from_slice(input);
+        self.host.iter_mut().zip(input).for_each(|(host, &value)| *host = float::canonical(value));
         let mut outputs = Vec::new();
         let steps = std::mem::take(&mut self.steps);
         for step in &steps {
@@ -188,7 +188,7 @@ impl Simulator {
             }
             Operation::Softmax { source, host, log } => {
                 self.host.copy_within(source.clone(), *host as usize);
-                float_head::softmax(&mut self.host[*host as usize..][..source.len()], *log);
+                float::softmax(&mut self.host[*host as usize..][..source.len()], *log, source.len(), 1);
             }
             Operation::Return { .. } => {}
         }

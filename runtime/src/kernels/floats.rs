@@ -1,35 +1,64 @@
 //! Operators on floats: bound to the shared scalar forms.
 #![allow(unsafe_code, reason = "writes its own result")]
 
-use super::memory::Values;
-use super::{Kernel, Memory};
-use crate::float_head;
+use super::{Kernel, Memory, Values};
+use crate::float;
+use crate::format::Artifact;
+use crate::program::FloatId;
 use std::ops::Range;
 
-/// Softmax over the middle of `[outer, len, inner]`, or its logarithm.
-pub(crate) struct Softmax {
-    pub(crate) x: Values,
-    pub(crate) y: usize,
-    pub(crate) extents: [usize; 3],
-    pub(crate) log: bool,
+/// An operator on floats.
+pub(crate) struct Island {
+    pub(crate) artifact: Artifact,
+    /// Its index in the program.
+    pub(crate) op: usize,
+    /// The slots that it reads, with their places.
+    pub(crate) reads: Vec<(FloatId, Values)>,
+    /// What it reads of the constants section.
+    pub(crate) constants: Vec<f32>,
+    /// The slot that it writes.
+    pub(crate) y: Range<usize>,
 }
 
-impl Kernel for Softmax {
+impl Kernel for Island {
     fn parts(&self) -> usize {
         1
     }
 
     fn run(&self, memory: &Memory, _: Range<usize>) {
         // SAFETY: there is one part, and it writes its own result.
-        let y = unsafe { memory.floats_mut(self.y..self.y + self.extents.iter().product::<usize>()) };
-        float_head::softmax_along(memory.values(&self.x), y, self.extents, self.log);
+        let y = unsafe { memory.floats_mut(self.y.clone()) };
+        let read = |id: FloatId| {
+            let place = self.reads.iter().find(|(slot, _)| *slot == id);
+            place.map_or(&[][..], |(_, place)| memory.values(place))
+        };
+        float::execute(&self.artifact.program().ops[self.op], &read, &self.constants, y);
+    }
+}
+
+/// An input of the network to a slot, as operators on floats expect it.
+pub(crate) struct Canonical {
+    /// In the input.
+    pub(crate) x: Range<usize>,
+    /// The slot.
+    pub(crate) y: Range<usize>,
+}
+
+impl Kernel for Canonical {
+    fn parts(&self) -> usize {
+        1
+    }
+
+    fn run(&self, memory: &Memory, _: Range<usize>) {
+        // SAFETY: there is one part, and it writes its own result.
+        let y = unsafe { memory.floats_mut(self.y.clone()) };
+        y.iter_mut().zip(&memory.input()[self.x.clone()]).for_each(|(y, &x)| *y = float::canonical(x));
     }
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
-    use crate::kernels::{Borrowed, Input};
     use std::arch::asm;
 
     /// Runs `body` with other bits of the control register of floating point set.
@@ -58,10 +87,9 @@ mod tests {
         inputs.extend([vec![1e-40, 0.0, -1e-39], vec![1.2e-38, 1.3e-38], vec![f32::MIN_POSITIVE, 1e-44, 0.0]]);
         let results = |log: bool| {
             let run = |x: &Vec<f32>| {
-                let mut floats = [x.clone(), vec![0.0; x.len()]].concat();
-                let softmax = Softmax { x: Values::Slot(0..x.len()), y: x.len(), extents: [1, x.len(), 1], log };
-                softmax.run(&Borrowed::new(&mut [], &mut floats, Input::Floats(&[])), 0..1);
-                floats[x.len()..].iter().map(|v| v.to_bits()).collect::<Vec<u32>>()
+                let mut y: Vec<f32> = x.iter().copied().map(float::canonical).collect();
+                float::softmax(&mut y, log, x.len(), 1);
+                y.iter().map(|v| v.to_bits()).collect::<Vec<u32>>()
             };
             inputs.iter().map(run).collect::<Vec<_>>()
         };

@@ -2,6 +2,7 @@
 
 use super::Operand;
 use crate::error::quoted;
+use crate::float;
 #[cfg(feature = "encode")]
 use crate::format::WordSink;
 use crate::format::Words;
@@ -12,7 +13,7 @@ use crate::{BitWidth, FormatError};
 use std::fmt::{self, Write};
 
 /// Most axes of an operator.
-pub const MAX_AXES: usize = 8;
+pub const MAX_AXES: usize = float::MAX_EXTENTS;
 
 /// What a check says: nothing, or what was seen and what is required.
 pub(crate) type Check<T = ()> = Result<T, String>;
@@ -84,7 +85,7 @@ roles! {
     Writes
     /// A clamp's end, or a code that fills.
     Code
-    /// A float without further meaning.
+    /// A float as slots hold it.
     Value
     /// A positive factor in [`MULTIPLIER_RANGE`].
     Multiplier
@@ -248,7 +249,19 @@ impl Field for f32 {
     }
 }
 
-impl Role<f32> for Value {}
+impl Role<f32> for Value {
+    fn check(value: &f32) -> Check {
+        canonical(*value)
+    }
+}
+
+/// Checks that a float is as slots hold it.
+pub(crate) fn canonical(value: f32) -> Check {
+    let same = float::canonical(value).to_bits() == value.to_bits();
+    require(same, || {
+        format!("{value:e} ({:#010x}); slots hold no subnormal number, no -0 and one NaN", value.to_bits())
+    })
+}
 
 impl Role<f32> for Multiplier {
     fn check(value: &f32) -> Check {
@@ -324,7 +337,11 @@ impl Field for Function {
     }
 }
 
-impl Role<Function> for Choice {}
+impl Role<Function> for Choice {
+    fn check(value: &Function) -> Check {
+        value.parameters().into_iter().try_for_each(canonical)
+    }
+}
 
 impl Field for String {
     fn decode(words: &mut Words, _: &'static str) -> Result<Self, FormatError> {
@@ -421,7 +438,8 @@ impl Field for (u32, f32) {
 
 impl Role<Vec<Vec<(u32, f32)>>> for Taps {
     fn check(value: &Vec<Vec<(u32, f32)>>) -> Check {
-        require(!value.is_empty(), || "no position".into())
+        require(!value.is_empty(), || "no position".into())?;
+        value.iter().flatten().try_for_each(|(_, weight)| canonical(*weight))
     }
 }
 

@@ -10,6 +10,7 @@ use super::threads::Awake;
 use super::trial::{self, Trials};
 use super::weights::{self, Form, Tiles, WeightLayout};
 use super::windows::{self, Windows, runs};
+use crate::float;
 use crate::format::Artifact;
 use crate::isa::{Available, Isa, TileUnit};
 use crate::kernels::conv::amx::TileConv;
@@ -17,13 +18,14 @@ use crate::kernels::conv::{self, Gather, GatherRuns, Grid, Layer, Run, Target, T
 use crate::kernels::convert::{Dequantize, Quantize, QuantizePixels};
 use crate::kernels::depthwise::{self, Depthwise};
 use crate::kernels::elementwise::{self, Affine, Table, Term};
-use crate::kernels::floats::Softmax;
+use crate::kernels::floats::{Canonical, Island};
 use crate::kernels::pool::{self, AveragePool, MaxPool, Pooling};
 use crate::kernels::{Clamp, Kernel, Memory, Values, View};
 use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::{Conv, Destination, FloatId, Op, Order, Program, Tensor, TensorId, Window};
 use crate::{Pixels, RunError};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 /// A kernel and the operator it works for.
 pub(super) struct Step {
@@ -92,12 +94,19 @@ pub(super) fn steps(
     let (program, trials) = (artifact.program(), RefCell::default());
     let binder = Binder { artifact, program, available, weights, places, memory, budget, trials };
     let mut steps = Vec::with_capacity(program.ops.len());
+    // Inputs that operators on floats read.
+    for (slot, x) in program.input_ranges() {
+        if let Values::Slot(y) = binder.values(slot) {
+            let kernel = Box::new(Canonical { x, y });
+            steps.push(Step { op: 0, shared: false, kernel, batched: None, pixels: None });
+        }
+    }
     for (op, source) in program.ops.iter().enumerate() {
         let shared = match source {
             Op::Conv(conv) => binder.program.macs(conv) >= SHARED_MACS,
             _ => source.writes().is_some_and(|y| binder.program.tensor(y).len() >= SHARED_VALUES),
         };
-        let kernels = binder.steps(source)?;
+        let kernels = binder.steps(op, source)?;
         let mut batched = match source {
             Op::Conv(conv) if samples > 1 && kernels.len() == 1 => binder.batched(conv, samples)?,
             _ => None,
@@ -141,6 +150,24 @@ impl Binder<'_> {
         self.program.tensor(id).zero_point
     }
 
+    /// An operator on floats.
+    fn island(&self, at: usize, op: &Op) -> Result<Island, RunError> {
+        let range = float::constants(self.program, op);
+        self.budget.take(range.len())?;
+        let reads: BTreeSet<FloatId> = op.reads_floats().into_iter().collect();
+        let y = match op.writes_floats().map(|y| self.values(y)) {
+            Some(Values::Slot(range)) => range,
+            _ => 0..0,
+        };
+        Ok(Island {
+            artifact: self.artifact.clone(),
+            op: at,
+            reads: reads.into_iter().map(|id| (id, self.values(id))).collect(),
+            constants: float::decoded(&self.artifact.constants_section()[range]),
+            y,
+        })
+    }
+
     fn values(&self, id: FloatId) -> Values {
         self.places.floats[id.0 as usize].clone()
     }
@@ -165,8 +192,8 @@ impl Binder<'_> {
         Ok(Pooling::new(self.view(x), self.view(y), window))
     }
 
-    /// The steps of an operator.
-    fn steps(&self, op: &Op) -> Result<Vec<Box<dyn Kernel>>, RunError> {
+    /// The steps of operator `at`.
+    fn steps(&self, at: usize, op: &Op) -> Result<Vec<Box<dyn Kernel>>, RunError> {
         let single: Box<dyn Kernel> = match *op {
             Op::Quantize { x, y, inv_scale, order } => {
                 let (x, z) = (self.values(x), self.zero_point(y));
@@ -203,11 +230,10 @@ impl Binder<'_> {
                 y: self.floats(y),
                 order,
             }),
-            Op::Softmax { x, y, log, outer, len, inner } => {
-                let extents = [outer, len, inner].map(|extent| extent as usize);
-                Box::new(Softmax { x: self.values(x), y: self.floats(y), extents, log })
-            }
-            _ => return Ok(self.movement(op)?.into_iter().collect()),
+            _ => match self.movement(op)? {
+                Some(kernel) => kernel,
+                None => Box::new(self.island(at, op)?),
+            },
         };
         Ok(vec![single])
     }

@@ -12,7 +12,7 @@ use super::bind::winograd::suits;
 use super::budget::Budget;
 use crate::kernels::conv::winograd;
 use crate::kernels::{Values, View};
-use crate::program::{Conv, LayerKind, Program, Tensor, TensorId};
+use crate::program::{Conv, LayerKind, Op, Program, Tensor, TensorId};
 use crate::{BitWidth, RunError};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -232,18 +232,21 @@ pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Place
     }
 }
 
-/// Inputs stay where the caller has them, every other slot has its own place; and how many floats these take.
+/// A place for every slot but inputs that are only quantized, which stay where the caller has them; and how many floats these take.
 fn float_places(program: &Program) -> (Vec<Values>, usize) {
-    let mut places = vec![None; program.floats.len()];
+    let mut in_place = vec![None; program.floats.len()];
     for (slot, range) in program.input_ranges() {
-        places[slot.0 as usize] = Some(Values::Input(range));
+        in_place[slot.0 as usize] = Some(Values::Input(range));
+    }
+    for op in program.ops.iter().filter(|op| !matches!(op, Op::Quantize { .. })) {
+        op.reads_floats().into_iter().for_each(|slot| in_place[slot.0 as usize] = None);
     }
     let mut end = 0;
     let mut placed = |len: usize| {
         end += len;
         Values::Slot(end - len..end)
     };
-    let slots = places.into_iter().zip(&program.floats);
+    let slots = in_place.into_iter().zip(&program.floats);
     let places = slots.map(|(place, slot)| place.unwrap_or_else(|| placed(slot.len as usize))).collect();
     (places, end)
 }

@@ -2,7 +2,7 @@
 
 use super::MAX_ADDEND;
 use crate::BitWidth;
-use crate::ops::field::{Check, multiplier, require};
+use crate::ops::field::{Check, canonical, multiplier, require};
 use crate::pack::{TILE_DEPTH, TILE_OUTPUTS, packed_len, tile_bytes, unpack_tile};
 use crate::program::{Conv, Op, Program};
 use std::collections::BTreeMap;
@@ -63,10 +63,11 @@ impl<'a> Sections<'a> {
                 self.constants(constants_offset, u64::from(tables) * 256).map(|_| ())
             }
             Op::FloatConstant { y, constants_offset } => {
-                self.constants(constants_offset, program.float_len(y) as u64 * 4).map(|_| ())
+                floats(self.constants(constants_offset, program.float_len(y) as u64 * 4)?).try_for_each(canonical)
             }
             Op::FloatLookup { constants_offset, rows, width, .. } => {
-                self.constants(constants_offset, u64::from(rows) * u64::from(width) * 4).map(|_| ())
+                let len = u64::from(rows).checked_mul(u64::from(width)).and_then(|len| len.checked_mul(4));
+                floats(self.constants(constants_offset, len.ok_or("the table is too large")?)?).try_for_each(canonical)
             }
             _ => Ok(()),
         }
