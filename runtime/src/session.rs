@@ -13,6 +13,7 @@ mod trial;
 mod weights;
 mod windows;
 
+use crate::float;
 use crate::format::Artifact;
 #[cfg(feature = "encode")]
 use crate::isa::EmulatedTiles;
@@ -343,12 +344,13 @@ impl Session {
 /// The outputs of a sample, one after the other.
 fn copy_outputs(outputs: &[Values], input: &[f32], floats: &[f32], mut to: &mut [f32]) {
     for place in outputs {
-        let values = match place {
-            Values::Input(range) => &input[range.clone()],
-            Values::Slot(range) => &floats[range.clone()],
-        };
-        let (this, rest) = to.split_at_mut(values.len());
-        this.copy_from_slice(values);
+        let (this, rest) = to.split_at_mut(place.len());
+        match place {
+            Values::Input(range) => {
+                this.iter_mut().zip(&input[range.clone()]).for_each(|(to, &value)| *to = float::canonical(value));
+            }
+            Values::Slot(range) => this.copy_from_slice(&floats[range.clone()]),
+        }
         to = rest;
     }
 }

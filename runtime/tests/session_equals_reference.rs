@@ -10,7 +10,7 @@ mod net;
 use net::{Net, Random};
 use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
 use releqc_runtime::isa::EmulatedTiles;
-use releqc_runtime::program::{Op, TensorId, Window};
+use releqc_runtime::program::{ArithmeticKind, Op, Order, TensorId, Window};
 use releqc_runtime::reference::Reference;
 use releqc_runtime::session::WeightLayout;
 use releqc_runtime::{BitWidth, Isa, Pixels, Session, SessionOptions};
@@ -87,7 +87,35 @@ fn conv(r: &mut Random, net: &mut Net, x: TensorId) -> Option<TensorId> {
 fn step(r: &mut Random, net: &mut Net, x: TensorId) -> TensorId {
     let extents = net.extents(x);
     let [h, w, c] = extents;
-    match r.below(12) {
+    match r.below(20) {
+        12 | 13 => Some(net.moved(r, x)),
+        14 => {
+            let (gate, clamp) = (net.gate(r, x), clamp(r));
+            let operands = if r.once_in(2) { [x, gate] } else { [gate, x] };
+            let kind = ArithmeticKind::ALL[r.below(5) as usize];
+            Some(net.arithmetic(r, kind, operands, clamp))
+        }
+        15 => {
+            let clamp = clamp(r);
+            Some(net.turned(r, x, clamp))
+        }
+        16 => {
+            let (z, per_channel) = (r.below(256) as u8, r.once_in(3));
+            Some(net.table(x, z, per_channel))
+        }
+        17 => {
+            let one = square_conv(r, net, x);
+            let [_, lo, hi] = clamp(r);
+            Some(net.concat_along(r.below(3) as usize, &[(x, None), (one, Some(0.5 + r.unit())), (x, None)], [lo, hi]))
+        }
+        18 => Some(net.fully_connected_rows(r, x)),
+        19 => {
+            let order = if r.once_in(2) { Order::Same } else { Order::ChannelFirst };
+            let slot = net.dequantize_in(x, order);
+            let slot = net.island(r, slot);
+            let len = net.program.floats[slot.0 as usize].len;
+            (len <= 8000).then(|| net.quantize(slot, [1, 1, len], order, 100))
+        }
         0 => {
             let window = window(r, [h, w], true);
             net.max_pool(x, window)
@@ -135,6 +163,18 @@ fn random_net(seed: u64) -> Artifact {
     let (mut net, mut x) = Net::new(seed, input, zero_point);
     // Small codes let kernels sum deeper.
     net.normal = r.once_in(2);
+    if r.once_in(4) {
+        let [_, lo, hi] = clamp(&mut r);
+        net.bounds = [lo, hi];
+    }
+    if r.once_in(8) {
+        // A second input, as codes in its own order.
+        let [h, w, c] = net.extents(x);
+        let other = net.input(vec![1, h, w, c]);
+        let other = net.quantize(other, [h, w, c], Order::Same, zero_point);
+        let clamp = clamp(&mut r);
+        x = net.add(x, other, clamp);
+    }
     for _ in 0..r.between(1, 4) {
         x = step(&mut r, &mut net, x);
         if net.extents(x).iter().product::<u32>() > 8000 {
@@ -153,6 +193,16 @@ fn random_net(seed: u64) -> Artifact {
         _ => net.logits(x, outputs, bits),
     };
     net.output(slot);
+    if r.once_in(3) {
+        let mut slot = if r.once_in(4) { net.program.inputs[0].1 } else { slot };
+        for _ in 0..r.between(0, 4) {
+            slot = net.island(&mut r, slot);
+            if net.program.floats[slot.0 as usize].len > 4000 {
+                break;
+            }
+        }
+        net.output(slot);
+    }
     net.artifact()
 }
 

@@ -69,7 +69,7 @@ pub(crate) struct Strided {
 }
 
 impl Strided {
-    /// The innermost axis of the result must have steps of one byte.
+    /// `axes` are all of the result, the innermost last.
     pub(crate) fn new(
         available: Available,
         kind: ArithmeticKind,
@@ -79,7 +79,8 @@ impl Strided {
         clamp: Clamp,
     ) -> Self {
         let mut outer = merged(axes);
-        let inner = outer.pop().unwrap_or(Axis { extent: 1, steps: [1; 3] });
+        // Where a row is one code between halos, runs are single codes.
+        let inner = outer.pop_if(|axis| axis.steps[0] == 1).unwrap_or(Axis { extent: 1, steps: [1; 3] });
         let (row, repeated) = (row(available, kind), loops::repeated(available));
         Strided { first, outer, inner, kind, terms, clamp, row, repeated }
     }

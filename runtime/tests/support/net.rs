@@ -1,5 +1,8 @@
 //! Builds artifacts operator by operator, with seeded random weights and multipliers that keep activations spread over the codes.
 
+#[path = "operators.rs"]
+mod operators;
+
 use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
 use releqc_runtime::program::{
     ArithmeticKind, Conv, Destination, FloatId, FloatSlot, LayerKind, Op, Order, Port, Program, Tensor, TensorId,
@@ -77,6 +80,8 @@ pub struct Net {
     pub normal: bool,
     /// Only the two codes that are farthest from zero: the largest products and sums there can be.
     pub extreme: bool,
+    /// The clamp of pools and concatenations.
+    pub bounds: [u8; 2],
 }
 
 impl Net {
@@ -89,6 +94,7 @@ impl Net {
             random: Random(seed),
             normal: false,
             extreme: false,
+            bounds: [0, 255],
         };
         let x = net.slot(channels * height * width);
         let port = Port { name: "input".into(), dims: vec![1, channels, height, width], ..Port::default() };
@@ -113,7 +119,7 @@ impl Net {
         TensorId(self.program.tensors.len() as u32 - 1)
     }
 
-    fn slot(&mut self, len: u32) -> FloatId {
+    pub fn slot(&mut self, len: u32) -> FloatId {
         self.program.floats.push(FloatSlot { len });
         FloatId(self.program.floats.len() as u32 - 1)
     }
@@ -270,7 +276,7 @@ impl Net {
         let [h, w, c] = self.extents(x);
         let [height, width] = window.output(h, w)?;
         let y = self.like(x, [height, width, c]);
-        self.program.ops.push(Op::MaxPool { x, y, window, lo: 0, hi: 255 });
+        self.program.ops.push(Op::MaxPool { x, y, window, lo: self.bounds[0], hi: self.bounds[1] });
         Some(y)
     }
 
@@ -327,7 +333,7 @@ impl Net {
             (x, (!moves).then(|| 0.3 + self.random.unit()))
         });
         let xs = xs.collect();
-        self.program.ops.push(Op::Concat { xs, y, outer: h * w, lo: 0, hi: 255 });
+        self.program.ops.push(Op::Concat { xs, y, outer: h * w, lo: self.bounds[0], hi: self.bounds[1] });
         y
     }
 
