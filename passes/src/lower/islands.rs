@@ -112,6 +112,8 @@ impl<'q> Lowering<'q> {
 
     fn unary(&mut self, node: &Node, x: FloatId, function: Function) -> Result<FloatId, LowerError> {
         let y = self.new_float(node, node.shape.len())?;
+        let parameters: Vec<f32> = function.parameters().into_iter().map(canonical).collect();
+        let function = Function::from_parts(function.tag(), &parameters).unwrap_or(function);
         self.emit(program::Op::FloatUnary { x, y, function });
         Ok(y)
     }
