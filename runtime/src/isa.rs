@@ -201,6 +201,12 @@ token! {
 }
 
 #[cfg(target_arch = "x86_64")]
+token! {
+    /// Proof of AVX-512 F, BW and VBMI.
+    Vbmi: "avx512f", "avx512bw", "avx512vbmi"
+}
+
+#[cfg(target_arch = "x86_64")]
 impl Gfni {
     /// The proof, where the machine has it and unpacks codes of `bits` bits faster with it.
     ///

@@ -41,6 +41,12 @@ pub struct Row {
     pub fields: &'static [&'static str],
 }
 
+/// The table as it stands in docs/format.md.
+pub fn operator_table() -> String {
+    let rows = ROWS.iter().map(|row| format!("| {} | {} | {} |\n", row.tag, row.label, row.fields.join(", ")));
+    std::iter::once("| tag | operator | fields |\n|---|---|---|\n".to_owned()).chain(rows).collect()
+}
+
 choice! {
     /// What [`Op::Arithmetic`] computes of two values.
     pub enum ArithmeticKind {

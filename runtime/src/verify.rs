@@ -176,7 +176,8 @@ impl Checker<'_> {
     }
 
     fn floats_are_written(&self, id: FloatId) -> Check {
-        let written = self.float_written.get(id.0 as usize).copied().unwrap_or(false);
+        let written = self.float_written.get(id.0 as usize).copied();
+        let written = written.ok_or_else(|| format!("float slot {} does not exist", id.0))?;
         require(written, || format!("float slot {} is read before it is written", id.0))
     }
 

@@ -1,11 +1,13 @@
 //! Operators on single codes: affine, table.
 #![allow(unsafe_code, reason = "calls loops compiled for an instruction set")]
 
+mod lookup;
 pub(super) mod loops;
 
 use super::{Clamp, Kernel, Memory, View};
 use std::ops::Range;
 
+pub(crate) use lookup::lookup_row;
 pub(crate) use loops::{Term, add_row, affine_row, rescale_row};
 
 /// A multiplier and an addend a channel.
@@ -41,6 +43,8 @@ pub(crate) struct Table {
     pub(crate) y: View,
     /// One for all channels, or one a channel.
     pub(crate) codes: Vec<[u8; 256]>,
+    /// Of one table.
+    pub(crate) row: lookup::LookupRow,
 }
 
 impl Kernel for Table {
@@ -54,7 +58,8 @@ impl Kernel for Table {
             // SAFETY: each part writes the rows of the result that are its own.
             let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
             if let [codes] = &self.codes[..] {
-                y.iter_mut().zip(x).for_each(|(y, &q)| *y = codes[usize::from(q)]);
+                // SAFETY: bound for an instruction set that was proved available.
+                unsafe { (self.row)(x, codes, y) };
                 continue;
             }
             let channels = self.codes.len();

@@ -221,7 +221,8 @@ impl Binder<'_> {
                 let tables = if per_channel { self.program.tensor(x).channels as usize } else { 1 };
                 self.budget.take(256 * tables)?;
                 let codes = &self.artifact.constants_section()[constants_offset as usize..][..256 * tables];
-                Box::new(Table { x: self.view(x), y: self.view(y), codes: codes.as_chunks().0.to_vec() })
+                let row = elementwise::lookup_row(self.available);
+                Box::new(Table { x: self.view(x), y: self.view(y), codes: codes.as_chunks().0.to_vec(), row })
             }
             Op::Dequantize { x, y, order } => Box::new(Dequantize {
                 x: self.view(x),

@@ -124,7 +124,7 @@ impl Net {
         FloatId(self.program.floats.len() as u32 - 1)
     }
 
-    fn add_constants(&mut self, words: impl Iterator<Item = u32>) -> u64 {
+    pub fn add_constants(&mut self, words: impl Iterator<Item = u32>) -> u64 {
         self.constants.resize(self.constants.len().next_multiple_of(64), 0);
         let offset = self.constants.len() as u64;
         self.constants.extend(words.flat_map(u32::to_le_bytes));
@@ -208,7 +208,7 @@ impl Net {
     }
 
     #[allow(clippy::too_many_arguments, reason = "the fields of a layer")]
-    fn layer(
+    pub fn layer(
         &mut self,
         x: TensorId,
         outputs: u32,
@@ -266,7 +266,7 @@ impl Net {
         }));
     }
 
-    fn like(&mut self, x: TensorId, extents: [u32; 3]) -> TensorId {
+    pub fn like(&mut self, x: TensorId, extents: [u32; 3]) -> TensorId {
         let (scale, zero_point) = (self.program.tensor(x).scale, self.program.tensor(x).zero_point);
         self.tensor(extents, scale, zero_point)
     }

@@ -223,7 +223,7 @@ impl Net {
         self.program.floats[x.0 as usize].len
     }
 
-    fn float_constant(&mut self, r: &mut Random, len: u32) -> FloatId {
+    pub fn float_constant(&mut self, r: &mut Random, len: u32) -> FloatId {
         let y = self.slot(len);
         let words: Vec<u32> = (0..len).map(|_| r.normal().to_bits()).collect();
         let constants_offset = self.add_constants(words.into_iter());
