@@ -17,7 +17,7 @@ use crate::float;
 use crate::format::Artifact;
 #[cfg(feature = "encode")]
 use crate::isa::EmulatedTiles;
-use crate::isa::{Available, Isa};
+use crate::isa::{Available, Features, Isa};
 use crate::kernels::{AlignedBytes, Borrowed, Input, Values, View};
 use crate::program::{Op, Program};
 use crate::{Pixels, RunError};
@@ -41,11 +41,13 @@ pub struct SessionOptions {
     pub isa: Option<Isa>,
     /// Number of threads, `1..=MAX_THREADS`. Results do not depend on it; layers too small to gain run on one.
     pub threads: usize,
+    /// CPU features not to use even where the machine has them: results do not depend on them, times do.
+    pub without: Features,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        SessionOptions { isa: None, threads: 1 }
+        SessionOptions { isa: None, threads: 1, without: Features::NONE }
     }
 }
 
@@ -105,7 +107,7 @@ impl Session {
         weights: WeightLayout,
         samples: usize,
     ) -> Result<Self, RunError> {
-        let available = options.isa.unwrap_or_else(Isa::detect).require()?;
+        let available = options.isa.unwrap_or_else(Isa::detect).require()?.without(options.without);
         Self::plan(artifact, available, weights, options.threads, samples)
     }
 

@@ -25,6 +25,7 @@ pub(crate) use trim::Trim;
 use super::{AlignedBytes, Clamp, Kernel, Memory, View};
 use crate::format::Artifact;
 use crate::isa::Available;
+use crate::pack::TILE_OUTPUTS;
 use std::ops::Range;
 
 /// Contiguous depth of a window.
@@ -171,6 +172,9 @@ pub(crate) struct Conv {
 
 /// Tiles of a part that is cut by outputs.
 const PART_TILES: usize = 4;
+
+/// Outputs of such a part.
+pub(crate) const PART_OUTPUTS: usize = PART_TILES * TILE_OUTPUTS;
 
 impl Kernel for Conv {
     fn parts(&self) -> usize {

@@ -209,6 +209,14 @@ impl AlignedBytes {
     pub(crate) fn zeroed(len: usize) -> Self {
         AlignedBytes(vec![Line([0; 64]); len.div_ceil(64)])
     }
+
+    /// The same; `None` where there is no memory for them.
+    pub(crate) fn try_zeroed(len: usize) -> Option<Self> {
+        let (mut lines, count) = (Vec::new(), len.div_ceil(64));
+        lines.try_reserve_exact(count).ok()?;
+        lines.resize(count, Line([0; 64]));
+        Some(AlignedBytes(lines))
+    }
 }
 
 impl std::ops::Deref for AlignedBytes {

@@ -8,7 +8,7 @@ use super::budget::Budget;
 use super::layout::{self, Places, Room};
 use super::threads::Awake;
 use super::trial::{self, Trials};
-use super::weights::{self, Form, Tiles, WeightLayout};
+use super::weights::{self, Form, Tiles, Wanted, WeightLayout};
 use super::windows::{self, Windows, runs};
 use crate::float;
 use crate::format::Artifact;
@@ -261,8 +261,8 @@ impl Binder<'_> {
         }
         let gather = windows.gather.take();
         let (words, kernel) = match self.form(conv, &windows) {
-            Some(form) => self.layer(conv, &windows, form, gather.is_none(), 1)?,
-            None if gather.is_some() => self.layer(conv, &windows, Form::Widened, false, 1)?,
+            Some(form) => self.layer(conv, &windows, self.wanted(conv, form, gather.is_none()), 1)?,
+            None if gather.is_some() => self.layer(conv, &windows, self.wanted(conv, Form::Widened, false), 1)?,
             None => (None, self.tried(conv, &windows, 1)?),
         };
         steps.extend(words.map(|words| Box::new(words) as Box<dyn Kernel>));
@@ -283,6 +283,10 @@ impl Binder<'_> {
         self.weights.form(isa, count, conv.bits.bits(), weights::widened_bytes(conv, depth))
     }
 
+    fn wanted(&self, conv: &Conv, form: Form, words: bool) -> Wanted {
+        Wanted { form, words, outputs: conv.outputs as usize }
+    }
+
     /// The layer in the form that is faster on this machine; packed where there is no memory for a trial.
     fn tried(&self, conv: &Conv, windows: &Windows, samples: usize) -> Result<conv::Conv, RunError> {
         let shape = trial::Shape {
@@ -291,18 +295,22 @@ impl Binder<'_> {
             depth: conv.depth(self.program.tensor(conv.x)),
             outputs: conv.outputs as usize,
         };
-        let layer = |form| self.layer(conv, windows, form, false, samples).map(|(_, layer)| layer);
+        let layer = |wanted| self.layer(conv, windows, wanted, samples).map(|(_, layer)| layer);
+        let all = |form| self.wanted(conv, form, false);
         let mut trials = self.trials.borrow_mut();
-        match trials.decided(shape) {
-            Some(form) => layer(form),
+        let form = match trials.decided(shape) {
+            Some(form) => form,
             None if !self.budget.allows(self.memory.bytes() + 2 * weights::widened_bytes(conv, shape.depth)) => {
-                layer(Form::InPlace)
+                Form::InPlace
             }
             None => {
-                let forms = [layer(Form::InPlace)?, layer(Form::Widened)?];
-                Ok(trials.faster(shape, forms, self.artifact, self.memory))
+                let outputs = trial::outputs(weights::widened_bytes(conv, shape.depth) / shape.outputs);
+                let [packed, widened] =
+                    [Form::InPlace, Form::Widened].map(|form| layer(Wanted { outputs, ..all(form) }));
+                trials.faster(shape, [&packed?, &widened?], self.artifact, self.memory)
             }
-        }
+        };
+        layer(all(form))
     }
 
     /// A layer with one window a sample, for all samples of a batch: their windows are as far apart as their memory, and use each
@@ -317,7 +325,7 @@ impl Binder<'_> {
         let pixel = self.places.room().codes;
         (grid.width, grid.pixel, grid.row) = (samples, pixel, samples * pixel);
         Ok(Some(Box::new(match self.form(conv, &windows) {
-            Some(form) => self.layer(conv, &windows, form, false, samples)?.1,
+            Some(form) => self.layer(conv, &windows, self.wanted(conv, form, false), samples)?.1,
             None => self.tried(conv, &windows, samples)?,
         })))
     }
@@ -343,23 +351,23 @@ impl Binder<'_> {
         }
     }
 
-    /// A layer whose codes lie in a form, with the step that must come before it; `words` allows activations as u16.
+    /// A layer whose codes lie as wanted, with the step that must come before it.
     fn layer(
         &self,
         conv: &Conv,
         windows: &Windows,
-        form: Form,
-        words: bool,
+        wanted: Wanted,
         samples: usize,
     ) -> Result<(Option<ToWords>, conv::Conv), RunError> {
         let isa = self.available.isa();
         let (mut grid, mut runs) = (windows.grid, windows.runs.clone());
         // Where few windows use each weight, twice the bytes of weights cost more than they save.
         let many = grid.height * grid.width > 16;
-        let words = words && many && needs_words(isa) && layout::uses_words(conv);
+        let words = wanted.words && many && needs_words(isa) && layout::uses_words(conv);
+        let wanted = Wanted { words, ..wanted };
         let (run_depth, depth) = (windows.run_depth, conv.depth(self.program.tensor(conv.x)));
-        self.budget.take(weights::arranged_bytes(conv, depth, run_depth, &runs, form, words))?;
-        let tiles = weights::arrange(self.artifact, isa, conv, run_depth, &runs, form, words);
+        self.budget.take(weights::arranged_bytes(conv, depth, run_depth, &runs, wanted))?;
+        let tiles = weights::arrange(self.artifact, isa, conv, run_depth, &runs, wanted);
         let mut input_bytes = 1;
         let to_words = (tiles.form.stored == 16).then(|| {
             let groups = conv.groups as usize;
@@ -389,7 +397,7 @@ impl Binder<'_> {
     ) -> Layer {
         let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
         let groups = conv.groups as usize;
-        let group_outputs = conv.outputs as usize / groups;
+        let group_outputs = tiles.group_outputs;
         Layer {
             grid,
             depth_groups: runs.iter().map(|run| run.groups).sum(),

@@ -4,7 +4,7 @@
 mod trimmed;
 
 use super::{CodeForm, Layer, Rows, Run, Span, Target, Trim};
-use crate::isa::{Available, Avx2, Avx2Vnni, Avx512, Avx512Vnni, Gfni, Isa};
+use crate::isa::{Available, Avx2, Avx2Vnni, Avx512, Avx512Vnni, Isa};
 use crate::kernels::Memory;
 use crate::kernels::lanes::{Lanes, Places, avx2, avx2vnni, avx512, avx512vnni};
 use crate::pack::{TILE_CODES, TILE_DEPTH, TILE_OUTPUTS};
@@ -88,8 +88,8 @@ fn entry_for(available: Available, form: CodeForm) -> Option<Entry> {
             let lanes = avx512::Deep { narrow: avx512::Narrow(Avx512::probe()?), steps };
             entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Deep, [2 3 4 5 6], stored, 8)
         }
-        (Isa::Avx512Vnni | Isa::Amx, _) if stored < 8 && Gfni::probe_for(stored).is_some() => {
-            let lanes = avx512vnni::VnniGfni(Avx512Vnni::probe()?, Gfni::probe_for(stored)?);
+        (Isa::Avx512Vnni | Isa::Amx, _) if stored < 8 && available.gfni_for(stored).is_some() => {
+            let lanes = avx512vnni::VnniGfni(Avx512Vnni::probe()?, available.gfni_for(stored)?);
             entries!(
                 "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,gfni",
                 lanes,
