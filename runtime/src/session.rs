@@ -173,7 +173,7 @@ impl Session {
             RunError::Pixels(what.to_owned())
         })?;
         pixels.check(channels as usize)?;
-        bind::read_pixels(&mut self.steps, program, &self.views, &pixels);
+        bind::read_pixels(&mut self.steps, program, &self.views, self.room.codes, &pixels);
         self.pixels = Some(pixels);
         Ok(())
     }
@@ -271,12 +271,12 @@ impl Session {
         self.check(input.len(), self.input_len(), self.output_len, self.output_len)?;
         let mut times = vec![Vec::with_capacity(rounds + 1); self.artifact.program().ops.len()];
         for _ in 0..=rounds {
-            let memory = Borrowed::new(&mut self.codes, &mut self.floats, Input::Floats(input));
+            let mut memory = Borrowed::new(&mut self.codes, &mut self.floats, Input::Floats(input));
             times.iter_mut().for_each(|times| times.push(Duration::ZERO));
             let run = self.workers.as_ref().map(Threads::begin);
             for step in &self.steps {
                 let start = Instant::now();
-                step.run(&memory, run.as_ref());
+                step.run(&mut memory, run.as_ref());
                 if let Some(time) = times[step.op].last_mut() {
                     *time += start.elapsed();
                 }
@@ -316,13 +316,13 @@ impl Session {
         let Room { codes, floats } = self.room;
         let len = input.len() / self.samples;
         for step in &self.steps {
-            let all = Borrowed::new(&mut self.codes, &mut self.floats, Input::Floats(&[]));
-            if step.run_batched(&all, run.as_ref()) {
+            let mut all = Borrowed::new(&mut self.codes, &mut self.floats, Input::Floats(&[]));
+            if step.run_batched(&mut all, run.as_ref()) {
                 continue;
             }
             for (i, (x, codes)) in input.chunks_exact(len).zip(self.codes.chunks_exact_mut(codes)).enumerate() {
                 let floats = &mut self.floats[i * floats..][..floats];
-                step.run(&Borrowed::new(codes, floats, Input::Floats(x)), run.as_ref());
+                step.run(&mut Borrowed::new(codes, floats, Input::Floats(x)), run.as_ref());
             }
         }
         for (i, output) in output.chunks_exact_mut(self.output_len).enumerate() {
@@ -331,11 +331,11 @@ impl Session {
     }
 
     fn sample(&mut self, input: Input, output: &mut [f32]) {
-        let memory = Borrowed::new(&mut self.codes, &mut self.floats, input);
+        let mut memory = Borrowed::new(&mut self.codes, &mut self.floats, input);
         let run = self.workers.as_ref().map(Threads::begin);
         match input {
-            Input::Floats(_) => self.steps.iter().for_each(|step| step.run(&memory, run.as_ref())),
-            Input::Pixels(_) => self.steps.iter().for_each(|step| step.run_pixels(&memory, run.as_ref())),
+            Input::Floats(_) => self.steps.iter().for_each(|step| step.run(&mut memory, run.as_ref())),
+            Input::Pixels(_) => self.steps.iter().for_each(|step| step.run_pixels(&mut memory, run.as_ref())),
         }
         // Pixels come only where no output is an input.
         let input = if let Input::Floats(input) = input { input } else { &[] };

@@ -86,6 +86,15 @@ impl<'a> Borrowed<'a> {
 }
 
 impl Memory {
+    /// Asserts that the code arena has at least `bytes` bytes.
+    ///
+    /// # Panics
+    /// When it has fewer: a planning bug.
+    #[inline]
+    pub(super) fn assert_holds(&self, bytes: usize) {
+        assert!(bytes <= self.codes_len, "a kernel reaches byte {bytes} of an arena of {} bytes", self.codes_len);
+    }
+
     /// The network's input as pixels; empty where it is floats.
     pub(crate) fn pixels(&self) -> &[u8] {
         // SAFETY: made from a slice that is borrowed as long as `self` can be.

@@ -20,7 +20,7 @@ use crate::kernels::depthwise::{self, Depthwise};
 use crate::kernels::elementwise::{self, Affine, Table, Term};
 use crate::kernels::floats::{Canonical, Island};
 use crate::kernels::pool::{self, AveragePool, MaxPool, Pooling};
-use crate::kernels::{Clamp, Kernel, Memory, Values, View};
+use crate::kernels::{Borrowed, Bound, Clamp, Kernel, Values, View};
 use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::{Conv, Destination, FloatId, Op, Order, Program, Tensor, TensorId, Window};
 use crate::{Pixels, RunError};
@@ -31,41 +31,38 @@ use std::collections::BTreeSet;
 pub(super) struct Step {
     /// Index of the operator.
     pub(super) op: usize,
-    pub(super) kernel: Box<dyn Kernel>,
+    pub(super) kernel: Bound,
     /// What takes its place for all samples of a batch at once.
-    pub(super) batched: Option<Box<dyn Kernel>>,
+    pub(super) batched: Option<Bound>,
     /// What takes its place where the network's input is pixels.
-    pub(super) pixels: Option<QuantizePixels>,
+    pub(super) pixels: Option<Bound>,
     /// Whether it is worth sharing between threads.
     pub(super) shared: bool,
 }
 
 impl Step {
     /// Computes it, on all threads where that is worth it.
-    pub(super) fn run(&self, memory: &Memory, run: Option<&Awake>) {
-        self.share(&*self.kernel, memory, run);
+    pub(super) fn run(&self, memory: &mut Borrowed, run: Option<&Awake>) {
+        self.share(&self.kernel, memory, run);
     }
 
     /// The same where the network's input is pixels.
-    pub(super) fn run_pixels(&self, memory: &Memory, run: Option<&Awake>) {
-        match &self.pixels {
-            Some(kernel) => self.share(kernel, memory, run),
-            None => self.share(&*self.kernel, memory, run),
-        }
+    pub(super) fn run_pixels(&self, memory: &mut Borrowed, run: Option<&Awake>) {
+        self.share(self.pixels.as_ref().unwrap_or(&self.kernel), memory, run);
     }
 
     /// Computes it for all samples at once, where it can; `memory` is that of all of them.
-    pub(super) fn run_batched(&self, memory: &Memory, run: Option<&Awake>) -> bool {
+    pub(super) fn run_batched(&self, memory: &mut Borrowed, run: Option<&Awake>) -> bool {
         if let Some(kernel) = &self.batched {
-            self.share(&**kernel, memory, run);
+            self.share(kernel, memory, run);
         }
         self.batched.is_some()
     }
 
-    fn share(&self, kernel: &dyn Kernel, memory: &Memory, run: Option<&Awake>) {
+    fn share(&self, kernel: &Bound, memory: &mut Borrowed, run: Option<&Awake>) {
         match run {
             Some(run) if self.shared => run.step(kernel, memory),
-            _ => kernel.run(memory, 0..kernel.parts()),
+            _ => kernel.run(memory),
         }
     }
 }
@@ -113,18 +110,20 @@ pub(super) fn steps(
         };
         steps.extend(kernels.into_iter().map(|kernel| {
             let shared = shared && kernel.parts() > 1;
-            Step { op, shared, kernel, batched: batched.take(), pixels: None }
+            let batched = batched.take().map(|kernel| Bound::new(kernel, memory.codes));
+            Step { op, shared, kernel: Bound::new(kernel, places.room().codes), batched, pixels: None }
         }));
     }
     Ok(steps)
 }
 
 /// Binds the steps that read the network's input to pixels.
-pub(super) fn read_pixels(steps: &mut [Step], program: &Program, places: &[View], pixels: &Pixels) {
+pub(super) fn read_pixels(steps: &mut [Step], program: &Program, places: &[View], arena: usize, pixels: &Pixels) {
     for step in steps {
         if let Op::Quantize { y, inv_scale, order, .. } = program.ops[step.op] {
             let z = program.tensor(y).zero_point;
-            step.pixels = Some(QuantizePixels::new(places[y.0 as usize], inv_scale, z, pixels, order));
+            let kernel = QuantizePixels::new(places[y.0 as usize], inv_scale, z, pixels, order);
+            step.pixels = Some(Bound::new(Box::new(kernel), arena));
         }
     }
 }
@@ -267,7 +266,7 @@ impl Binder<'_> {
         };
         steps.extend(words.map(|words| Box::new(words) as Box<dyn Kernel>));
         steps.push(match gather {
-            Some(gather) => Box::new(conv::Gathered { layer: kernel.layer, gather, rows: kernel.rows }),
+            Some(gather) => Box::new(conv::Gathered { conv: kernel, gather }),
             None => Box::new(kernel),
         });
         Ok(steps)
@@ -376,13 +375,13 @@ impl Binder<'_> {
             input_bytes = 2;
             ToWords { from, to: self.places.words, copy: widen::widen(self.available) }
         });
-        let rows = conv::rows(self.available, tiles.form);
-        let most = conv::trimmed_windows(self.available, tiles.form);
+        let form = tiles.form;
+        let most = conv::trimmed_windows(self.available, form);
         let inside = windows.inside.as_ref().filter(|_| most > 0);
         self.budget.take(inside.map_or(0, |_| Trim::most_bytes(&grid, runs.len())))?;
         let trim = inside.map(|inside| Trim::new(inside, &grid, most));
         let layer = Layer { trim, ..self.bound(conv, grid, runs, tiles, input_bytes, samples) };
-        Ok((to_words, conv::Conv { layer, rows, cut: windows::cut(self.program, conv) }))
+        Ok((to_words, conv::Conv::new(self.available, layer, form, windows::cut(self.program, conv))))
     }
 
     /// A layer over windows of inputs of `input_bytes` each, for `samples` samples.
