@@ -7,8 +7,8 @@
  *
  * Errors: functions that can fail take a buffer for a message of at most `error_size` bytes, its terminating zero included; a longer one is
  * cut between characters (UTF-8). It may be NULL where `error_size` is 0. No file, no network and no argument that keeps to this header
- * makes a function abort the process or lets an exception escape, with two limits that are the system's: the process ends where it gives
- * no memory, and where a file that releq_model_open has mapped is truncated (SIGBUS).
+ * makes a function abort the process or lets an exception escape, with one limit that is the system's: the process ends where it gives
+ * no memory.
  *
  * Memory: of activations a model may state at most 1 GiB, and a session takes at most about 4 GiB; releq_model_open, releq_model_load
  * and releq_session_new fail on more.
@@ -29,8 +29,7 @@ extern "C" {
 typedef struct releq_model releq_model;
 typedef struct releq_session releq_session;
 
-/* Maps a file and checks every byte of it. The file must neither change nor be truncated while the model or a session of it lives: replace
- * it by renaming another to its name, or use releq_model_load. NULL on failure. */
+/* Reads a file and checks every byte of it; what happens to the file afterwards does not matter. NULL on failure. */
 releq_model *releq_model_open(const char *path, char *error, size_t error_size);
 
 /* Copies and checks `size` bytes. NULL on failure. */

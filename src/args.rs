@@ -5,7 +5,8 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use releqc_passes::data::Preprocessing;
 use releqc_runtime::BitWidth;
-use releqc_runtime::isa::Isa;
+use releqc_runtime::SessionOptions;
+use releqc_runtime::isa::{Features, Isa};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -224,6 +225,16 @@ pub(crate) struct IsaFlag {
     /// Instruction set: scalar, avx2, avx2-vnni, avx512, avx512-vnni or amx [default: the best of this machine]
     #[arg(long, value_name = "ISA")]
     pub(crate) isa: Option<Isa>,
+    /// CPU features not to use, gfni or vbmi: as on a machine that lacks them
+    #[arg(long, value_name = "F[,F]")]
+    pub(crate) without: Option<Features>,
+}
+
+impl IsaFlag {
+    /// A session of it, on one thread.
+    pub(crate) fn options(self) -> SessionOptions {
+        SessionOptions { isa: self.isa, without: self.without.unwrap_or_default(), ..SessionOptions::default() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

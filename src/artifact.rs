@@ -8,7 +8,7 @@ use releqc_runtime::program::Port;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Maps and checks an artifact.
+/// Reads and checks an artifact.
 pub(crate) fn open(path: &Path) -> Result<Artifact, Failure> {
     require_file(path)?;
     Artifact::open(path).map_err(|error| match (error.kind(), error.get_ref()) {

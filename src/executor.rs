@@ -1,11 +1,10 @@
 //! Runs many samples through one of the three executors.
 
-use crate::args::Executor;
+use crate::args::{Executor, IsaFlag};
 use crate::console;
 use crate::failure::Failure;
 use releqc_runtime::accel::Simulator;
 use releqc_runtime::format::Artifact;
-use releqc_runtime::isa::Isa;
 use releqc_runtime::reference::Reference;
 use releqc_runtime::session::{Session, SessionOptions};
 use std::num::NonZeroUsize;
@@ -15,14 +14,14 @@ use std::num::NonZeroUsize;
 pub(crate) struct Choice {
     pub(crate) executor: Executor,
     /// For the CPU executor.
-    pub(crate) isa: Option<Isa>,
+    pub(crate) cpu: IsaFlag,
     /// Samples computed at the same time.
     pub(crate) threads: usize,
 }
 
 impl Choice {
-    pub(crate) fn cpu(isa: Option<Isa>, threads: Option<usize>) -> Self {
-        Choice { executor: Executor::Cpu, isa, threads: threads.unwrap_or_else(all_cores) }
+    pub(crate) fn cpu(cpu: IsaFlag, threads: Option<usize>) -> Self {
+        Choice { executor: Executor::Cpu, cpu, threads: threads.unwrap_or_else(all_cores) }
     }
 }
 
@@ -40,7 +39,7 @@ impl Engine {
     fn new(artifact: &Artifact, choice: Choice) -> Result<Self, Failure> {
         Ok(match choice.executor {
             Executor::Cpu => {
-                let options = SessionOptions { isa: choice.isa, threads: 1 };
+                let options = SessionOptions { threads: 1, ..choice.cpu.options() };
                 let session = Session::new(artifact, options).map_err(Failure::input)?;
                 let output = vec![0.0; session.output_len()];
                 Engine::Cpu(Box::new(session), output)
@@ -78,7 +77,7 @@ pub(crate) fn map_samples<R: Send>(
     result: impl Fn(Vec<Vec<f32>>) -> R + Sync,
     progress: impl Fn() + Sync,
 ) -> Result<Vec<R>, Failure> {
-    if choice.isa.is_some() && choice.executor != Executor::Cpu {
+    if choice.cpu.isa.is_some() && choice.executor != Executor::Cpu {
         return Err(Failure::input("--isa: only the cpu executor has instruction sets"));
     }
     let workers = choice.threads.clamp(1, count.max(1));

@@ -20,6 +20,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "runtime/src/isa",
     "runtime/src/c_api.rs",
     "runtime/src/session/threads.rs",
+    "runtime/tests/files.rs",
     "runtime/tests/load_memory.rs",
     "runtime/tests/no_allocation.rs",
     "runtime/src/format/artifact.rs",

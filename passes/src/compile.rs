@@ -378,7 +378,7 @@ fn float_classes(calibrated: &Calibrated, data: &Dataset) -> Result<Vec<u32>, Co
 /// Runs a few samples through the reference executor and the CPU kernels; every byte must be equal.
 fn prove(artifact: &Artifact, samples: &[Vec<f32>]) -> Result<(), CompileError> {
     let reference = Reference::new(artifact);
-    let mut session = Session::new(artifact, SessionOptions { isa: None, threads: 1 })?;
+    let mut session = Session::new(artifact, SessionOptions::default())?;
     let mut output = vec![0.0; session.output_len()];
     for sample in samples.iter().take(PROOF_SAMPLES) {
         session.run(sample, &mut output)?;

@@ -23,11 +23,11 @@ pub fn largest(values: &[f32]) -> u32 {
 /// When the samples do not have the shape of the network's input.
 pub fn predictions(artifact: &Artifact, data: &Dataset) -> Result<Vec<u32>, RunError> {
     // One session a thread, made before the parallel part so that its errors surface.
-    Session::new(artifact, SessionOptions { isa: None, threads: 1 })?;
+    Session::new(artifact, SessionOptions::default())?;
     let outputs: usize = artifact.program().outputs.iter().map(|(port, _)| port.len()).sum();
     let first = artifact.program().outputs[0].0.len();
     let workspace = || {
-        let session = Session::new(artifact, SessionOptions { isa: None, threads: 1 });
+        let session = Session::new(artifact, SessionOptions::default());
         (session, vec![0.0; data.shape().len()], vec![0.0; outputs])
     };
     let classify = |(session, input, output): &mut (Result<Session, RunError>, Vec<f32>, Vec<f32>), i: usize| {

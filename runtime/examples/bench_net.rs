@@ -1,6 +1,7 @@
 //! Latency of the eight networks of the paper with random weights, batch 1, from f32 input to f32 output.
 //!
-//! `bench_net NAME [--bits paper|K|K,K,..] [--isa ISA] [--threads N] [--table]`; the last line is the median in microseconds.
+//! `bench_net NAME [--bits paper|K|K,K,..] [--isa ISA] [--without F,F] [--threads N] [--table]`; the last line is the median in
+//! microseconds.
 //! `--against K` compares each layer with the same layer at other widths, `--against-threads N` the whole net with other threads: both
 //! in turns in one process. `--loads` times loading from a file, `--batch N` a sample of a batch.
 
@@ -332,6 +333,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match flag.as_str() {
             "--bits" => bits = value()?,
             "--isa" => options.isa = Some(value()?.parse()?),
+            "--without" => options.without = value()?.parse()?,
             "--threads" => options.threads = value()?.parse()?,
             "--table" => table = true,
             "--batch" => batch = Some(value()?.parse()?),

@@ -246,8 +246,8 @@ pub unsafe extern "C" fn releq_session_new(
             } else {
                 Some(text(isa, "isa")?.parse().map_err(|error: crate::isa::UnknownIsa| error.to_string())?)
             };
-            let session =
-                Session::new(&model.artifact, SessionOptions { isa, threads }).map_err(|error| error.to_string())?;
+            let session = Session::new(&model.artifact, SessionOptions { isa, threads, ..SessionOptions::default() })
+                .map_err(|error| error.to_string())?;
             Ok(releq_session {
                 isa: CString::new(session.isa().name()).unwrap_or_default(),
                 input_size: session.input_len(),

@@ -5,9 +5,11 @@
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
+mod features;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(crate) use amx::Amx;
+pub use features::{Feature, Features, UnknownFeature};
 
 use crate::RunError;
 use std::fmt;
@@ -75,7 +77,7 @@ impl Isa {
     pub(crate) fn require(self) -> Result<Available, RunError> {
         if self.is_available() {
             let tiles = if self == Isa::Amx { TileUnit::probe() } else { None };
-            return Ok(Available { isa: self, tiles });
+            return Ok(Available { isa: self, tiles, hidden: Features::NONE });
         }
         let available: Vec<&str> = Isa::available().map(Isa::name).collect();
         Err(RunError::Isa { isa: self.name().to_owned(), available: available.join(", ") })
@@ -93,6 +95,8 @@ impl fmt::Display for Isa {
 pub(crate) struct Available {
     isa: Isa,
     tiles: Option<TileUnit>,
+    /// Features that no kernel gets a token of, whether the machine has them or not.
+    hidden: Features,
 }
 
 impl Available {
@@ -100,12 +104,34 @@ impl Available {
     #[cfg(feature = "encode")]
     pub(crate) fn with_emulated_tiles(use_of_tiles: EmulatedTiles) -> Self {
         let vectors = Isa::available().rfind(|&isa| isa < Isa::Amx).unwrap_or(Isa::Scalar);
-        Available { isa: vectors, tiles: Some(TileUnit::Emulated(use_of_tiles)) }
+        let tiles = Some(TileUnit::Emulated(use_of_tiles));
+        Available { isa: vectors, tiles, hidden: Features::NONE }
     }
 
     /// The instruction set.
     pub(crate) fn isa(self) -> Isa {
         self.isa
+    }
+
+    /// The same without some features: what another machine of this instruction set would be given.
+    pub(crate) fn without(self, features: Features) -> Self {
+        Available { hidden: features, ..self }
+    }
+
+    /// Proof of VBMI beside AVX-512, where the machine has it and it is not hidden.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn vbmi(self) -> Option<Vbmi> {
+        Vbmi::probe().filter(|_| self.isa >= Isa::Avx512 && !self.hidden.contains(Feature::Vbmi))
+    }
+
+    /// Proof of GFNI, where the machine has it, unpacks codes of `bits` bits faster with it, and it is not hidden.
+    ///
+    /// On AMD (measured on Zen 5) affine maps take turns with dot products, shifts and logic do not: of 2 and 4 bits, which need only
+    /// three of the latter, those are faster.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn gfni_for(self, bits: u8) -> Option<Gfni> {
+        let shifts = matches!(bits, 2 | 4) && is_amd();
+        Gfni::probe().filter(|_| !shifts && !self.hidden.contains(Feature::Gfni))
     }
 
     /// What multiplies tiles, if anything does.
@@ -204,18 +230,6 @@ token! {
 token! {
     /// Proof of AVX-512 F, BW and VBMI.
     Vbmi: "avx512f", "avx512bw", "avx512vbmi"
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Gfni {
-    /// The proof, where the machine has it and unpacks codes of `bits` bits faster with it.
-    ///
-    /// On AMD (measured on Zen 5) affine maps take turns with dot products, shifts and logic do not: of 2 and 4 bits, which need only
-    /// three of the latter, those are faster.
-    pub(crate) fn probe_for(bits: u8) -> Option<Self> {
-        let shifts = matches!(bits, 2 | 4) && is_amd();
-        Gfni::probe().filter(|_| !shifts)
-    }
 }
 
 #[cfg(target_arch = "x86_64")]

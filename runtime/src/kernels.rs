@@ -1,10 +1,12 @@
 //! The arithmetic of a session: one folder a kernel family, one file an instruction set.
 //!
 //! Every file for an instruction set equals its `scalar.rs` byte for byte. Kernels see the session's memory as raw pointers
-//! ([`Memory`]); the planner in `session/` proves where they may read and write.
+//! ([`Memory`]); how far they reach is computed and asserted once, where they are tied to the layout of the memory ([`Bound`]).
+#![allow(unsafe_code, reason = "states what kernels ask of their callers")]
 
 pub(crate) mod amx;
 pub(crate) mod arithmetic;
+mod bound;
 mod compiled;
 pub(crate) mod conv;
 pub(crate) mod convert;
@@ -18,6 +20,7 @@ mod memory;
 pub(crate) mod movement;
 pub(crate) mod pool;
 
+pub(crate) use bound::{Bound, run_alone};
 pub(crate) use memory::{AlignedBytes, Borrowed, Input, Memory, Values, View};
 
 use std::ops::Range;
@@ -32,8 +35,18 @@ pub(crate) trait Kernel: Send + Sync {
         0
     }
 
+    /// Bytes of the code arena that it reads or writes through raw pointers, from the first byte of the arena on. What it touches through
+    /// the slices and checked pointers of [`Memory`] need not count.
+    fn reach(&self) -> usize {
+        0
+    }
+
     /// Computes some parts. Allocates nothing.
-    fn run(&self, memory: &Memory, parts: Range<usize>);
+    ///
+    /// # Safety
+    /// The code arena of `memory` has at least [`Kernel::reach`] bytes, `parts` lies in `0..self.parts()`, and meanwhile nothing runs on
+    /// `memory` but this kernel, no part of it twice.
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>);
 }
 
 /// The clamp and zero point of a result.

@@ -17,7 +17,7 @@ use crate::float;
 use crate::format::Artifact;
 #[cfg(feature = "encode")]
 use crate::isa::EmulatedTiles;
-use crate::isa::{Available, Isa};
+use crate::isa::{Available, Features, Isa};
 use crate::kernels::{AlignedBytes, Borrowed, Input, Values, View};
 use crate::program::{Op, Program};
 use crate::{Pixels, RunError};
@@ -41,11 +41,13 @@ pub struct SessionOptions {
     pub isa: Option<Isa>,
     /// Number of threads, `1..=MAX_THREADS`. Results do not depend on it; layers too small to gain run on one.
     pub threads: usize,
+    /// CPU features not to use even where the machine has them: results do not depend on them, times do.
+    pub without: Features,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        SessionOptions { isa: None, threads: 1 }
+        SessionOptions { isa: None, threads: 1, without: Features::NONE }
     }
 }
 
@@ -105,7 +107,7 @@ impl Session {
         weights: WeightLayout,
         samples: usize,
     ) -> Result<Self, RunError> {
-        let available = options.isa.unwrap_or_else(Isa::detect).require()?;
+        let available = options.isa.unwrap_or_else(Isa::detect).require()?.without(options.without);
         Self::plan(artifact, available, weights, options.threads, samples)
     }
 
@@ -171,7 +173,7 @@ impl Session {
             RunError::Pixels(what.to_owned())
         })?;
         pixels.check(channels as usize)?;
-        bind::read_pixels(&mut self.steps, program, &self.views, &pixels);
+        bind::read_pixels(&mut self.steps, program, &self.views, self.room.codes, &pixels);
         self.pixels = Some(pixels);
         Ok(())
     }
@@ -269,12 +271,12 @@ impl Session {
         self.check(input.len(), self.input_len(), self.output_len, self.output_len)?;
         let mut times = vec![Vec::with_capacity(rounds + 1); self.artifact.program().ops.len()];
         for _ in 0..=rounds {
-            let memory = Borrowed::new(&mut self.codes, &mut self.floats, Input::Floats(input));
+            let mut memory = Borrowed::new(&mut self.codes, &mut self.floats, Input::Floats(input));
             times.iter_mut().for_each(|times| times.push(Duration::ZERO));
             let run = self.workers.as_ref().map(Threads::begin);
             for step in &self.steps {
                 let start = Instant::now();
-                step.run(&memory, run.as_ref());
+                step.run(&mut memory, run.as_ref());
                 if let Some(time) = times[step.op].last_mut() {
                     *time += start.elapsed();
                 }
@@ -314,13 +316,13 @@ impl Session {
         let Room { codes, floats } = self.room;
         let len = input.len() / self.samples;
         for step in &self.steps {
-            let all = Borrowed::new(&mut self.codes, &mut self.floats, Input::Floats(&[]));
-            if step.run_batched(&all, run.as_ref()) {
+            let mut all = Borrowed::new(&mut self.codes, &mut self.floats, Input::Floats(&[]));
+            if step.run_batched(&mut all, run.as_ref()) {
                 continue;
             }
             for (i, (x, codes)) in input.chunks_exact(len).zip(self.codes.chunks_exact_mut(codes)).enumerate() {
                 let floats = &mut self.floats[i * floats..][..floats];
-                step.run(&Borrowed::new(codes, floats, Input::Floats(x)), run.as_ref());
+                step.run(&mut Borrowed::new(codes, floats, Input::Floats(x)), run.as_ref());
             }
         }
         for (i, output) in output.chunks_exact_mut(self.output_len).enumerate() {
@@ -329,11 +331,11 @@ impl Session {
     }
 
     fn sample(&mut self, input: Input, output: &mut [f32]) {
-        let memory = Borrowed::new(&mut self.codes, &mut self.floats, input);
+        let mut memory = Borrowed::new(&mut self.codes, &mut self.floats, input);
         let run = self.workers.as_ref().map(Threads::begin);
         match input {
-            Input::Floats(_) => self.steps.iter().for_each(|step| step.run(&memory, run.as_ref())),
-            Input::Pixels(_) => self.steps.iter().for_each(|step| step.run_pixels(&memory, run.as_ref())),
+            Input::Floats(_) => self.steps.iter().for_each(|step| step.run(&mut memory, run.as_ref())),
+            Input::Pixels(_) => self.steps.iter().for_each(|step| step.run_pixels(&mut memory, run.as_ref())),
         }
         // Pixels come only where no output is an input.
         let input = if let Input::Floats(input) = input { input } else { &[] };

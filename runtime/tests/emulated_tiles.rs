@@ -85,9 +85,12 @@ fn check(artifact: &Artifact, threads: usize, name: &str) {
     let expected = words(&Reference::new(artifact).run(&x).unwrap().concat());
     let emulated = [EmulatedTiles::WhereHardwarePays, EmulatedTiles::Everywhere]
         .map(|tiles| (format!("{tiles:?}"), Session::with_emulated_tiles(artifact, tiles, threads).unwrap()));
-    let real = Isa::available()
-        .filter(|&isa| isa == Isa::Amx)
-        .map(|isa| (isa.to_string(), Session::new(artifact, SessionOptions { isa: Some(isa), threads }).unwrap()));
+    let real = Isa::available().filter(|&isa| isa == Isa::Amx).map(|isa| {
+        (
+            isa.to_string(),
+            Session::new(artifact, SessionOptions { isa: Some(isa), threads, ..SessionOptions::default() }).unwrap(),
+        )
+    });
     for (tiles, mut session) in real.chain(emulated) {
         for round in 0..2 {
             let mut y = vec![0.0; session.output_len()];

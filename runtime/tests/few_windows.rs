@@ -42,7 +42,7 @@ fn check(artifact: &Artifact, x: &[f32], what: &str) {
     let expected = Reference::new(artifact).run(x).unwrap().concat();
     for isa in Isa::available() {
         for (layout, threads) in [(WeightLayout::Fastest, 1), (WeightLayout::Fastest, 2), (WeightLayout::Packed, 1)] {
-            let options = SessionOptions { isa: Some(isa), threads };
+            let options = SessionOptions { isa: Some(isa), threads, ..SessionOptions::default() };
             let mut session = Session::with_weights(artifact, options, layout).unwrap();
             for round in 0..2 {
                 let mut y = vec![0.0; session.output_len()];
@@ -78,7 +78,9 @@ fn layers_of_eight_bits_are_transformed_on_avx2() {
         let y = net.dequantize(y);
         net.output(y);
         let artifact = net.artifact();
-        let session = Session::new(&artifact, SessionOptions { isa: Some(Isa::Avx2), threads: 1 }).unwrap();
+        let session =
+            Session::new(&artifact, SessionOptions { isa: Some(Isa::Avx2), threads: 1, ..SessionOptions::default() })
+                .unwrap();
         session.weight_bytes()[1]
     };
     let transformed = 16 * 32 * 48 * size_of::<i16>();

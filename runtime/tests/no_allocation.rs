@@ -91,8 +91,13 @@ fn a_run_on_floats_allocates_nothing() {
     [logits, softmax, codes, island].into_iter().for_each(|slot| net.output(slot));
     let artifact = net.artifact();
     for threads in [1, 3] {
-        let real = Isa::available()
-            .map(|isa| (isa.to_string(), Session::new(&artifact, SessionOptions { isa: Some(isa), threads }).unwrap()));
+        let real = Isa::available().map(|isa| {
+            (
+                isa.to_string(),
+                Session::new(&artifact, SessionOptions { isa: Some(isa), threads, ..SessionOptions::default() })
+                    .unwrap(),
+            )
+        });
         let tiles = [EmulatedTiles::WhereHardwarePays, EmulatedTiles::Everywhere]
             .map(|tiles| (format!("{tiles:?}"), Session::with_emulated_tiles(&artifact, tiles, threads).unwrap()));
         for (name, mut session) in real.chain(tiles) {
@@ -100,7 +105,7 @@ fn a_run_on_floats_allocates_nothing() {
             let mut y = vec![0.0; session.output_len()];
             // The first run lets the workers start.
             session.run(&x, &mut y).unwrap();
-            let options = SessionOptions { isa: Some(session.isa()), threads };
+            let options = SessionOptions { isa: Some(session.isa()), threads, ..SessionOptions::default() };
             let mut batched = Session::for_batches(&artifact, options, 3).unwrap();
             let (xs, mut ys) = (vec![0.3; 7 * x.len()], vec![0.0; 7 * y.len()]);
             batched.run_batch(&xs, &mut ys).unwrap();

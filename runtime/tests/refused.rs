@@ -249,7 +249,7 @@ fn weights_and_tables_count_as_memory_of_a_session() {
     for (name, artifact) in &cases {
         // Tiles read large layers packed.
         for isa in Isa::available().filter(|isa| *name != "widened" || *isa != Isa::Amx) {
-            let options = SessionOptions { isa: Some(isa), threads: 1 };
+            let options = SessionOptions { isa: Some(isa), threads: 1, ..SessionOptions::default() };
             let samples = most_samples(artifact, options);
             let error = Session::for_batches(artifact, options, samples).err();
             assert!(matches!(error, Some(RunError::Memory { .. })), "{name}, {isa}: {error:?}");

@@ -9,7 +9,7 @@ mod net;
 
 use net::{Net, Random};
 use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
-use releqc_runtime::isa::EmulatedTiles;
+use releqc_runtime::isa::{EmulatedTiles, Feature, Features};
 use releqc_runtime::program::{ArithmeticKind, Op, Order, TensorId, Window};
 use releqc_runtime::reference::Reference;
 use releqc_runtime::session::WeightLayout;
@@ -244,14 +244,25 @@ fn check(seed: u64) {
     }
 }
 
+/// All features that can be hidden from the probe.
+const HIDDEN: Features = Features::NONE.with(Feature::Gfni).with(Feature::Vbmi);
+
 /// A session for each instruction set of this machine and each layout of weights, and for emulated tiles where they are asked for, with the
 /// number of runs it is worth.
 fn sessions(artifact: &Artifact, threads: usize, emulated: bool) -> impl Iterator<Item = (String, Session, usize)> {
-    let layouts = [(WeightLayout::Fastest, 2), (WeightLayout::Packed, 1), (WeightLayout::Widened, 1)];
+    let layouts = [
+        (WeightLayout::Fastest, Features::NONE, 2),
+        (WeightLayout::Packed, Features::NONE, 1),
+        (WeightLayout::Packed, HIDDEN, 1),
+        (WeightLayout::Widened, Features::NONE, 1),
+    ];
     let real = Isa::available().flat_map(move |isa| layouts.map(|layout| (isa, layout)));
-    let real = real.map(move |(isa, (layout, runs))| {
-        let options = SessionOptions { isa: Some(isa), threads };
-        (format!("{isa}, {layout:?}"), Session::with_weights(artifact, options, layout).unwrap(), runs)
+    // Below VNNI nothing can be hidden.
+    let real = real.filter(|(isa, (_, hidden, _))| *isa >= Isa::Avx512Vnni || *hidden == Features::NONE);
+    let real = real.map(move |(isa, (layout, without, runs))| {
+        let options = SessionOptions { isa: Some(isa), threads, without };
+        let name = format!("{isa} without \"{without}\", {layout:?}");
+        (name, Session::with_weights(artifact, options, layout).unwrap(), runs)
     });
     let tiles = [EmulatedTiles::WhereHardwarePays, EmulatedTiles::Everywhere].into_iter().filter(move |_| emulated);
     real.chain(tiles.map(move |tiles| {
@@ -295,11 +306,12 @@ fn layers_that_are_tried_at_load_give_the_same_bytes() {
         let artifact = net.artifact();
         let x = input(&mut Random(2), artifact.program().input_len());
         let expected = words(&Reference::new(&artifact).run(&x).unwrap().concat());
-        for isa in Isa::available() {
-            let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads: 1 }).unwrap();
+        for (isa, without) in Isa::available().flat_map(|isa| [(isa, Features::NONE), (isa, HIDDEN)]) {
+            let options = SessionOptions { isa: Some(isa), threads: 1, without };
+            let mut session = Session::new(&artifact, options).unwrap();
             let mut y = vec![0.0; session.output_len()];
             session.run(&x, &mut y).unwrap();
-            assert_eq!(words(&y), expected, "{k} bits, {isa}");
+            assert_eq!(words(&y), expected, "{k} bits, {isa} without \"{without}\"");
         }
     }
 }
@@ -347,7 +359,9 @@ fn pixels_give_what_their_values_give() {
             let values: Vec<f32> = pixels.iter().enumerate().map(value).collect();
             let expected = words(&Reference::new(&artifact).run(&values).unwrap().concat());
             for isa in Isa::available() {
-                let mut session = Session::new(&artifact, SessionOptions { isa: Some(isa), threads: 2 }).unwrap();
+                let mut session =
+                    Session::new(&artifact, SessionOptions { isa: Some(isa), threads: 2, ..SessionOptions::default() })
+                        .unwrap();
                 session.set_pixels(mapping.clone()).unwrap();
                 let mut y = vec![0.0; session.output_len()];
                 session.run_u8(&pixels, &mut y).unwrap();
@@ -422,8 +436,12 @@ fn a_batched_session_gives_what_each_sample_gives() {
         let reference = Reference::new(&artifact);
         let expected: Vec<u32> = x.chunks(len).flat_map(|x| words(&reference.run(x).unwrap().concat())).collect();
         for (isa, (samples, threads)) in Isa::available().flat_map(|isa| [(4, 1), (11, 3), (20, 1)].map(|s| (isa, s))) {
-            let mut session =
-                Session::for_batches(&artifact, SessionOptions { isa: Some(isa), threads }, samples).unwrap();
+            let mut session = Session::for_batches(
+                &artifact,
+                SessionOptions { isa: Some(isa), threads, ..SessionOptions::default() },
+                samples,
+            )
+            .unwrap();
             let mut y = vec![0.0; 11 * session.output_len()];
             session.run_batch(&x, &mut y).unwrap();
             assert_eq!(words(&y), expected, "{k} bits, {samples} samples, {isa}");

@@ -37,7 +37,7 @@ struct Report {
 
 pub(super) fn execute(args: &Bench, context: &Context) -> Result<Outcome, Failure> {
     let artifact = artifact::open(&args.artifact)?;
-    let options = SessionOptions { isa: args.isa.isa, threads: context.threads.unwrap_or(1) };
+    let options = SessionOptions { threads: context.threads.unwrap_or(1), ..args.isa.options() };
     let mut session = Session::new(&artifact, options).map_err(Failure::input)?;
     let input = random_input(&artifact);
     let mut output = vec![0.0; session.output_len()];

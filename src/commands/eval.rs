@@ -30,7 +30,7 @@ pub(super) fn execute(args: &Eval, context: &Context) -> Result<Outcome, Failure
     let (part, data) = samples(&artifact, &args.data, &preprocessing)?;
     let labels = labels(&artifact, &args.data, &data)?;
     let bar = context.console.bar("eval", data.len() as u64);
-    let choice = Choice::cpu(args.isa.isa, context.threads);
+    let choice = Choice::cpu(args.isa, context.threads);
     let class = |outputs: Vec<Vec<f32>>| outputs.first().map_or(0, |first| largest(first));
     let classes = map_samples(&artifact, choice, data.len(), |i, out| data.read(i, out), class, || bar.advance())?;
     drop(bar);

@@ -35,7 +35,7 @@ pub(super) fn execute(args: &Run, context: &Context) -> Result<Outcome, Failure>
     let outputs = places(args.output.as_deref(), &artifact, &inputs)?;
     let rows = Rows::read(&args.input, artifact::only_input(&artifact)?)?;
     let threads = context.threads.unwrap_or_else(all_cores);
-    let choice = Choice { executor: args.executor, isa: args.isa.isa, threads };
+    let choice = Choice { executor: args.executor, cpu: args.isa, threads };
     let results = compute(&artifact, choice, &rows, context)?;
     let written = write(&artifact, &results, &outputs)?;
     let executor = match args.executor {

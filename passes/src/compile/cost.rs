@@ -53,7 +53,7 @@ fn latencies(calibrated: &Calibrated) -> Result<Vec<Vec<f64>>, CompileError> {
     let mut rows = vec![Vec::new(); layers];
     for bits in BitWidth::all() {
         let artifact = build(annotate(calibrated, &vec![bits; layers]))?;
-        let mut session = Session::new(&artifact, SessionOptions { isa: None, threads: 1 })?;
+        let mut session = Session::new(&artifact, SessionOptions::default())?;
         let input = vec![0.5; session.input_len()];
         let times = session.profile(&input, TIMED_RUNS)?;
         let convs = artifact.program().ops.iter().zip(times).filter(|(op, _)| matches!(op, program::Op::Conv(_)));

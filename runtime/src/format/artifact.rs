@@ -10,7 +10,7 @@ use crate::verify;
 use memmap2::Mmap;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Default for LoadOptions {
 
 #[derive(Clone)]
 enum Bytes {
-    /// A copy that begins at a cache line, as mapped files do, and its length.
+    /// Begin at a cache line, as mapped files do; with their number.
     Owned(Arc<AlignedBytes>, usize),
     Mapped(Arc<Mmap>),
 }
@@ -59,10 +59,10 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Maps a file and checks every byte of it, within the default limits. The file must not be changed while it is in use.
+    /// Reads a file and checks every byte of it, within the default limits. What happens to the file afterwards does not matter.
     ///
     /// # Errors
-    /// When the file cannot be read, or a [`FormatError`] (as `InvalidData`) when it is no valid artifact.
+    /// When the file cannot be read or does not fit the memory, or a [`FormatError`] (as `InvalidData`) when it is no valid artifact.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::open_within(path, LoadOptions::default())
     }
@@ -72,16 +72,36 @@ impl Artifact {
     /// # Errors
     /// As [`Artifact::open`].
     pub fn open_within(path: &Path, options: LoadOptions) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let mut magic = [0; container::MAGIC.len()];
+        let begins = file.read_exact(&mut magic).is_ok() && magic == container::MAGIC;
+        let len = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        if !begins || len < magic.len() {
+            return Err(invalid(FormatError::Magic));
+        }
+        let mut bytes = AlignedBytes::try_zeroed(len).ok_or(io::ErrorKind::OutOfMemory)?;
+        bytes[..magic.len()].copy_from_slice(&magic);
+        file.read_exact(&mut bytes[magic.len()..len])?;
+        Self::load(Bytes::Owned(Arc::new(bytes), len), options).map_err(invalid)
+    }
+
+    /// Maps a file instead of reading it: pages come from the system's cache and are shared between processes. Checks every byte of it.
+    ///
+    /// # Errors
+    /// As [`Artifact::open`].
+    ///
+    /// # Safety
+    /// Nobody changes or shortens the file while the artifact, a clone of it or a session of it lives: what was checked would no
+    /// longer hold, and bytes that are gone end the process.
+    #[allow(unsafe_code, reason = "mapping a file is unsafe by nature: another process may change it")]
+    pub unsafe fn map(path: &Path, options: LoadOptions) -> io::Result<Self> {
         let file = File::open(path)?;
         if file.metadata()?.len() == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, FormatError::Magic));
+            return Err(invalid(FormatError::Magic));
         }
-        #[allow(unsafe_code, reason = "mapping a file is unsafe by nature: another process may change it")]
-        // SAFETY: the map is read-only and private; that the file stays unchanged is the documented duty of the caller, as with
-        // every mapped model file.
+        // SAFETY: the map is read-only and private, and by the contract the file stays as it is.
         let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file)? };
-        Self::load(Bytes::Mapped(Arc::new(map)), options)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        Self::load(Bytes::Mapped(Arc::new(map)), options).map_err(invalid)
     }
 
     /// Checks a copy of bytes in memory, which may begin anywhere.
@@ -197,6 +217,10 @@ impl std::fmt::Debug for Artifact {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Artifact").field("size_bytes", &self.size_bytes()).finish_non_exhaustive()
     }
+}
+
+fn invalid(error: FormatError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 fn decode_metadata(bytes: &[u8]) -> Result<Metadata, FormatError> {

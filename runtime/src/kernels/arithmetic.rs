@@ -35,7 +35,7 @@ impl Kernel for Rows {
         self.y.height
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         for row in parts {
             let (a, b) = (memory.codes(self.a.row_range(row)), memory.codes(self.b.row_range(row)));
             // SAFETY: each part writes the rows of the result that are its own.
@@ -116,7 +116,7 @@ impl Kernel for Strided {
         self.outer.iter().map(|axis| axis.extent).product()
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         let Axis { extent, steps: [_, step_a, step_b] } = self.inner;
         for part in parts {
             let [y, a, b] = self.places(part);

@@ -25,6 +25,7 @@ pub(crate) use trim::Trim;
 use super::{AlignedBytes, Clamp, Kernel, Memory, View};
 use crate::format::Artifact;
 use crate::isa::Available;
+use crate::pack::{TILE_CODES, TILE_DEPTH, TILE_OUTPUTS};
 use std::ops::Range;
 
 /// Contiguous depth of a window.
@@ -133,16 +134,70 @@ pub(crate) struct CodeForm {
     pub(crate) i16_steps: usize,
 }
 
+impl Layer {
+    /// The end of the bytes that its windows read, where codes of `stored` bits are multiplied.
+    fn reach(&self, stored: u8) -> usize {
+        // Activations as u16 go with weights as i16.
+        let depth_bytes = if stored == 16 { 2 * TILE_DEPTH } else { TILE_DEPTH };
+        let run_end = |run: &Run| run.groups.saturating_mul(depth_bytes).saturating_add(run.offset);
+        let Grid { origin, row, pixel, height, width } = self.grid;
+        let steps = match &self.trim {
+            Some(trim) => trim.reach(&self.grid, &self.runs, run_end),
+            None => {
+                let window = self.runs.iter().map(run_end).max().unwrap_or(0);
+                let steps = [(height, row), (width, pixel), (self.groups, self.group_inputs)];
+                let last = |sum: usize, (count, step): (usize, usize)| {
+                    sum.saturating_add(count.saturating_sub(1).saturating_mul(step))
+                };
+                steps.into_iter().fold(window, last)
+            }
+        };
+        origin.saturating_add(steps)
+    }
+
+    /// Asserts that weights of `stored` bits, biases and multipliers are there for every tile.
+    ///
+    /// # Panics
+    /// When they are not: a planning bug.
+    fn assert_whole(&self, stored: u8) {
+        let tiles = self.groups * self.group_tiles;
+        let groups: usize = self.runs.iter().map(|run| run.groups).sum();
+        let bytes = tiles.saturating_mul(groups).saturating_mul(usize::from(stored) * TILE_CODES / 8);
+        assert!(self.group_outputs <= self.group_tiles * TILE_OUTPUTS, "outputs without a tile");
+        assert!(self.depth_groups == groups && self.weights.bytes().len() >= bytes, "weights are missing");
+        let constants = [self.biases.len(), self.multipliers.len()];
+        assert!(constants == [tiles * TILE_OUTPUTS; 2], "biases or multipliers are missing");
+    }
+}
+
 /// Computes a span of a layer.
-pub(crate) type Rows = Box<dyn Fn(&Layer, &Memory, &Span) + Send + Sync>;
+pub(crate) struct Rows(Box<RowsFn>);
+
+type RowsFn = dyn Fn(&Layer, &Memory, &Span) + Send + Sync;
+
+impl Rows {
+    /// A kernel; `rows` may rely on the contract of [`Rows::run`].
+    fn new(rows: impl Fn(&Layer, &Memory, &Span) + Send + Sync + 'static) -> Self {
+        Rows(Box::new(rows))
+    }
+
+    /// Computes a span.
+    ///
+    /// # Safety
+    /// The layer passed [`Layer::assert_whole`] for the codes that the kernel is for, the code arena has as many bytes as it reaches, and
+    /// meanwhile nothing else writes what it reads or writes. A trimmed layer was trimmed for this kernel.
+    unsafe fn run(&self, layer: &Layer, memory: &Memory, span: &Span) {
+        (self.0)(layer, memory, span);
+    }
+}
 
 /// The kernel of an instruction set for codes of a form.
-pub(crate) fn rows(available: Available, form: CodeForm) -> Rows {
+fn rows(available: Available, form: CodeForm) -> Rows {
     #[cfg(target_arch = "x86_64")]
     if let Some(rows) = x86::rows_for(available, form) {
         return rows;
     }
-    Box::new(move |layer, memory, span| scalar::rows(layer, memory, span, form.stored))
+    Rows::new(move |layer, memory, span| scalar::rows(layer, memory, span, form.stored))
 }
 
 /// Most windows in a block of a layer that is trimmed; 0 where the instruction set has no such kernel.
@@ -163,14 +218,36 @@ pub(crate) enum Cut {
 }
 
 /// A layer and the kernel chosen for it.
+///
+/// Invariant: the layer has all weights and constants that the kernel reads.
 pub(crate) struct Conv {
-    pub(crate) layer: Layer,
-    pub(crate) rows: Rows,
-    pub(crate) cut: Cut,
+    layer: Layer,
+    rows: Rows,
+    cut: Cut,
+    /// Bits that a code takes.
+    stored: u8,
+}
+
+impl Conv {
+    /// The kernel of an instruction set for a layer of codes of a form.
+    ///
+    /// # Panics
+    /// When weights or constants are missing: a planning bug.
+    pub(crate) fn new(available: Available, layer: Layer, form: CodeForm, cut: Cut) -> Self {
+        layer.assert_whole(form.stored);
+        if let Some(trim) = &layer.trim {
+            trim.assert_fits(trimmed_windows(available, form), &layer.runs);
+            assert!(layer.groups == 1, "a trimmed layer of several groups");
+        }
+        Conv { layer, rows: rows(available, form), cut, stored: form.stored }
+    }
 }
 
 /// Tiles of a part that is cut by outputs.
 const PART_TILES: usize = 4;
+
+/// Outputs of such a part.
+pub(crate) const PART_OUTPUTS: usize = PART_TILES * TILE_OUTPUTS;
 
 impl Kernel for Conv {
     fn parts(&self) -> usize {
@@ -184,7 +261,11 @@ impl Kernel for Conv {
         self.layer.weights.bytes().len()
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    fn reach(&self) -> usize {
+        self.layer.reach(self.stored)
+    }
+
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         let layer = &self.layer;
         let (rows, tiles) = match self.cut {
             Cut::Rows => (parts, 0..layer.group_tiles),
@@ -193,15 +274,16 @@ impl Kernel for Conv {
             }
         };
         assert!(layer.trim.is_none() || rows.len() == layer.grid.height, "a trimmed layer is shared by outputs");
-        (self.rows)(layer, memory, &Span { rows, origin_row: 0, tiles });
+        // SAFETY: the layer is whole by the invariant; the rest by the contract, since parts write rows or outputs of their own.
+        unsafe { self.rows.run(layer, memory, &Span { rows, origin_row: 0, tiles }) };
     }
 }
 
 /// A layer whose padding is too wide for a halo: the windows of each row are copied to scratch first.
 pub(crate) struct Gathered {
-    pub(crate) layer: Layer,
+    /// Its windows begin where those of a row are copied to.
+    pub(crate) conv: Conv,
     pub(crate) gather: Gather,
-    pub(crate) rows: Rows,
 }
 
 impl Kernel for Gathered {
@@ -210,15 +292,20 @@ impl Kernel for Gathered {
     }
 
     fn weight_bytes(&self) -> usize {
-        self.layer.weights.bytes().len()
+        self.conv.weight_bytes()
     }
 
-    fn run(&self, memory: &Memory, _: Range<usize>) {
-        let grid = &self.layer.grid;
-        for row in 0..grid.height {
-            self.gather.row(memory, grid, row);
-            let span = Span { rows: row..row + 1, origin_row: row, tiles: 0..self.layer.group_tiles };
-            (self.rows)(&self.layer, memory, &span);
+    fn reach(&self) -> usize {
+        self.conv.reach()
+    }
+
+    unsafe fn run(&self, memory: &Memory, _: Range<usize>) {
+        let layer = &self.conv.layer;
+        for row in 0..layer.grid.height {
+            self.gather.row(memory, &layer.grid, row);
+            let span = Span { rows: row..row + 1, origin_row: row, tiles: 0..layer.group_tiles };
+            // SAFETY: the layer is whole; the rest by the contract, since there is one part.
+            unsafe { self.conv.rows.run(layer, memory, &span) };
         }
     }
 }
@@ -240,7 +327,7 @@ impl Kernel for GatherRuns {
         self.from.height
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         for row in parts {
             for column in 0..self.from.width {
                 let from = self.from.origin + row * self.from.row + column * self.from.pixel;
@@ -272,7 +359,7 @@ impl Kernel for ToWords {
         self.from.len().div_ceil(PART_BYTES)
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         let end = (parts.end * PART_BYTES).min(self.from.len());
         let range = parts.start * PART_BYTES..end;
         let from = memory.codes(self.from.start + range.start..self.from.start + range.end);

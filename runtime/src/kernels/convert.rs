@@ -41,7 +41,7 @@ impl Kernel for Quantize {
         self.y.height
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         let plane = self.y.height * self.y.width;
         for row in parts {
             // SAFETY: each part writes the rows of the result that are its own.
@@ -80,7 +80,7 @@ impl Kernel for QuantizePixels {
         self.y.height
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         let (width, channels) = (self.y.width, self.y.pixel);
         let plane = self.y.height * width;
         for row in parts {
@@ -127,7 +127,7 @@ impl Kernel for Dequantize {
         self.x.height
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         let real = |q: u8| loops::centered(q, self.z) * self.scale;
         let (width, channels) = (self.x.width, self.x.pixel);
         for row in parts {

@@ -59,6 +59,8 @@ pub(crate) struct Layer {
     blocks: usize,
     /// Where neighbouring windows are contiguous and a vector holds several pixels, a row is one long pixel.
     flat: bool,
+    /// Bytes of a vector.
+    bytes: usize,
     /// `[block][row group][column of taps][vector][lane][4]`.
     weights: AlignedBytes,
     /// `[block][vector][lane]`.
@@ -67,8 +69,8 @@ pub(crate) struct Layer {
     multipliers: Vec<f32>,
 }
 
-/// Computes rows of the result.
-pub(crate) type Rows = Box<dyn Fn(&Layer, &Memory, Range<usize>) + Send + Sync>;
+/// Computes rows of the result, where the code arena has as many bytes as the layer reaches.
+type Rows = Box<dyn Fn(&Layer, &Memory, Range<usize>) + Send + Sync>;
 
 /// A layer and the kernel chosen for it.
 pub(crate) struct Depthwise {
@@ -108,12 +110,29 @@ impl Kernel for Depthwise {
         self.layer.weights.len()
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    fn reach(&self) -> usize {
+        self.layer.reach()
+    }
+
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         (self.rows)(&self.layer, memory, parts);
     }
 }
 
 impl Layer {
+    /// The end of the bytes that its windows read: whole vectors, also where fewer channels are left.
+    fn reach(&self) -> usize {
+        let Grid { origin, row, pixel, height, width } = self.grid;
+        let windows = if self.flat {
+            // Vectors of a row follow each other.
+            (width * pixel).next_multiple_of(self.bytes) - self.bytes
+        } else {
+            (self.blocks - 1) * self.bytes + (width - 1) * pixel
+        };
+        let taps = (self.rows_of_taps - 1) * self.tap_steps[0] + (self.columns_of_taps - 1) * self.tap_steps[1];
+        [(height - 1) * row, windows, taps, self.bytes].into_iter().fold(origin, usize::saturating_add)
+    }
+
     fn new(source: &Source, lanes: usize) -> Self {
         let Source { channels, grid, y, clamp, tap_steps, kernel, .. } = *source;
         let bytes = 4 * lanes;
@@ -131,6 +150,7 @@ impl Layer {
             row_groups,
             blocks,
             flat,
+            bytes,
             weights: AlignedBytes::zeroed(places * row_groups * kernel[1] * ROWS),
             biases: vec![0; places],
             multipliers: vec![1.0; places],

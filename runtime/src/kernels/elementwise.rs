@@ -26,7 +26,7 @@ impl Kernel for Affine {
         self.y.height
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         for row in parts {
             let x = memory.codes(self.x.row_range(row));
             // SAFETY: each part writes the rows of the result that are its own.
@@ -52,7 +52,7 @@ impl Kernel for Table {
         self.y.height
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         for row in parts {
             let x = memory.codes(self.x.row_range(row));
             // SAFETY: each part writes the rows of the result that are its own.

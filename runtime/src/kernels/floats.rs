@@ -25,7 +25,7 @@ impl Kernel for Island {
         1
     }
 
-    fn run(&self, memory: &Memory, _: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, _: Range<usize>) {
         // SAFETY: there is one part, and it writes its own result.
         let y = unsafe { memory.floats_mut(self.y.clone()) };
         let read = |id: FloatId| {
@@ -49,7 +49,7 @@ impl Kernel for Canonical {
         1
     }
 
-    fn run(&self, memory: &Memory, _: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, _: Range<usize>) {
         // SAFETY: there is one part, and it writes its own result.
         let y = unsafe { memory.floats_mut(self.y.clone()) };
         y.iter_mut().zip(&memory.input()[self.x.clone()]).for_each(|(y, &x)| *y = float::canonical(x));

@@ -86,6 +86,15 @@ impl<'a> Borrowed<'a> {
 }
 
 impl Memory {
+    /// Asserts that the code arena has at least `bytes` bytes.
+    ///
+    /// # Panics
+    /// When it has fewer: a planning bug.
+    #[inline]
+    pub(super) fn assert_holds(&self, bytes: usize) {
+        assert!(bytes <= self.codes_len, "a kernel reaches byte {bytes} of an arena of {} bytes", self.codes_len);
+    }
+
     /// The network's input as pixels; empty where it is floats.
     pub(crate) fn pixels(&self) -> &[u8] {
         // SAFETY: made from a slice that is borrowed as long as `self` can be.
@@ -208,6 +217,14 @@ impl AlignedBytes {
     /// At least `len` zero bytes, rounded up to whole lines.
     pub(crate) fn zeroed(len: usize) -> Self {
         AlignedBytes(vec![Line([0; 64]); len.div_ceil(64)])
+    }
+
+    /// The same; `None` where there is no memory for them.
+    pub(crate) fn try_zeroed(len: usize) -> Option<Self> {
+        let (mut lines, count) = (Vec::new(), len.div_ceil(64));
+        lines.try_reserve_exact(count).ok()?;
+        lines.resize(count, Line([0; 64]));
+        Some(AlignedBytes(lines))
     }
 }
 

@@ -42,7 +42,7 @@ impl Kernel for ConcatChannels {
         self.y.height
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         for row in parts {
             // SAFETY: each part writes the rows of the result that are its own.
             let y = unsafe { memory.codes_mut(self.y.row_range(row)) };
@@ -74,7 +74,7 @@ impl Kernel for Concat {
         self.outer
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         let len = self.y.len() / self.outer;
         for part in parts {
             let first = self.y.offset + part * len;
@@ -155,7 +155,7 @@ impl Kernel for Move {
         self.outer.iter().map(|axis| axis.from.len()).product()
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         let run = self.run;
         for part in parts {
             let (from, to) = self.places(part);
@@ -185,7 +185,7 @@ impl Kernel for Constant {
         self.y.height
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         let codes = &self.artifact.constants_section()[self.codes.clone()];
         let len = self.y.width * self.y.pixel;
         for row in parts {

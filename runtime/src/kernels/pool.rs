@@ -112,7 +112,7 @@ impl Kernel for MaxPool {
         self.pooling.y.height
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         let pooling = &self.pooling;
         let channels = pooling.x.pixel;
         for row in parts {
@@ -147,7 +147,7 @@ impl Kernel for AveragePool {
         self.pooling.y.height
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         let pooling = &self.pooling;
         let channels = pooling.x.pixel;
         for row in parts {

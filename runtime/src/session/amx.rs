@@ -88,7 +88,8 @@ pub(super) fn arrange(
         budget.take(order.widening_bytes())?;
         (Weights::Bytes(order.widen(artifact.weights(conv), conv)), BitWidth::MAX.bits())
     };
-    Ok(Tiles { codes, form: CodeForm { stored, i16_steps: 0 }, biases, multipliers })
+    let group_outputs = (conv.outputs / conv.groups) as usize;
+    Ok(Tiles { group_outputs, codes, form: CodeForm { stored, i16_steps: 0 }, biases, multipliers })
 }
 
 /// Whether codes stay packed if their order allows it.

@@ -8,7 +8,7 @@ use super::budget::Budget;
 use super::layout::{self, Places, Room};
 use super::threads::Awake;
 use super::trial::{self, Trials};
-use super::weights::{self, Form, Tiles, WeightLayout};
+use super::weights::{self, Form, Tiles, Wanted, WeightLayout};
 use super::windows::{self, Windows, runs};
 use crate::float;
 use crate::format::Artifact;
@@ -20,7 +20,7 @@ use crate::kernels::depthwise::{self, Depthwise};
 use crate::kernels::elementwise::{self, Affine, Table, Term};
 use crate::kernels::floats::{Canonical, Island};
 use crate::kernels::pool::{self, AveragePool, MaxPool, Pooling};
-use crate::kernels::{Clamp, Kernel, Memory, Values, View};
+use crate::kernels::{Borrowed, Bound, Clamp, Kernel, Values, View};
 use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::{Conv, Destination, FloatId, Op, Order, Program, Tensor, TensorId, Window};
 use crate::{Pixels, RunError};
@@ -31,41 +31,38 @@ use std::collections::BTreeSet;
 pub(super) struct Step {
     /// Index of the operator.
     pub(super) op: usize,
-    pub(super) kernel: Box<dyn Kernel>,
+    pub(super) kernel: Bound,
     /// What takes its place for all samples of a batch at once.
-    pub(super) batched: Option<Box<dyn Kernel>>,
+    pub(super) batched: Option<Bound>,
     /// What takes its place where the network's input is pixels.
-    pub(super) pixels: Option<QuantizePixels>,
+    pub(super) pixels: Option<Bound>,
     /// Whether it is worth sharing between threads.
     pub(super) shared: bool,
 }
 
 impl Step {
     /// Computes it, on all threads where that is worth it.
-    pub(super) fn run(&self, memory: &Memory, run: Option<&Awake>) {
-        self.share(&*self.kernel, memory, run);
+    pub(super) fn run(&self, memory: &mut Borrowed, run: Option<&Awake>) {
+        self.share(&self.kernel, memory, run);
     }
 
     /// The same where the network's input is pixels.
-    pub(super) fn run_pixels(&self, memory: &Memory, run: Option<&Awake>) {
-        match &self.pixels {
-            Some(kernel) => self.share(kernel, memory, run),
-            None => self.share(&*self.kernel, memory, run),
-        }
+    pub(super) fn run_pixels(&self, memory: &mut Borrowed, run: Option<&Awake>) {
+        self.share(self.pixels.as_ref().unwrap_or(&self.kernel), memory, run);
     }
 
     /// Computes it for all samples at once, where it can; `memory` is that of all of them.
-    pub(super) fn run_batched(&self, memory: &Memory, run: Option<&Awake>) -> bool {
+    pub(super) fn run_batched(&self, memory: &mut Borrowed, run: Option<&Awake>) -> bool {
         if let Some(kernel) = &self.batched {
-            self.share(&**kernel, memory, run);
+            self.share(kernel, memory, run);
         }
         self.batched.is_some()
     }
 
-    fn share(&self, kernel: &dyn Kernel, memory: &Memory, run: Option<&Awake>) {
+    fn share(&self, kernel: &Bound, memory: &mut Borrowed, run: Option<&Awake>) {
         match run {
             Some(run) if self.shared => run.step(kernel, memory),
-            _ => kernel.run(memory, 0..kernel.parts()),
+            _ => kernel.run(memory),
         }
     }
 }
@@ -113,18 +110,20 @@ pub(super) fn steps(
         };
         steps.extend(kernels.into_iter().map(|kernel| {
             let shared = shared && kernel.parts() > 1;
-            Step { op, shared, kernel, batched: batched.take(), pixels: None }
+            let batched = batched.take().map(|kernel| Bound::new(kernel, memory.codes));
+            Step { op, shared, kernel: Bound::new(kernel, places.room().codes), batched, pixels: None }
         }));
     }
     Ok(steps)
 }
 
 /// Binds the steps that read the network's input to pixels.
-pub(super) fn read_pixels(steps: &mut [Step], program: &Program, places: &[View], pixels: &Pixels) {
+pub(super) fn read_pixels(steps: &mut [Step], program: &Program, places: &[View], arena: usize, pixels: &Pixels) {
     for step in steps {
         if let Op::Quantize { y, inv_scale, order, .. } = program.ops[step.op] {
             let z = program.tensor(y).zero_point;
-            step.pixels = Some(QuantizePixels::new(places[y.0 as usize], inv_scale, z, pixels, order));
+            let kernel = QuantizePixels::new(places[y.0 as usize], inv_scale, z, pixels, order);
+            step.pixels = Some(Bound::new(Box::new(kernel), arena));
         }
     }
 }
@@ -262,13 +261,13 @@ impl Binder<'_> {
         }
         let gather = windows.gather.take();
         let (words, kernel) = match self.form(conv, &windows) {
-            Some(form) => self.layer(conv, &windows, form, gather.is_none(), 1)?,
-            None if gather.is_some() => self.layer(conv, &windows, Form::Widened, false, 1)?,
+            Some(form) => self.layer(conv, &windows, self.wanted(conv, form, gather.is_none()), 1)?,
+            None if gather.is_some() => self.layer(conv, &windows, self.wanted(conv, Form::Widened, false), 1)?,
             None => (None, self.tried(conv, &windows, 1)?),
         };
         steps.extend(words.map(|words| Box::new(words) as Box<dyn Kernel>));
         steps.push(match gather {
-            Some(gather) => Box::new(conv::Gathered { layer: kernel.layer, gather, rows: kernel.rows }),
+            Some(gather) => Box::new(conv::Gathered { conv: kernel, gather }),
             None => Box::new(kernel),
         });
         Ok(steps)
@@ -284,6 +283,10 @@ impl Binder<'_> {
         self.weights.form(isa, count, conv.bits.bits(), weights::widened_bytes(conv, depth))
     }
 
+    fn wanted(&self, conv: &Conv, form: Form, words: bool) -> Wanted {
+        Wanted { form, words, outputs: conv.outputs as usize }
+    }
+
     /// The layer in the form that is faster on this machine; packed where there is no memory for a trial.
     fn tried(&self, conv: &Conv, windows: &Windows, samples: usize) -> Result<conv::Conv, RunError> {
         let shape = trial::Shape {
@@ -292,18 +295,22 @@ impl Binder<'_> {
             depth: conv.depth(self.program.tensor(conv.x)),
             outputs: conv.outputs as usize,
         };
-        let layer = |form| self.layer(conv, windows, form, false, samples).map(|(_, layer)| layer);
+        let layer = |wanted| self.layer(conv, windows, wanted, samples).map(|(_, layer)| layer);
+        let all = |form| self.wanted(conv, form, false);
         let mut trials = self.trials.borrow_mut();
-        match trials.decided(shape) {
-            Some(form) => layer(form),
+        let form = match trials.decided(shape) {
+            Some(form) => form,
             None if !self.budget.allows(self.memory.bytes() + 2 * weights::widened_bytes(conv, shape.depth)) => {
-                layer(Form::InPlace)
+                Form::InPlace
             }
             None => {
-                let forms = [layer(Form::InPlace)?, layer(Form::Widened)?];
-                Ok(trials.faster(shape, forms, self.artifact, self.memory))
+                let outputs = trial::outputs(weights::widened_bytes(conv, shape.depth) / shape.outputs);
+                let [packed, widened] =
+                    [Form::InPlace, Form::Widened].map(|form| layer(Wanted { outputs, ..all(form) }));
+                trials.faster(shape, [&packed?, &widened?], self.artifact, self.memory)
             }
-        }
+        };
+        layer(all(form))
     }
 
     /// A layer with one window a sample, for all samples of a batch: their windows are as far apart as their memory, and use each
@@ -318,7 +325,7 @@ impl Binder<'_> {
         let pixel = self.places.room().codes;
         (grid.width, grid.pixel, grid.row) = (samples, pixel, samples * pixel);
         Ok(Some(Box::new(match self.form(conv, &windows) {
-            Some(form) => self.layer(conv, &windows, form, false, samples)?.1,
+            Some(form) => self.layer(conv, &windows, self.wanted(conv, form, false), samples)?.1,
             None => self.tried(conv, &windows, samples)?,
         })))
     }
@@ -344,23 +351,23 @@ impl Binder<'_> {
         }
     }
 
-    /// A layer whose codes lie in a form, with the step that must come before it; `words` allows activations as u16.
+    /// A layer whose codes lie as wanted, with the step that must come before it.
     fn layer(
         &self,
         conv: &Conv,
         windows: &Windows,
-        form: Form,
-        words: bool,
+        wanted: Wanted,
         samples: usize,
     ) -> Result<(Option<ToWords>, conv::Conv), RunError> {
         let isa = self.available.isa();
         let (mut grid, mut runs) = (windows.grid, windows.runs.clone());
         // Where few windows use each weight, twice the bytes of weights cost more than they save.
         let many = grid.height * grid.width > 16;
-        let words = words && many && needs_words(isa) && layout::uses_words(conv);
+        let words = wanted.words && many && needs_words(isa) && layout::uses_words(conv);
+        let wanted = Wanted { words, ..wanted };
         let (run_depth, depth) = (windows.run_depth, conv.depth(self.program.tensor(conv.x)));
-        self.budget.take(weights::arranged_bytes(conv, depth, run_depth, &runs, form, words))?;
-        let tiles = weights::arrange(self.artifact, isa, conv, run_depth, &runs, form, words);
+        self.budget.take(weights::arranged_bytes(conv, depth, run_depth, &runs, wanted))?;
+        let tiles = weights::arrange(self.artifact, isa, conv, run_depth, &runs, wanted);
         let mut input_bytes = 1;
         let to_words = (tiles.form.stored == 16).then(|| {
             let groups = conv.groups as usize;
@@ -369,13 +376,13 @@ impl Binder<'_> {
             input_bytes = 2;
             ToWords { from, to: self.places.words, copy: widen::widen(self.available) }
         });
-        let rows = conv::rows(self.available, tiles.form);
-        let most = conv::trimmed_windows(self.available, tiles.form);
+        let form = tiles.form;
+        let most = conv::trimmed_windows(self.available, form);
         let inside = windows.inside.as_ref().filter(|_| most > 0);
         self.budget.take(inside.map_or(0, |_| Trim::most_bytes(&grid, runs.len())))?;
         let trim = inside.map(|inside| Trim::new(inside, &grid, most));
         let layer = Layer { trim, ..self.bound(conv, grid, runs, tiles, input_bytes, samples) };
-        Ok((to_words, conv::Conv { layer, rows, cut: windows::cut(self.program, conv) }))
+        Ok((to_words, conv::Conv::new(self.available, layer, form, windows::cut(self.program, conv))))
     }
 
     /// A layer over windows of inputs of `input_bytes` each, for `samples` samples.
@@ -390,7 +397,7 @@ impl Binder<'_> {
     ) -> Layer {
         let [height, width] = self.program.conv_output(conv).map(|extent| extent as usize);
         let groups = conv.groups as usize;
-        let group_outputs = conv.outputs as usize / groups;
+        let group_outputs = tiles.group_outputs;
         Layer {
             grid,
             depth_groups: runs.iter().map(|run| run.groups).sum(),

@@ -11,7 +11,7 @@
 //! A waiting worker is active for some microseconds, then offers its core to others, then sleeps until the next step.
 #![allow(unsafe_code, reason = "hands a borrowed kernel to threads that finish before the borrow ends")]
 
-use crate::kernels::{Kernel, Memory};
+use crate::kernels::{Borrowed, Bound, Memory};
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const CHUNKS: usize = 8;
 /// One step: what to compute, on what.
 #[derive(Clone, Copy)]
 struct Job {
-    kernel: *const dyn Kernel,
+    kernel: *const Bound,
     memory: *const Memory,
 }
 
@@ -141,16 +141,14 @@ impl Threads {
     ///
     /// # Panics
     /// When a thread panicked: a planning bug.
-    fn run(&self, kernel: &dyn Kernel, memory: &Memory) {
-        let shared = &*self.shared;
-        // SAFETY: the lifetime is erased only until this function returns, which is after the last chunk was computed. So is that of
-        // `memory`, by its pointer.
-        let erased: *const dyn Kernel =
-            unsafe { std::mem::transmute::<*const (dyn Kernel + '_), *const (dyn Kernel + 'static)>(kernel) };
+    fn run(&self, kernel: &Bound, memory: &mut Borrowed) {
+        let (shared, memory) = (&*self.shared, &**memory);
+        kernel.assert_fits(memory);
         let chunks = kernel.parts().min(CHUNKS * (self.workers.len() + 1));
         shared.done.store(0, Ordering::Relaxed);
-        // SAFETY: no chunk of the step before is left or under way.
-        unsafe { *shared.job.get() = Some(Job { kernel: erased, memory }) };
+        // SAFETY: no chunk of the step before is left or under way. The pointers are used only until this function returns, which is
+        // after the last chunk was computed.
+        unsafe { *shared.job.get() = Some(Job { kernel, memory }) };
         let step = Ticket(shared.ticket.load(Ordering::Relaxed)).field(3) as u16;
         shared.ticket.store(Ticket::new(step.wrapping_add(1), chunks).0, Ordering::SeqCst);
         self.wake();
@@ -158,7 +156,8 @@ impl Threads {
         while let Some((chunk, chunks)) = shared.take(FRONT) {
             // After a panic the chunks that are left only count as done.
             if panic.is_none() {
-                panic = catch_unwind(AssertUnwindSafe(|| compute(kernel, memory, chunk, chunks))).err();
+                // SAFETY: the memory fits, and is borrowed for this function; each chunk is computed once.
+                panic = catch_unwind(AssertUnwindSafe(|| unsafe { compute(kernel, memory, chunk, chunks) })).err();
             }
             shared.done.fetch_add(1, Ordering::AcqRel);
         }
@@ -181,7 +180,7 @@ pub(super) struct Awake<'a>(&'a Threads);
 
 impl Awake<'_> {
     /// [`Threads::run`].
-    pub(super) fn step(&self, kernel: &dyn Kernel, memory: &Memory) {
+    pub(super) fn step(&self, kernel: &Bound, memory: &mut Borrowed) {
         self.0.run(kernel, memory);
     }
 }
@@ -197,9 +196,14 @@ impl Drop for Threads {
     }
 }
 
-fn compute(kernel: &dyn Kernel, memory: &Memory, chunk: usize, chunks: usize) {
+/// Computes chunk `chunk` of `chunks`.
+///
+/// # Safety
+/// The kernel fits the memory, on which nothing runs meanwhile but other chunks of it.
+unsafe fn compute(kernel: &Bound, memory: &Memory, chunk: usize, chunks: usize) {
     let parts = kernel.parts();
-    kernel.run(memory, parts * chunk / chunks..parts * (chunk + 1) / chunks);
+    // SAFETY: by the contract; chunks share no part.
+    unsafe { kernel.run_parts(memory, parts * chunk / chunks..parts * (chunk + 1) / chunks) };
 }
 
 /// The life of worker `index`.
@@ -225,7 +229,8 @@ fn work(shared: &Shared, index: usize) {
         if let Some(Job { kernel, memory }) = job {
             // SAFETY: the caller waits in `Threads::run`, where it borrows both, until all chunks are done.
             let (kernel, memory) = unsafe { (&*kernel, &*memory) };
-            if catch_unwind(AssertUnwindSafe(|| compute(kernel, memory, chunk, chunks))).is_err() {
+            // SAFETY: `Threads::run` checked that it fits; this thread alone took the chunk.
+            if catch_unwind(AssertUnwindSafe(|| unsafe { compute(kernel, memory, chunk, chunks) })).is_err() {
                 shared.failed.store(true, Ordering::Release);
             }
         }
@@ -247,7 +252,7 @@ fn sleep(shared: &Shared, index: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{Borrowed, Input};
+    use crate::kernels::{Input, Kernel};
     use std::ops::Range;
     use std::sync::Barrier;
 
@@ -262,7 +267,7 @@ mod tests {
             2
         }
 
-        fn run(&self, _: &Memory, _: Range<usize>) {
+        unsafe fn run(&self, _: &Memory, _: Range<usize>) {
             self.barrier.wait();
             assert!(!self.panics, "as asked");
         }
@@ -271,10 +276,10 @@ mod tests {
     #[test]
     fn a_step_after_one_that_panicked_on_every_thread_runs() {
         let threads = Threads::new(2);
-        let memory = Borrowed::new(&mut [], &mut [], Input::Floats(&[]));
+        let mut memory = Borrowed::new(&mut [], &mut [], Input::Floats(&[]));
         for panics in [true, false, true, false] {
-            let kernel = Meet { barrier: Barrier::new(2), panics };
-            let done = catch_unwind(AssertUnwindSafe(|| threads.begin().step(&kernel, &memory)));
+            let kernel = Bound::new(Box::new(Meet { barrier: Barrier::new(2), panics }), 0);
+            let done = catch_unwind(AssertUnwindSafe(|| threads.begin().step(&kernel, &mut memory)));
             assert_eq!(done.is_err(), panics);
         }
     }

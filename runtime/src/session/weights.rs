@@ -6,10 +6,11 @@ use crate::kernels::AlignedBytes;
 use crate::kernels::conv::{CodeForm, Run, Weights};
 use crate::pack::{self, TILE_CODES, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::Conv;
-use std::ops::RangeInclusive;
 
 /// Codes and constants of a layer, in tiles of 16 outputs of one group.
 pub(super) struct Tiles {
+    /// Outputs of a group.
+    pub(super) group_outputs: usize,
     /// `[group][tile][depth group]`.
     pub(super) codes: Weights,
     /// How a kernel must read and multiply them.
@@ -29,16 +30,27 @@ pub(super) enum Form {
     Widened,
 }
 
+/// What is wanted of a layer's codes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) form: Form,
+    /// Whether activations may be u16.
+    pub(super) words: bool,
+    /// Of how many outputs, from the first on: all of them where there are several groups.
+    pub(super) outputs: usize,
+}
+
 /// Most windows of a layer whose codes may be read packed: with more, unpacking them for every block costs more than loading bytes.
 const MOST_WINDOWS: usize = 16;
 
-/// Bytes of a widened layer worth a trial: fewer stay in the cache, more take too long to widen.
-const WORTH_A_TRIAL: RangeInclusive<usize> = 256 << 10..=20 << 20;
+/// Bytes of a widened layer worth a trial: fewer stay in the nearest cache, where nothing is faster than codes that lie ready, and what a
+/// trial would tell apart is a matter of noise.
+const WORTH_A_TRIAL: usize = 32 << 10;
 
 /// Which form the layers of a session take. Results do not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum WeightLayout {
-    /// For each layer the one that is faster on this machine; where that depends on its caches, a trial at load decides.
+    /// For each layer the one that is faster on this machine; where that is not known beforehand, a trial at load decides.
     #[default]
     Fastest,
     /// Packed as in the artifact, unpacked in registers: the least memory.
@@ -58,20 +70,16 @@ impl WeightLayout {
     }
 }
 
+/// What unpacking costs depends on the instruction set, on CPU features and on the width, and what it saves on caches and memory: only what
+/// holds on every machine is known without a trial.
 fn fastest(isa: Isa, windows: usize, bits: u8, widened_bytes: usize) -> Option<Form> {
-    let dot_products = matches!(isa, Isa::Avx2Vnni | Isa::Avx512Vnni | Isa::Amx);
-    // What unpacking costs depends on the width; of 2 and 4 bits it is cheap everywhere.
-    let cheap = matches!(bits, 2 | 4);
-    match windows {
-        _ if isa == Isa::Scalar || windows > MOST_WINDOWS => Some(Form::Widened),
-        _ if bits == 8 => Some(Form::InPlace),
-        1 if cheap || (dot_products && bits <= 5) => Some(Form::InPlace),
-        // Memory is slower than unpacking.
-        1 if (dot_products || bits < 7) && widened_bytes > *WORTH_A_TRIAL.end() => Some(Form::InPlace),
-        _ if WORTH_A_TRIAL.contains(&widened_bytes) => None,
-        _ if dot_products && cheap => Some(Form::InPlace),
-        _ => Some(Form::Widened),
+    if isa == Isa::Scalar || windows > MOST_WINDOWS {
+        return Some(Form::Widened);
     }
+    if bits == 8 {
+        return Some(Form::InPlace);
+    }
+    (widened_bytes < WORTH_A_TRIAL).then_some(Form::Widened)
 }
 
 /// Whether the codes of a layer can be read where the artifact has them.
@@ -85,15 +93,9 @@ pub(super) fn widened_bytes(conv: &Conv, depth: usize) -> usize {
 }
 
 /// Bytes that [`arrange`] allocates, what it frees again included.
-pub(super) fn arranged_bytes(
-    conv: &Conv,
-    depth: usize,
-    run_depth: usize,
-    runs: &[Run],
-    place: Form,
-    words: bool,
-) -> usize {
-    let order = Order::new(conv, depth, run_depth, runs);
+pub(super) fn arranged_bytes(conv: &Conv, depth: usize, run_depth: usize, runs: &[Run], wanted: Wanted) -> usize {
+    let Wanted { form: place, words, outputs } = wanted;
+    let order = Order::new(conv, depth, run_depth, runs).first(outputs);
     let codes = match place {
         Form::InPlace => 0,
         Form::Widened if words => order.widening_bytes().saturating_add(order.codes_bytes().saturating_mul(2)),
@@ -102,7 +104,7 @@ pub(super) fn arranged_bytes(
     codes.saturating_add(order.constants_bytes())
 }
 
-/// Arranges the codes of a layer for windows of runs of `run_depth` depths.
+/// Arranges the codes of a layer's first `outputs` outputs for windows of runs of `run_depth` depths.
 ///
 /// `words` allows codes as i16 where no product of two fits i16, if they are widened.
 pub(super) fn arrange(
@@ -111,11 +113,11 @@ pub(super) fn arrange(
     conv: &Conv,
     run_depth: usize,
     runs: &[Run],
-    place: Form,
-    words: bool,
+    wanted: Wanted,
 ) -> Tiles {
+    let Wanted { form: place, words, outputs } = wanted;
     let depth = conv.depth(artifact.program().tensor(conv.x));
-    let order = Order::new(conv, depth, run_depth, runs);
+    let order = Order::new(conv, depth, run_depth, runs).first(outputs);
     let (biases, multipliers) = order.constants(artifact, conv);
     let range = artifact.weight_range(conv);
     let bits = conv.bits.bits();
@@ -134,7 +136,7 @@ pub(super) fn arrange(
             (Weights::Bytes(bytes), CodeForm { stored: 8, i16_steps })
         }
     };
-    Tiles { codes, form, biases, multipliers }
+    Tiles { group_outputs: order.group_outputs, codes, form, biases, multipliers }
 }
 
 /// Groups of 4 depths whose products an i16 holds the sum of, two products in each group, whatever the codes of `bits` bits are.
@@ -170,6 +172,16 @@ impl<'a> Order<'a> {
         Order { outputs, depth, groups, group_outputs, group_tiles, run_depth, runs, depth_groups }
     }
 
+    /// The same for the first `outputs` outputs, whole tiles of them.
+    fn first(mut self, outputs: usize) -> Self {
+        if outputs < self.outputs && self.groups == 1 {
+            self.outputs = outputs.next_multiple_of(TILE_OUTPUTS).min(self.outputs);
+            self.group_outputs = self.outputs;
+            self.group_tiles = self.outputs.div_ceil(TILE_OUTPUTS);
+        }
+        self
+    }
+
     fn lanes(&self) -> usize {
         self.groups * self.group_tiles * TILE_OUTPUTS
     }
@@ -200,7 +212,7 @@ impl<'a> Order<'a> {
     pub(super) fn constants(&self, artifact: &Artifact, conv: &Conv) -> (Vec<i32>, Vec<f32>) {
         let (mut biases, mut multipliers) = (vec![0; self.lanes()], vec![1.0; self.lanes()]);
         let constants = artifact.biases(conv).into_iter().zip(artifact.multipliers(conv));
-        for (output, (bias, multiplier)) in constants.enumerate() {
+        for (output, (bias, multiplier)) in constants.take(self.outputs).enumerate() {
             let (tile, lane) = self.place(output);
             biases[tile * TILE_OUTPUTS + lane] = bias;
             multipliers[tile * TILE_OUTPUTS + lane] = multiplier;

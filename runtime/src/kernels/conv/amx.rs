@@ -78,7 +78,7 @@ const fn packed_tile_bytes(stored: u8) -> usize {
     TILE_CODES / 8 * stored as usize
 }
 
-/// Computes a span of a layer.
+/// Computes a span of a layer, under the contract of [`Kernel::run`].
 type Rows = Box<dyn Fn(&Layer, &Memory, &Span, Codes) + Send + Sync>;
 
 /// Bytes of a panel: the weights of a block of outputs.
@@ -105,7 +105,8 @@ impl TileConv {
     /// A layer whose codes are stored in `stored` bits. Narrow ones are always cut by outputs, and unpacked to `panels`, the first of
     /// [`panels_bytes`] in the code arena.
     pub(crate) fn new(available: Available, unit: TileUnit, layer: Layer, stored: u8, cut: Cut, panels: usize) -> Self {
-        debug_assert!(layer.runs.iter().all(|run| run.groups.is_multiple_of(STEP_GROUPS)));
+        layer.assert_whole(stored);
+        assert!(layer.runs.iter().all(|run| run.groups.is_multiple_of(STEP_GROUPS)));
         let (codes, cut) =
             if stored == 8 { (Codes::Bytes, cut) } else { (Codes::Packed { stored, panel: panels }, Cut::Outputs) };
         TileConv { layer, rows: rows(available, unit), cut, codes }
@@ -124,7 +125,11 @@ impl Kernel for TileConv {
         self.layer.weights.bytes().len()
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    fn reach(&self) -> usize {
+        self.layer.reach(8)
+    }
+
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         let layer = &self.layer;
         let mut codes = self.codes;
         if let Codes::Packed { panel, .. } = &mut codes {
@@ -155,7 +160,7 @@ fn rows(available: Available, unit: TileUnit) -> Rows {
         #[cfg(feature = "encode")]
         TileUnit::Emulated(_) => Box::new(|layer, memory, span, codes| {
             let mut tiles = crate::kernels::amx::emulated::Emulated::new();
-            // SAFETY: portable code; the layer was planned for this memory.
+            // SAFETY: portable code; the rest is the contract of `Kernel::run`.
             unsafe { blocks(&mut tiles, portable::Portable, layer, memory, span, codes) };
         }),
     }

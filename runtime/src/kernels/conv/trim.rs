@@ -8,7 +8,7 @@
 //!
 //! Of 2 x 2 windows 4 of 9 products remain, of 4 x 4 25 of 36, of 8 x 8 121 of 144. The other taps meet the zero point, which must be 0.
 
-use super::Grid;
+use super::{Grid, Run};
 use std::ops::Range;
 
 /// Most windows in a block, whatever the instruction set.
@@ -77,6 +77,36 @@ impl Trim {
             })
         });
         Trim { blocks: blocks.collect() }
+    }
+
+    /// Bytes from the first window's origin to the end of what the windows read, where `run_end` is that of a run from its window's origin.
+    pub(crate) fn reach(&self, grid: &Grid, runs: &[Run], run_end: impl Fn(&Run) -> usize) -> usize {
+        let end = |block: &Block, piece: &Piece| {
+            let first = block.rows.start * grid.row + block.columns.start * grid.pixel;
+            let window = piece.offsets[..piece.count].iter().max().copied().unwrap_or(0);
+            let run = runs[piece.taps.clone()].iter().map(&run_end).max().unwrap_or(0);
+            first.saturating_add(window).saturating_add(run)
+        };
+        let blocks = self.blocks.iter();
+        blocks.flat_map(|block| block.pieces.iter().map(move |piece| end(block, piece))).max().unwrap_or(0)
+    }
+
+    /// Asserts that its blocks have at most `most` windows, its pieces some of them, and that all taps are runs of one length.
+    ///
+    /// # Panics
+    /// When they do not: a planning bug.
+    pub(crate) fn assert_fits(&self, most: usize, runs: &[Run]) {
+        let one_length = runs.iter().all(|run| run.groups == runs[0].groups);
+        let fits = |block: &Block| {
+            let windows = block.rows.len() * block.columns.len();
+            let is_some_of_them = |piece: &Piece| {
+                let taps = piece.taps.start < piece.taps.end && piece.taps.end <= runs.len();
+                let known = piece.windows[..piece.count.min(MOST_WINDOWS)].iter().all(|&window| window < windows);
+                taps && (1..=windows).contains(&piece.count) && known
+            };
+            (1..=most.min(MOST_WINDOWS)).contains(&windows) && block.pieces.iter().all(is_some_of_them)
+        };
+        assert!(one_length && self.blocks.iter().all(fits), "a layer trimmed for another kernel");
     }
 }
 

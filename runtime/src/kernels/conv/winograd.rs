@@ -62,6 +62,18 @@ pub(crate) fn scratch_bytes(windows: usize, inputs: usize) -> usize {
 }
 
 impl Winograd {
+    /// Asserts that weights, biases and multipliers are there for every tile.
+    ///
+    /// # Panics
+    /// When they are not: a planning bug.
+    #[cfg(target_arch = "x86_64")]
+    fn assert_whole(&self) {
+        let tiles = self.outputs.div_ceil(TILE_OUTPUTS);
+        assert!(self.inputs.is_multiple_of(CHANNEL_STEP) && self.inputs <= MOST_CHANNELS, "channels");
+        assert!(self.weights.len() >= tiles * VALUES * (self.inputs / TILE_DEPTH) * WORD_TILE, "weights are missing");
+        assert!(self.biases.len().min(self.multipliers.len()) >= tiles * TILE_OUTPUTS, "constants are missing");
+    }
+
     /// Rows and columns of cells.
     fn cells(&self) -> [usize; 2] {
         [self.grid.height / 2, self.grid.width / 2]
@@ -76,6 +88,7 @@ impl Winograd {
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn steps(self, available: Available) -> Option<[Box<dyn Kernel>; 2]> {
         let lanes = avx2::Avx2Proof::new(available)?;
+        self.assert_whole();
         let layer = Arc::new(self);
         Some([Box::new(Inputs { layer: Arc::clone(&layer), lanes }), Box::new(Products { layer, lanes })])
     }
@@ -169,8 +182,9 @@ impl Kernel for Inputs {
         self.layer.cells()[0]
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
-        self.lanes.inputs(&self.layer, memory, parts);
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
+        // SAFETY: by the contract, and each part writes its own cells.
+        unsafe { self.lanes.inputs(&self.layer, memory, parts) };
     }
 }
 
@@ -194,14 +208,15 @@ impl Kernel for Products {
         self.layer.weights.len()
     }
 
-    fn run(&self, memory: &Memory, parts: Range<usize>) {
+    unsafe fn run(&self, memory: &Memory, parts: Range<usize>) {
         let [rows, columns] = self.layer.cells();
         let tiles = self.layer.outputs.div_ceil(TILE_OUTPUTS);
         let (cells, tiles) = match self.layer.cut {
             Cut::Rows => (parts.start * columns..parts.end * columns, 0..tiles),
             Cut::Outputs => (0..rows * columns, parts),
         };
-        self.lanes.products(&self.layer, memory, cells, tiles);
+        // SAFETY: by the contract; the layer is whole, and each part writes its own windows or outputs.
+        unsafe { self.lanes.products(&self.layer, memory, cells, tiles) };
     }
 }
 

@@ -4,7 +4,7 @@
 mod trimmed;
 
 use super::{CodeForm, Layer, Rows, Run, Span, Target, Trim};
-use crate::isa::{Available, Avx2, Avx2Vnni, Avx512, Avx512Vnni, Gfni, Isa};
+use crate::isa::{Available, Avx2, Avx2Vnni, Avx512, Avx512Vnni, Isa};
 use crate::kernels::Memory;
 use crate::kernels::lanes::{Lanes, Places, avx2, avx2vnni, avx512, avx512vnni};
 use crate::pack::{TILE_CODES, TILE_DEPTH, TILE_OUTPUTS};
@@ -21,8 +21,8 @@ struct Entry {
 macro_rules! entries {
     ($features:literal, $lanes:expr, $lanes_type:ty, [$($k:literal)*], $stored:expr, $last:literal) => {{
         #[target_feature(enable = $features)]
-        fn entry<const K: u8>(lanes: $lanes_type, layer: &Layer, memory: &Memory, span: &Span) {
-            // SAFETY: the features are enabled here; the layer was planned for this memory.
+        unsafe fn entry<const K: u8>(lanes: $lanes_type, layer: &Layer, memory: &Memory, span: &Span) {
+            // SAFETY: the features are enabled here; the rest is the contract of [`Rows::run`], which the caller has.
             unsafe {
                 match &layer.trim {
                     Some(trim) => trimmed::<K>(lanes, layer, trim, memory, span),
@@ -32,20 +32,20 @@ macro_rules! entries {
         }
         #[target_feature(enable = $features)]
         #[inline(never)]
-        fn trimmed<const K: u8>(lanes: $lanes_type, layer: &Layer, trim: &Trim, memory: &Memory, span: &Span) {
-            // SAFETY: as above; the trim is the layer's, planned for this entry.
+        unsafe fn trimmed<const K: u8>(lanes: $lanes_type, layer: &Layer, trim: &Trim, memory: &Memory, span: &Span) {
+            // SAFETY: as above; the trim is the layer's.
             unsafe { trimmed::blocks::<$lanes_type, K>(lanes, layer, trim, memory, span) }
         }
         let lanes = $lanes;
         match $stored {
             $($k => Entry {
-                // SAFETY: `lanes` holds the proof that the machine has the features.
-                rows: Box::new(move |layer, memory, span| unsafe { entry::<$k>(lanes, layer, memory, span) }),
+                // SAFETY: `lanes` holds the proof that the machine has the features; the rest is the contract of `Rows::run`.
+                rows: Rows::new(move |layer, memory, span| unsafe { entry::<$k>(lanes, layer, memory, span) }),
                 trimmed_windows: const { trimmed::windows::<$lanes_type, $k>() },
             },)*
             _ => Entry {
                 // SAFETY: as above.
-                rows: Box::new(move |layer, memory, span| unsafe { entry::<$last>(lanes, layer, memory, span) }),
+                rows: Rows::new(move |layer, memory, span| unsafe { entry::<$last>(lanes, layer, memory, span) }),
                 trimmed_windows: const { trimmed::windows::<$lanes_type, $last>() },
             },
         }
@@ -88,8 +88,8 @@ fn entry_for(available: Available, form: CodeForm) -> Option<Entry> {
             let lanes = avx512::Deep { narrow: avx512::Narrow(Avx512::probe()?), steps };
             entries!("avx2,avx512f,avx512bw,avx512dq,avx512vl", lanes, avx512::Deep, [2 3 4 5 6], stored, 8)
         }
-        (Isa::Avx512Vnni | Isa::Amx, _) if stored < 8 && Gfni::probe_for(stored).is_some() => {
-            let lanes = avx512vnni::VnniGfni(Avx512Vnni::probe()?, Gfni::probe_for(stored)?);
+        (Isa::Avx512Vnni | Isa::Amx, _) if stored < 8 && available.gfni_for(stored).is_some() => {
+            let lanes = avx512vnni::VnniGfni(Avx512Vnni::probe()?, available.gfni_for(stored)?);
             entries!(
                 "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,gfni",
                 lanes,

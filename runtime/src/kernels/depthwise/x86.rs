@@ -10,12 +10,12 @@ use std::ops::Range;
 macro_rules! entry {
     ($features:literal, $lanes_type:ty, $lanes:expr) => {{
         #[target_feature(enable = $features)]
-        fn entry(lanes: $lanes_type, layer: &Layer, memory: &Memory, range: Range<usize>) {
-            // SAFETY: the features are enabled here; the layer was planned for this memory.
+        unsafe fn entry(lanes: $lanes_type, layer: &Layer, memory: &Memory, range: Range<usize>) {
+            // SAFETY: the features are enabled here; the memory is as large as the layer reaches (`Kernel::run`).
             unsafe { rows(lanes, layer, memory, range) }
         }
         let lanes = $lanes;
-        // SAFETY: `lanes` holds the proof that the machine has the features.
+        // SAFETY: `lanes` holds the proof that the machine has the features; the rest is the contract of `Kernel::run`.
         let rows: Rows = Box::new(move |layer, memory, range| unsafe { entry(lanes, layer, memory, range) });
         (<$lanes_type as Lanes>::LANES, rows)
     }};

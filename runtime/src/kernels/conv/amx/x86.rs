@@ -63,12 +63,12 @@ pub(super) fn rows_for(available: Available, unit: TileUnit) -> Option<Rows> {
     Some(match unit {
         #[cfg(target_os = "linux")]
         TileUnit::Hardware(amx) => Box::new(move |layer, memory, span, codes| {
-            // SAFETY: `vectors` holds the proof of the features.
+            // SAFETY: `vectors` holds the proof of the features; the rest is the contract of `Kernel::run`.
             unsafe { on_hardware(Hardware(amx), vectors, layer, memory, span, codes) };
         }),
         #[cfg(feature = "encode")]
         TileUnit::Emulated(_) => Box::new(move |layer, memory, span, codes| {
-            // SAFETY: `vectors` holds the proof of the features.
+            // SAFETY: `vectors` holds the proof of the features; the rest is the contract of `Kernel::run`.
             unsafe { on_emulation(vectors, layer, memory, span, codes) };
         }),
     })
@@ -76,7 +76,7 @@ pub(super) fn rows_for(available: Available, unit: TileUnit) -> Option<Rows> {
 
 #[cfg(target_os = "linux")]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn on_hardware(
+pub(super) unsafe fn on_hardware(
     mut tiles: Hardware,
     vectors: Vnni,
     layer: &Layer,
@@ -84,14 +84,14 @@ pub(super) fn on_hardware(
     span: &Span,
     codes: Codes,
 ) {
-    // SAFETY: the features are enabled here; the layer was planned for this memory.
+    // SAFETY: the features are enabled here; the rest is the contract of `Kernel::run`, which the caller has.
     unsafe { blocks(&mut tiles, vectors, layer, memory, span, codes) };
 }
 
 #[cfg(feature = "encode")]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn on_emulation(vectors: Vnni, layer: &Layer, memory: &Memory, span: &Span, codes: Codes) {
-    // SAFETY: the features are enabled here; the layer was planned for this memory.
+pub(super) unsafe fn on_emulation(vectors: Vnni, layer: &Layer, memory: &Memory, span: &Span, codes: Codes) {
+    // SAFETY: the features are enabled here; the rest is the contract of `Kernel::run`, which the caller has.
     unsafe { blocks(&mut Emulated::new(), vectors, layer, memory, span, codes) };
 }
 

@@ -33,13 +33,19 @@ impl Avx2Proof {
     }
 
     /// Transforms the inputs of some rows of cells.
-    pub(super) fn inputs(self, layer: &Winograd, memory: &Memory, rows: Range<usize>) {
-        // SAFETY: the value proves AVX2; the layer was planned for this memory.
+    ///
+    /// # Safety
+    /// Meanwhile nothing else writes the layer's input, nor the transformed inputs of these cells.
+    pub(super) unsafe fn inputs(self, layer: &Winograd, memory: &Memory, rows: Range<usize>) {
+        // SAFETY: the value proves AVX2; the rest is the contract.
         unsafe { inputs(layer, memory, rows) }
     }
 
     /// Computes tiles of 16 outputs of some cells.
-    pub(super) fn products(self, layer: &Winograd, memory: &Memory, cells: Range<usize>, tiles: Range<usize>) {
+    ///
+    /// # Safety
+    /// The layer has whole tiles of weights, biases and multipliers; meanwhile nothing else writes the transformed inputs, nor these outputs.
+    pub(super) unsafe fn products(self, layer: &Winograd, memory: &Memory, cells: Range<usize>, tiles: Range<usize>) {
         // SAFETY: as above.
         unsafe { products(layer, memory, cells, tiles) }
     }
@@ -58,7 +64,7 @@ fn spread(d: [__m256i; 4]) -> [__m256i; 4] {
 }
 
 #[target_feature(enable = "avx2")]
-fn inputs(layer: &Winograd, memory: &Memory, rows: Range<usize>) {
+unsafe fn inputs(layer: &Winograd, memory: &Memory, rows: Range<usize>) {
     let (grid, value_bytes) = (&layer.grid, layer.value_bytes());
     let columns = layer.cells()[1];
     for row in rows {
@@ -93,7 +99,7 @@ fn inputs(layer: &Winograd, memory: &Memory, rows: Range<usize>) {
 }
 
 #[target_feature(enable = "avx2")]
-fn products(layer: &Winograd, memory: &Memory, cells: Range<usize>, tiles: Range<usize>) {
+unsafe fn products(layer: &Winograd, memory: &Memory, cells: Range<usize>, tiles: Range<usize>) {
     let blocks = cells.len().div_ceil(MOST_CELLS);
     for tile in tiles {
         let mut cell = cells.start;

@@ -9,6 +9,9 @@ use crate::kernels::conv::{Layer, Span};
 use crate::kernels::lanes::Lanes;
 use crate::pack::TILE_OUTPUTS;
 
+// The pieces that are written out below.
+const _: () = assert!(MOST_WINDOWS == 6);
+
 /// Most windows in a block of `vectors` vectors; 0 where there is no such block.
 const fn most_of<D: Lanes, const K: u8>(vectors: usize) -> usize {
     let windows = most::<D, K>(vectors);
@@ -90,7 +93,7 @@ unsafe fn block<D: Lanes, const K: u8, const VECTORS: usize>(lanes: D, strip: &m
                                 sums[window] = some;
                             }
                         })*
-                        _ => {}
+                        windows => unreachable!("a piece of {windows} windows"),
                     }
                 };
             }
