@@ -19,10 +19,10 @@ pub struct Range {
 impl Range {
     /// The narrowest range of finite values and 0.
     pub fn of(values: &[f32]) -> Self {
-        values.iter().filter(|v| v.is_finite()).fold(Range { min: 0.0, max: 0.0 }, |range, &v| Range {
-            min: range.min.min(v),
-            max: range.max.max(v),
-        })
+        values
+            .iter()
+            .filter(|v| v.is_finite())
+            .fold(Range { min: 0.0, max: 0.0 }, |range, &v| Range { min: range.min.min(v), max: range.max.max(v) })
     }
 }
 
