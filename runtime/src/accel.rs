@@ -12,6 +12,7 @@
 pub mod config;
 pub mod cost;
 mod error;
+mod host;
 #[cfg(feature = "encode")]
 pub mod lower;
 pub mod planes;

@@ -9,7 +9,7 @@ pub(crate) mod field;
 mod table;
 
 use crate::BitWidth;
-use crate::float::{BinaryKind, ReduceKind};
+use crate::float::{BinaryKind, RecurrentKind, ReduceKind};
 use crate::function::Function;
 use crate::program::{Destination, FloatId, LayerKind, Order, Tensor, TensorId, Window};
 use field::{Field, Place, Role, choice};
@@ -374,6 +374,33 @@ operators! {
         /// Values of a row.
         width: u32, Count;
     }
+    /// A recurrent layer in one direction, all of its steps.
+    31 "float_recurrent" FloatRecurrent {
+        /// Cell.
+        kind: RecurrentKind, Choice;
+        /// `[steps, batch, gates * hidden]`, the products of its input; then the states h and c at the beginning, `[batch, hidden]` each,
+        /// as far as they are not 0.
+        xs: Vec<FloatId>, Read;
+        /// Result, `[steps, batch, hidden]`, and behind it the extra states of the cell.
+        y: FloatId, Writes;
+        /// Whether the last step comes first.
+        reverse: bool, Flag;
+        /// Steps.
+        steps: u32, Count;
+        /// Sequences beside each other.
+        batch: u32, Count;
+        /// Cells.
+        hidden: u32, Count;
+        /// The cell's functions f, g and h.
+        functions: Vec<Function>, Choice;
+        /// What goes into f and g is clamped to `-clip..=clip`.
+        clip: f32, Value;
+        /// Whether there are peepholes.
+        peepholes: bool, Flag;
+        /// First byte in the constants section, f32: `[gates, hidden before, hidden]` weights, `[gates, hidden]` biases, and `[3, hidden]`
+        /// peepholes if there are.
+        constants_offset: u64, Offset;
+    }
 }
 
 impl Conv {
@@ -405,8 +432,14 @@ impl Op {
             Op::FloatBinary { kind, .. } => kind.label(),
             Op::FloatReduce { kind, .. } => kind.label(),
             Op::FloatUnary { function, .. } => function.label(),
+            Op::FloatRecurrent { kind, .. } => kind.label(),
             _ => self.row_label(),
         }
+    }
+
+    /// Whether it computes floats from floats.
+    pub fn is_float(&self) -> bool {
+        self.writes_floats().is_some() && self.reads().is_empty()
     }
 
     /// The tensors it reads.

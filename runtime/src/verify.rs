@@ -8,7 +8,7 @@ mod codes;
 mod floats;
 mod sections;
 mod strided;
-mod work;
+pub(crate) mod work;
 
 use crate::FormatError;
 use crate::error::quoted;

@@ -237,6 +237,31 @@ fn every_field_is_executed() {
     assert!(inert.is_empty(), "{inert:?}");
 }
 
+/// An instruction that names an operator of the network computes that one, and no instruction names one that is not its own.
+#[test]
+fn named_operators_are_executed() {
+    let artifact = small().artifact();
+    let input = sample(&artifact, 5);
+    let program = AccelProgram::decode(artifact.accelerator()).unwrap();
+    let expected = reference(&artifact, &input);
+    for (at, instruction) in program.instructions.iter().enumerate() {
+        let own = match instruction {
+            Instruction::Vector { operator } | Instruction::Host { operator } => *operator,
+            _ => continue,
+        };
+        for operator in (0..30).filter(|&operator| operator != own) {
+            let mut program = program.clone();
+            program.instructions[at] = match instruction {
+                Instruction::Vector { .. } => Instruction::Vector { operator },
+                _ => Instruction::Host { operator },
+            };
+            if let Ok(mut simulator) = Simulator::with_program(&artifact, &program, &AccelConfig::default()) {
+                assert_ne!(bits(simulator.run(&input).unwrap()), expected, "{instruction} as {operator}");
+            }
+        }
+    }
+}
+
 /// Without any one of its instructions a program is refused or computes something else.
 #[test]
 fn every_instruction_is_needed() {
@@ -331,7 +356,7 @@ fn refusals_name_the_instruction_and_the_requirement() {
     }
     let bytes = artifact.accelerator();
     let mut newer = bytes.to_vec();
-    newer[8] = 2;
+    newer[8] = 3;
     let mut reserved = bytes.to_vec();
     *reserved.last_mut().unwrap() = 1;
     let mut other = bytes.to_vec();

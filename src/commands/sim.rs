@@ -20,6 +20,7 @@ struct Report {
     energy_ratio: f64,
     clock_mhz: u32,
     latency_us: f64,
+    host_operations: u64,
     layers: Vec<LayerReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     simulated_rows: Option<usize>,
@@ -41,6 +42,7 @@ struct LayerReport {
     compute_cycles: u64,
     dram_cycles: u64,
     dram_bytes: u64,
+    host_operations: u64,
     energy_pj: f64,
     baseline_8bit: Total,
 }
@@ -74,6 +76,7 @@ impl Report {
             energy_ratio: cost.energy_ratio(),
             clock_mhz: cost.clock_mhz,
             latency_us: cost.latency_us(),
+            host_operations: cost.host_operations,
             layers: cost.layers.iter().map(LayerReport::new).collect(),
             simulated_rows: None,
         }
@@ -115,6 +118,10 @@ impl Report {
         );
         let _ =
             writeln!(text, "{:.2} times as fast, {:.2} times less energy than 8 bit", self.speedup, self.energy_ratio);
+        if self.host_operations > 0 {
+            let operations = grouped(self.host_operations);
+            let _ = writeln!(text, "{operations} operations on floats by the host, which the cycles do not count");
+        }
         if let Some(rows) = self.simulated_rows {
             let _ = writeln!(text, "{rows} rows simulated");
         }
@@ -134,6 +141,7 @@ impl LayerReport {
             compute_cycles: cost.compute.0,
             dram_cycles: cost.dram.0,
             dram_bytes: cost.traffic.weight_dram_bytes + cost.traffic.activation_dram_bytes,
+            host_operations: layer.host_operations,
             energy_pj: cost.energy.0,
             baseline_8bit: Total { cycles: baseline.cycles.0, energy_pj: baseline.energy.0 },
         }

@@ -3,7 +3,7 @@
 use super::LowerError;
 use super::lowering::{Lowering, append, at_least_one, extent};
 use super::place::{broadcast, joined, row_major};
-use crate::ir::{BinaryKind, Clip, Function, Node, NodeId, Op, ReduceKind};
+use crate::ir::{BinaryKind, Clip, Function, Node, NodeId, Op, Recurrent, ReduceKind};
 use releqc_runtime::float::canonical;
 use releqc_runtime::program::{self, FloatId};
 
@@ -77,6 +77,7 @@ impl<'q> Lowering<'q> {
                 self.emit(program::Op::FloatResample { x: from, y, outer, len, inner, taps });
                 y
             }
+            Op::Recurrent(cell) => self.recurrent(node, cell)?,
             Op::Lookup { table } => {
                 let from = self.floats(x(0))?;
                 let bytes: Vec<u8> = table.data().iter().flat_map(|&v| canonical(v).to_le_bytes()).collect();
@@ -208,6 +209,36 @@ impl<'q> Lowering<'q> {
         let y = self.new_float(node, node.shape.len())?;
         let (outer, len, inner) = (extent(node, outer)?, extent(node, len)?, extent(node, inner)?);
         self.emit(program::Op::FloatReduce { kind, x, y, outer, len, inner });
+        Ok(y)
+    }
+
+    /// The matrices of the gates are transposed: products with them are summed over cells in order.
+    fn recurrent(&mut self, node: &'q Node, cell: &Recurrent) -> Result<FloatId, LowerError> {
+        let xs = node.inputs.iter().map(|&input| self.floats(input)).collect::<Result<Vec<_>, _>>()?;
+        let &[steps, batch, _] = self.dims(node.inputs[0]) else {
+            let what = format!("{} over other than three axes", cell.label());
+            return Err(LowerError::Unsupported { node: node.name.clone(), what });
+        };
+        let hidden = cell.weight.dims()[1];
+        let gates = cell.weight.data().chunks_exact(hidden * hidden);
+        let weights = gates.flat_map(|gate| (0..hidden * hidden).map(|i| gate[i % hidden * hidden + i / hidden]));
+        let values = weights.chain(cell.bias.iter().copied()).chain(cell.peepholes.iter().copied());
+        let bytes: Vec<u8> = values.flat_map(|v| canonical(v).to_le_bytes()).collect();
+        let constants_offset = append(&mut self.lowered.constants, &bytes);
+        let y = self.new_float(node, node.shape.len())?;
+        self.emit(program::Op::FloatRecurrent {
+            kind: cell.kind,
+            xs,
+            y,
+            reverse: cell.reverse,
+            steps: extent(node, steps)?,
+            batch: extent(node, batch)?,
+            hidden: extent(node, hidden)?,
+            functions: cell.functions.clone(),
+            clip: canonical(cell.clip),
+            peepholes: !cell.peepholes.is_empty(),
+            constants_offset,
+        });
         Ok(y)
     }
 

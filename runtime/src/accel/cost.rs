@@ -15,7 +15,8 @@ use super::step::{Clamped, Operation, Sections, Step, View, steps};
 use super::text::operator_name;
 use crate::BitWidth;
 use crate::format::Artifact;
-use crate::program::{Program, Window};
+use crate::program::{Op, Program, TensorId, Window};
+use crate::verify::work;
 use std::fmt;
 
 /// Cost of one operator of a program.
@@ -29,6 +30,8 @@ pub struct LayerCost {
     pub macs: u64,
     /// Packed bytes of weights.
     pub weight_bytes: u64,
+    /// Elementary operations on floats that the host executes; they take none of the machine's cycles.
+    pub host_operations: u64,
     /// At its width.
     pub cost: Cost,
     /// With weights of 8 bits.
@@ -55,6 +58,8 @@ pub struct CostReport {
     pub baseline_8bit: Total,
     /// Lowest and highest energy ratio when any one constant of the energy model is halved or doubled.
     pub energy_ratio_range: [f64; 2],
+    /// Elementary operations on floats that the host executes; they take none of the machine's cycles.
+    pub host_operations: u64,
     /// Each operator.
     pub layers: Vec<LayerCost>,
     /// Clock, in MHz.
@@ -100,7 +105,7 @@ pub fn estimate_program(
     model: &CostModel,
 ) -> Result<CostReport, AccelError> {
     program.check_config(&model.config)?;
-    let steps = steps(program, sections)?;
+    let steps = steps(program, sections, network)?;
     let mut report = report(&steps, network, model);
     for energy in model.energy.variants() {
         let ratio = self::report(&steps, network, &CostModel { energy, ..*model }).energy_ratio();
@@ -120,10 +125,11 @@ fn report(steps: &[Step], network: &Program, model: &CostModel) -> CostReport {
             report.layers.push(LayerCost { name, ..LayerCost::default() });
         }
         if let Some(layer) = report.layers.last_mut() {
-            layer.count(&step.operation, model);
+            layer.count(&step.operation, network, model);
         }
     }
     for layer in &report.layers {
+        report.host_operations = report.host_operations.saturating_add(layer.host_operations);
         report.cycles += layer.cost.cycles;
         report.energy_pj += layer.cost.energy;
         report.baseline_8bit.cycles += layer.baseline_8bit.cycles;
@@ -135,8 +141,11 @@ fn report(steps: &[Step], network: &Program, model: &CostModel) -> CostReport {
 
 impl LayerCost {
     /// Adds the cost of an instruction.
-    fn count(&mut self, operation: &Operation, model: &CostModel) {
-        if let Operation::Conv(conv) = operation {
+    fn count(&mut self, operation: &Operation, network: &Program, model: &CostModel) {
+        if let Operation::Host(operator) = operation {
+            let operations = work::steps(network, &network.ops[usize::from(*operator)]);
+            self.host_operations = self.host_operations.saturating_add(operations);
+        } else if let Operation::Conv(conv) = operation {
             let shape = LayerShape::of_step(conv);
             let count = conv.outputs.end - conv.outputs.start;
             // All ranges of a layer have one baseline: at 8 bits the ranges are others.
@@ -147,7 +156,7 @@ impl LayerCost {
             self.weight_bytes += shape.weight_bytes(count, conv.bits);
             self.cost += model.conv(&shape, &conv.outputs, conv.bits);
         } else {
-            let cost = vector_cost(operation, model);
+            let cost = vector_cost(operation, network, model);
             self.cost += cost;
             self.baseline_8bit += cost;
         }
@@ -155,13 +164,13 @@ impl LayerCost {
 }
 
 /// Cost of an operation of the vector unit.
-fn vector_cost(operation: &Operation, model: &CostModel) -> Cost {
+fn vector_cost(operation: &Operation, network: &Program, model: &CostModel) -> Cost {
     let bytes = |view: &View| view.len() as u64;
     // Elements through the lanes, bytes written to the chip, tensors, further bytes of DRAM. Host floats do not enter the chip.
     let (elements, written, tensors, dram) = match operation {
         Operation::Quantize { y, .. } => (bytes(y), bytes(y), [bytes(y), 0, 0], 4 * bytes(y)),
-        Operation::PoolMax { x, y, window } => (window_cells(window, y), bytes(y), [bytes(x), bytes(y), 0], 0),
-        Operation::PoolAvg { x, y: Clamped { view: y, .. }, window, .. } => {
+        Operation::PoolMax { x, y: Clamped { view: y, .. }, window }
+        | Operation::PoolAvg { x, y: Clamped { view: y, .. }, window, .. } => {
             (window_cells(window, y), bytes(y), [bytes(x), bytes(y), 0], 0)
         }
         Operation::Add { a: (a, _), b: (b, _), y } => {
@@ -173,10 +182,27 @@ fn vector_cost(operation: &Operation, model: &CostModel) -> Cost {
         Operation::Channels { x, .. } => (bytes(x), bytes(x), [bytes(x), bytes(x), 0], 0),
         Operation::Reshape { x, y } => (bytes(x), bytes(y), [bytes(x), bytes(y), 0], 0),
         Operation::Dequantize { x, .. } => (bytes(x), 0, [bytes(x), 0, 0], 4 * bytes(x)),
-        // The host computes.
-        Operation::Softmax { .. } | Operation::Return { .. } | Operation::Conv(_) => return Cost::default(),
+        Operation::Vector(operator) => return named_cost(&network.ops[usize::from(*operator)], network, model),
+        Operation::Host(_) | Operation::Return { .. } | Operation::Conv(_) => return Cost::default(),
     };
     model.vector(elements, written, &tensors, dram)
+}
+
+/// Cost of an operator of the network on the vector unit: a lane takes one code of each operand a result.
+fn named_cost(op: &Op, network: &Program, model: &CostModel) -> Cost {
+    let bytes = |id: &TensorId| network.tensor(*id).len() as u64;
+    let reads = op.reads();
+    let result = op.writes().as_ref().map_or(0, bytes);
+    let (elements, dram) = match op {
+        Op::Arithmetic { .. } => (2 * result, 0),
+        Op::Table { x, per_channel, .. } => {
+            (result, 256 * if *per_channel { u64::from(network.tensor(*x).channels) } else { 1 })
+        }
+        Op::Constant { .. } => (result, result),
+        _ => (result, 0),
+    };
+    let tensors: Vec<u64> = reads.iter().chain(&op.writes()).map(bytes).collect();
+    model.vector(elements, result, &tensors, dram)
 }
 
 /// Cells under all positions of a window, padding included.
@@ -198,6 +224,9 @@ impl fmt::Display for CostReport {
             write!(f, " {:>12} {:>12.3}", base.cycles.0, cost.energy.0 / 1e3)?;
             let (array, sram, dram) = (share(cost.array_energy), share(cost.sram_energy), share(cost.dram_energy));
             writeln!(f, " {array:>4.0}% {sram:>3.0}% {dram:>3.0}% {:>12.3}", base.energy.0 / 1e3)?;
+        }
+        if self.host_operations > 0 {
+            writeln!(f, "host: {} operations on floats, outside of the cycles", self.host_operations)?;
         }
         writeln!(f, "total: {} cycles ({:.3} us), {:.3} nJ", self.cycles.0, self.latency_us(), self.energy_pj.0 / 1e3)?;
         let base = &self.baseline_8bit;

@@ -14,7 +14,7 @@ pub enum AccelError {
     #[error("header: {0}")]
     Header(String),
     /// Written for a later instruction set.
-    #[error("instruction set {major}.{minor}; this simulator executes 1.0")]
+    #[error("instruction set {major}.{minor}; this simulator executes 2.0")]
     Isa {
         /// Major version found.
         major: u16,

@@ -8,6 +8,7 @@
 
 use super::config::AccelConfig;
 use super::error::AccelError;
+use super::host::host_places;
 use super::program::{AccelProgram, MAX_HOST_VALUES};
 use super::table::{ADDRESS_UNIT, Instruction};
 use crate::program::{ArithmeticKind, Conv, Destination, FloatId, Op, Order, Program, Tensor, TensorId, Window};
@@ -50,23 +51,6 @@ pub fn program(network: &Program, config: &AccelConfig) -> Result<AccelProgram, 
         host_values: host_values as u32,
         instructions: writer.instructions,
     })
-}
-
-/// First host value of each slot, and how many values all of them have: the inputs, then the others.
-fn host_places(network: &Program) -> (Vec<u32>, u64) {
-    let mut places = vec![None; network.floats.len()];
-    for (slot, range) in network.input_ranges() {
-        places[slot.0 as usize] = Some(range.start as u32);
-    }
-    let mut end = network.input_len() as u64;
-    let mut placed = |len: u32| {
-        let first = u32::try_from(end).unwrap_or(u32::MAX);
-        end += u64::from(len);
-        first
-    };
-    let slots = places.into_iter().zip(&network.floats);
-    let places = slots.map(|(place, slot)| place.unwrap_or_else(|| placed(slot.len))).collect();
-    (places, end)
 }
 
 struct Writer<'a> {
@@ -129,15 +113,17 @@ impl Writer<'_> {
     fn op(&mut self, operator: u16, op: &Op) -> Result<(), String> {
         match op {
             Op::Quantize { x, y, inv_scale, order } => {
-                self.ordered(*y, *order)?;
                 self.output(*y);
-                self.emit(Instruction::Quantize { operator, host: self.slot(*x), inv_scale: *inv_scale });
+                let (host, inv_scale) = (self.slot(*x), *inv_scale);
+                let channel_last = is_channel_last(*order, self.extents(*y));
+                self.emit(Instruction::Quantize { operator, host, inv_scale, channel_last });
             }
             Op::Conv(conv) => self.conv(operator, conv)?,
-            Op::MaxPool { x, y, window, lo: 0, hi: 255 } => {
+            Op::MaxPool { x, y, window, lo, hi } => {
                 self.input(*x);
                 self.output(*y);
                 self.window(window);
+                self.set(Instruction::SetClamp { lo: *lo, hi: *hi });
                 self.emit(Instruction::PoolMax { operator });
             }
             Op::AveragePool { x, y, window, count_include_pad, multiplier, lo, hi } => {
@@ -189,30 +175,25 @@ impl Writer<'_> {
                 self.emit(Instruction::Reshape { operator });
             }
             Op::Dequantize { x, y, order } => {
-                self.ordered(*x, *order)?;
                 self.input(*x);
                 let (host, scale) = (self.slot(*y), self.network.tensor(*x).scale);
-                self.emit(Instruction::Dequantize { operator, host, scale });
+                let channel_last = is_channel_last(*order, self.extents(*x));
+                self.emit(Instruction::Dequantize { operator, host, scale, channel_last });
             }
-            Op::Softmax { x, y, log, outer: 1, inner: 1, len } => {
-                let (source, host, log, count) = (self.slot(*x), self.slot(*y), *log, *len);
-                self.emit(Instruction::Softmax { operator, source, host, count, log });
-            }
-            _ => return Err("the machine has no instruction for it".into()),
+            op if op.is_float() => self.emit(Instruction::Host { operator }),
+            _ => self.emit(Instruction::Vector { operator }),
         }
         Ok(())
     }
 
-    /// Host values are channel first; other orders are the same where there is one channel or one position.
-    fn ordered(&self, id: TensorId, order: Order) -> Result<(), String> {
+    fn extents(&self, id: TensorId) -> [u32; 3] {
         let t = self.network.tensor(id);
-        let same = order == Order::ChannelFirst || t.channels == 1 || t.height * t.width == 1;
-        if same { Ok(()) } else { Err("the machine has no instruction for floats in the order of the tensor".into()) }
+        [t.height, t.width, t.channels]
     }
 
     fn is_elementwise(&self, op: &Op) -> bool {
         let Op::Arithmetic { a, b, y, extents, strides_a, strides_b, .. } = op else { return false };
-        let [a, b, y] = [*a, *b, *y].map(|id| self.network.tensor(id)).map(|t| [t.height, t.width, t.channels]);
+        let [a, b, y] = [*a, *b, *y].map(|id| self.extents(id));
         let mut step = 1;
         let mut axes = extents.iter().zip(strides_a).zip(strides_b).rev();
         let dense = axes.all(|((&extent, &stride_a), &stride_b)| {
@@ -224,11 +205,8 @@ impl Writer<'_> {
     }
 
     fn joins_channels(&self, xs: &[(TensorId, Option<f32>)], y: TensorId, outer: u32) -> bool {
-        let extents = |id| {
-            let t = self.network.tensor(id);
-            [t.height, t.width]
-        };
-        outer == extents(y).iter().product() && xs.iter().all(|(x, _)| extents(*x) == extents(y))
+        let [height, width, _] = self.extents(y);
+        outer == height * width && xs.iter().all(|(x, _)| self.extents(*x)[..2] == [height, width])
     }
 
     /// Whether a move keeps the (channel, row, column) order.
@@ -239,16 +217,10 @@ impl Writer<'_> {
             let plane = t.height as usize * t.width as usize;
             i % plane * t.channels as usize + i / plane
         };
-        x.len() == y.len() && (0..x.len()).all(|i| table[place(y, i)] as usize == place(x, i))
+        x.len() == y.len() && x.len() == table.len() && (0..x.len()).all(|i| table[place(y, i)] as usize == place(x, i))
     }
 
     fn conv(&mut self, operator: u16, conv: &Conv) -> Result<(), String> {
-        if let Destination::Logits { order: Order::Same, .. } = conv.destination {
-            let single = self.network.conv_output(conv) == [1, 1] || conv.outputs == 1;
-            if !single {
-                return Err("the machine has no instruction for floats in the order of the tensor".into());
-            }
-        }
         self.input(conv.x);
         if let Destination::Codes { y, lo, hi } = conv.destination {
             self.output(y);
@@ -263,13 +235,20 @@ impl Writer<'_> {
             let outputs = end - first_output;
             self.emit(match conv.destination {
                 Destination::Codes { .. } => Instruction::Conv { operator, first_output, outputs },
-                Destination::Logits { y, .. } => {
-                    Instruction::ConvHost { operator, first_output, outputs, host: self.slot(y) }
+                Destination::Logits { y, order } => {
+                    let [height, width] = self.network.conv_output(conv);
+                    let channel_last = is_channel_last(order, [height, width, conv.outputs]);
+                    Instruction::ConvHost { operator, first_output, outputs, host: self.slot(y), channel_last }
                 }
             });
         }
         Ok(())
     }
+}
+
+/// Whether values in an order are encoded as channel last: where the orders do not differ they are channel first.
+fn is_channel_last(order: Order, [height, width, channels]: [u32; 3]) -> bool {
+    order == Order::Same && channels > 1 && u64::from(height) * u64::from(width) > 1
 }
 
 fn units(offset: u64) -> Result<u64, String> {

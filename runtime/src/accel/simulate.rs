@@ -1,15 +1,18 @@
 //! The functional simulator: executes an encoded program with its own arithmetic, formula by formula of
 //! docs/quantization.md. Convolutions are bit-serial ([`super::planes`]).
 
+mod vector;
+
 use super::config::AccelConfig;
 use super::error::AccelError;
+use super::host::host_places;
 use super::planes::{ChannelPlanes, MASK_ALIGN};
 use super::program::AccelProgram;
-use super::step::{Clamped, ConvStep, Operation, Sections, Sink, Step, View, steps};
+use super::step::{Clamped, ConvStep, HostTensor, Operation, Sections, Sink, Step, View, steps};
 use crate::RunError;
 use crate::float;
 use crate::format::Artifact;
-use crate::program::Window;
+use crate::program::{FloatId, Window};
 
 /// Bytes of gathered activations that a convolution holds at a time.
 const PATCH_BYTES: usize = 1 << 18;
@@ -21,6 +24,8 @@ pub struct Simulator {
     input_values: usize,
     arena: Vec<u8>,
     host: Vec<f32>,
+    /// First host value of each float slot of the network.
+    host_places: Vec<u32>,
     patches: Patches,
     planes: ChannelPlanes,
 }
@@ -55,7 +60,7 @@ impl Simulator {
         }
         let sections =
             Sections { weights: artifact.weights_section().len(), constants: artifact.constants_section().len() };
-        let steps = steps(program, sections)?;
+        let steps = steps(program, sections, network)?;
         let returned = steps.iter().filter_map(|step| match &step.operation {
             Operation::Return { values } => Some(values.len()),
             _ => None,
@@ -70,6 +75,7 @@ impl Simulator {
             input_values: program.input_values as usize,
             arena: vec![0; program.arena_bytes as usize],
             host: vec![0.0; program.host_values as usize],
+            host_places: host_places(network).0,
             patches: Patches::default(),
             planes: ChannelPlanes::default(),
         })
@@ -101,22 +107,19 @@ impl Simulator {
     fn execute(&mut self, operation: &Operation) {
         match operation {
             Operation::Quantize { host, y, inv_scale } => {
-                let values = &self.host[*host as usize..][..y.len()];
+                let values = &self.host[host.first as usize..][..y.len()];
                 let y_codes = &mut self.arena[y.range()];
                 let all = Clamped { view: *y, lo: 0, hi: 255 };
-                for (channel, plane) in values.chunks_exact(y.height as usize * y.width as usize).enumerate() {
-                    let cells = y_codes[channel..].iter_mut().step_by(y.channels as usize);
-                    for (code, &value) in cells.zip(plane) {
-                        *code = to_code(value * inv_scale, &all);
-                    }
+                for (value, i) in values.iter().zip(in_order(y, host)) {
+                    y_codes[i] = to_code(value * inv_scale, &all);
                 }
             }
             Operation::Conv(conv) => self.conv(conv),
             Operation::PoolMax { x, y, window } => {
-                let (x_codes, y_codes) = pair(&mut self.arena, x, y);
+                let (x_codes, y_codes) = pair(&mut self.arena, x, &y.view);
                 // Code 0 never beats a cell; a dilated window without a cell gives 0.
                 y_codes.fill(0);
-                over_windows(x, y, window, |position, cells| {
+                over_windows(x, &y.view, window, |position, cells| {
                     let result = &mut y_codes[position..][..x.channels as usize];
                     for cell in cells {
                         for (best, &code) in result.iter_mut().zip(&x_codes[cell..]) {
@@ -124,6 +127,7 @@ impl Simulator {
                         }
                     }
                 });
+                y_codes.iter_mut().for_each(|code| *code = (*code).max(y.lo).min(y.hi));
             }
             Operation::PoolAvg { x, y, window, multiplier, count_include_pad } => {
                 let (x_codes, y_codes) = pair(&mut self.arena, x, &y.view);
@@ -183,15 +187,30 @@ impl Simulator {
             }
             Operation::Dequantize { x, host, scale } => {
                 let x_codes = &self.arena[x.range()];
-                let values = &mut self.host[*host as usize..][..x.len()];
-                values.iter_mut().zip(channel_first(x)).for_each(|(value, i)| *value = real(x_codes[i], x) * scale);
+                let values = &mut self.host[host.first as usize..][..x.len()];
+                values.iter_mut().zip(in_order(x, host)).for_each(|(value, i)| *value = real(x_codes[i], x) * scale);
             }
-            Operation::Softmax { source, host, log } => {
-                self.host.copy_within(source.clone(), *host as usize);
-                float::softmax(&mut self.host[*host as usize..][..source.len()], *log, source.len(), 1);
+            Operation::Vector(operator) => {
+                vector::execute(&self.artifact, usize::from(*operator), &mut self.arena);
             }
+            Operation::Host(operator) => self.on_host(usize::from(*operator)),
             Operation::Return { .. } => {}
         }
+    }
+
+    /// An operator on floats, in the one form that all executors share.
+    fn on_host(&mut self, operator: usize) {
+        let network = self.artifact.program();
+        let op = &network.ops[operator];
+        let range = |id: FloatId| {
+            let first = self.host_places[id.0 as usize] as usize;
+            first..first + network.float_len(id)
+        };
+        let Some(y) = op.writes_floats() else { return };
+        let constants = float::decoded(&self.artifact.constants_section()[float::constants(network, op)]);
+        let mut result = vec![0.0; network.float_len(y)];
+        float::execute(op, &|id| &self.host[range(id)], &constants, &mut result);
+        self.host[range(y)].copy_from_slice(&result);
     }
 
     /// Block of positions by block of positions, output channel by output channel, plane by plane.
@@ -220,7 +239,11 @@ impl Simulator {
                             Sink::Codes(y) => {
                                 self.arena[y.view.address as usize + position * outputs + o] = to_code(value, y);
                             }
-                            Sink::Host(host) => self.host[*host as usize + o * positions + position] = value,
+                            Sink::Host(host) => {
+                                let place =
+                                    if host.channel_last { position * outputs + o } else { o * positions + position };
+                                self.host[host.first as usize + place] = value;
+                            }
                         }
                     }
                 }
@@ -297,6 +320,11 @@ fn pair<'a>(arena: &'a mut [u8], x: &View, y: &View) -> (&'a [u8], &'a mut [u8])
         let (low, high) = arena.split_at_mut(x.address as usize);
         (&high[..x.len()], &mut low[y.range()])
     }
+}
+
+/// Bytes of a tensor in the order of its host values.
+fn in_order(view: &View, host: &HostTensor) -> Box<dyn Iterator<Item = usize>> {
+    if host.channel_last { Box::new(0..view.len()) } else { Box::new(channel_first(view)) }
 }
 
 /// Bytes of a tensor in (channel, row, column) order.

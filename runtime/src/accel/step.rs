@@ -1,7 +1,8 @@
 //! What a program does, checked: descriptors joined with the operations that use them.
 //!
 //! A program is a straight line. `SET_*` instructions fill registers, the others execute with them. [`steps`] runs the
-//! registers, checks every operation against the memories it touches and returns the operations with all they need.
+//! registers, checks every operation against the memories it touches and returns the operations with all they need. Where an instruction
+//! names an operator of the network, whose plan was verified, only the places of its operands are checked.
 //!
 //! Checked: every address range lies inside the arena, the host memory and the sections; a result overlaps no operand; extents agree
 //! with the window; clamps are not empty; multipliers are in [`crate::verify::MULTIPLIER_RANGE`]; no operation takes more than
@@ -64,13 +65,22 @@ pub struct Clamped {
     pub hi: u8,
 }
 
+/// Where the values of a tensor lie in host memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostTensor {
+    /// First host value.
+    pub first: u32,
+    /// In (row, column, channel) order instead of (channel, row, column).
+    pub channel_last: bool,
+}
+
 /// Where a convolution's results go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sink {
     /// Codes in the arena.
     Codes(Clamped),
-    /// Floats in host memory, channel 0 first.
-    Host(u32),
+    /// Floats in host memory.
+    Host(HostTensor),
 }
 
 /// A convolution of a range of output channels.
@@ -115,8 +125,8 @@ impl ConvStep {
 pub enum Operation {
     /// Host floats to codes.
     Quantize {
-        /// First host value.
-        host: u32,
+        /// Values.
+        host: HostTensor,
         /// Result.
         y: View,
         /// 1 / scale.
@@ -129,7 +139,7 @@ pub enum Operation {
         /// Input.
         x: View,
         /// Result.
-        y: View,
+        y: Clamped,
         /// Window.
         window: Window,
     },
@@ -186,20 +196,15 @@ pub enum Operation {
     Dequantize {
         /// Input.
         x: View,
-        /// First host value.
-        host: u32,
+        /// Values.
+        host: HostTensor,
         /// Real value of one step.
         scale: f32,
     },
-    /// Softmax on the host.
-    Softmax {
-        /// Values read.
-        source: Range<usize>,
-        /// First host value written.
-        host: u32,
-        /// Logarithm of it.
-        log: bool,
-    },
+    /// An operator of the network on tensors.
+    Vector(u16),
+    /// An operator of the network on floats.
+    Host(u16),
     /// The next output.
     Return {
         /// Host values.

@@ -11,7 +11,7 @@
 use std::fmt;
 
 /// Major version: a machine refuses another.
-pub const ISA_MAJOR: u16 = 1;
+pub const ISA_MAJOR: u16 = 2;
 /// Minor version: a machine refuses a later one.
 pub const ISA_MINOR: u16 = 0;
 /// Bytes of an instruction.
@@ -370,10 +370,12 @@ instruction_set! {
     0x10 "QUANTIZE" Quantize {
         /// Operator of the network, for reports.
         operator: u16, 16;
-        /// First host value, (channel, row, column) order.
+        /// First host value.
         host: u32, 32;
         /// 1 / scale of the result.
         inv_scale: f32, 32;
+        /// Order of the host values: (row, column, channel), or (channel, row, column).
+        channel_last: bool, 1;
     }
     /// Bit-serial convolution of a range of output channels to codes.
     0x11 "CONV" Conv {
@@ -392,8 +394,10 @@ instruction_set! {
         first_output: u32, 25;
         /// Output channels.
         outputs: u32, 25;
-        /// First host value of channel 0, (channel, row, column) order.
+        /// First host value of the layer.
         host: u32, 32;
+        /// Order of the host values: (row, column, channel), or (channel, row, column).
+        channel_last: bool, 1;
     }
     /// Maximum over the window; cells outside the image never win.
     0x13 "POOL_MAX" PoolMax {
@@ -450,23 +454,12 @@ instruction_set! {
     0x1a "DEQUANTIZE" Dequantize {
         /// Operator of the network, for reports.
         operator: u16, 16;
-        /// First host value, (channel, row, column) order.
+        /// First host value.
         host: u32, 32;
         /// Real value of one step.
         scale: f32, 32;
-    }
-    /// Softmax by the host.
-    0x1b "SOFTMAX" Softmax {
-        /// Operator of the network, for reports.
-        operator: u16, 16;
-        /// First host value read.
-        source: u32, 32;
-        /// First host value written.
-        host: u32, 32;
-        /// Values, 1 to 2^24.
-        count: u32, 25;
-        /// Natural logarithm of it.
-        log: bool, 1;
+        /// Order of the host values: (row, column, channel), or (channel, row, column).
+        channel_last: bool, 1;
     }
     /// The next output of the network.
     0x1c "RETURN" Return {
@@ -474,6 +467,16 @@ instruction_set! {
         host: u32, 32;
         /// Values.
         count: u32, 25;
+    }
+    /// An operator of the network on tensors by the vector unit: its record in the plan says what it computes.
+    0x1d "VECTOR" Vector {
+        /// Operator of the network.
+        operator: u16, 16;
+    }
+    /// An operator of the network on floats by the host: its record in the plan says what it computes.
+    0x1e "HOST" Host {
+        /// Operator of the network.
+        operator: u16, 16;
     }
     /// End of the program.
     0x1f "END" End {}

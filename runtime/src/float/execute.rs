@@ -1,6 +1,8 @@
 //! An operator of a plan, on the slots it names.
 
-use super::{MatMul, binary, concat, lookup, matmul, movement, reduce, resample, select, softmax, unary};
+use super::{
+    MatMul, Recurrent, binary, concat, lookup, matmul, movement, recurrent, reduce, resample, select, softmax, unary,
+};
 use crate::program::{FloatId, Op, Program};
 use std::ops::Range;
 
@@ -9,6 +11,11 @@ pub(crate) fn constants(program: &Program, op: &Op) -> Range<usize> {
     let (offset, len) = match *op {
         Op::FloatConstant { y, constants_offset } => (constants_offset, program.float_len(y)),
         Op::FloatLookup { constants_offset, rows, width, .. } => (constants_offset, rows as usize * width as usize),
+        Op::FloatRecurrent { kind, hidden, peepholes, constants_offset, .. } => {
+            let hidden = hidden as usize;
+            let len = kind.gates() * (hidden + 1) * hidden + if peepholes { 3 * hidden } else { 0 };
+            (constants_offset, len)
+        }
         _ => (0, 0),
     };
     offset as usize..offset as usize + 4 * len
@@ -47,6 +54,14 @@ pub(crate) fn execute<'a>(op: &Op, read: &dyn Fn(FloatId) -> &'a [f32], constant
         Op::FloatConstant { .. } => y.copy_from_slice(constants),
         Op::FloatResample { x, len, inner, ref taps, .. } => {
             resample(read(x), y, taps, len as usize, inner as usize);
+        }
+        Op::FloatRecurrent { kind, ref xs, reverse, steps, batch, hidden, ref functions, clip, .. } => {
+            let [steps, batch, hidden] = [steps, batch, hidden].map(|extent| extent as usize);
+            let (weights, rest) = constants.split_at(kind.gates() * hidden * hidden);
+            let (biases, peepholes) = rest.split_at(kind.gates() * hidden);
+            let cell = Recurrent { kind, reverse, steps, batch, hidden, functions, clip, weights, biases, peepholes };
+            let state = |at: usize| xs.get(at).map(|&state| read(state));
+            recurrent(cell, read(xs[0]), [state(1), state(2)], y);
         }
         Op::FloatLookup { x, width, .. } => lookup(read(x), y, constants, width as usize),
         Op::Conv(_)

@@ -2,23 +2,25 @@
 
 use super::canonical;
 use crate::function::Function;
+use crate::ops::field::choice;
 
 /// Cells that are computed at the same time.
 const LANES: usize = 16;
 
-/// A recurrent cell. Gates stand in the order of ONNX.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RecurrentKind {
-    /// `h = f(x + h R)`.
-    Rnn,
-    /// Gates z, r, h; the reset gate before the product (`linear_before_reset` 0).
-    Gru,
-    /// Gates z, r, h; the reset gate behind the product (`linear_before_reset` 1).
-    GruLinear,
-    /// Gates i, o, f, c.
-    Lstm,
-    /// Gates i, o, f, c; the forget gate is `1 - i` (`input_forget` 1).
-    LstmCoupled,
+choice! {
+    /// A recurrent cell. Gates stand in the order of ONNX.
+    pub enum RecurrentKind {
+        /// `h = f(x + h R)`.
+        Rnn = 1 "rnn",
+        /// Gates z, r, h; the reset gate before the product (`linear_before_reset` 0).
+        Gru = 2 "gru",
+        /// Gates z, r, h; the reset gate behind the product (`linear_before_reset` 1).
+        GruLinear = 3 "gru_linear",
+        /// Gates i, o, f, c.
+        Lstm = 4 "lstm",
+        /// Gates i, o, f, c; the forget gate is `1 - i` (`input_forget` 1).
+        LstmCoupled = 5 "lstm_coupled",
+    }
 }
 
 impl RecurrentKind {

@@ -343,6 +343,12 @@ impl Role<Function> for Choice {
     }
 }
 
+impl Role<Vec<Function>> for Choice {
+    fn check(value: &Vec<Function>) -> Check {
+        value.iter().try_for_each(<Choice as Role<Function>>::check)
+    }
+}
+
 impl Field for String {
     fn decode(words: &mut Words, _: &'static str) -> Result<Self, FormatError> {
         words.string()

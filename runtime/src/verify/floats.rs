@@ -67,6 +67,21 @@ impl Checker<'_> {
                     format!("a tap at {} of {middle}", last.unwrap_or_default())
                 })
             }
+            Op::FloatRecurrent { kind, ref xs, y, steps, batch, hidden, ref functions, clip, peepholes, .. } => {
+                let gates = u32::try_from(kind.gates()).unwrap_or(u32::MAX);
+                let width = gates.checked_mul(hidden).ok_or("too many cells")?;
+                strided::split("x", [steps, batch, width], len(xs[0]))?;
+                require(xs.len() <= 1 + kind.initial_states(), || format!("{} operands", xs.len()))?;
+                xs[1..].iter().try_for_each(|&state| strided::split("a state", [1, batch, hidden], len(state)))?;
+                let rows = u64::from(steps) + kind.extra_states() as u64;
+                let rows = u32::try_from(rows).map_err(|_| "too many steps")?;
+                strided::split("y", [rows, batch, hidden], len(y))?;
+                require(functions.len() == kind.functions(), || {
+                    format!("{} functions; {} are required", functions.len(), kind.functions())
+                })?;
+                require(clip >= 0.0, || format!("clip {clip}; at least 0 is required"))?;
+                require(!peepholes || kind.initial_states() == 2, || "peepholes of a cell without any".into())
+            }
             Op::FloatLookup { x, y, width, .. } => strided::split("y", [len(x) as u32, width, 1], len(y)),
             _ => Ok(()),
         }

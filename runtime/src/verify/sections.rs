@@ -65,6 +65,11 @@ impl<'a> Sections<'a> {
             Op::FloatConstant { y, constants_offset } => {
                 floats(self.constants(constants_offset, program.float_len(y) as u64 * 4)?).try_for_each(canonical)
             }
+            Op::FloatRecurrent { kind, hidden, peepholes, constants_offset, .. } => {
+                let (gates, hidden) = (kind.gates() as u64, u64::from(hidden));
+                let len = (gates * (hidden + 1) + if peepholes { 3 } else { 0 }).checked_mul(4 * hidden);
+                floats(self.constants(constants_offset, len.ok_or("too many weights")?)?).try_for_each(canonical)
+            }
             Op::FloatLookup { constants_offset, rows, width, .. } => {
                 let len = u64::from(rows).checked_mul(u64::from(width)).and_then(|len| len.checked_mul(4));
                 floats(self.constants(constants_offset, len.ok_or("the table is too large")?)?).try_for_each(canonical)

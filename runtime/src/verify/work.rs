@@ -9,7 +9,7 @@ pub const MAX_WORK: u64 = 1 << 42;
 const FUNCTION: u64 = 64;
 
 /// Elementary steps of an operator whose extents are right.
-pub(super) fn steps(program: &Program, op: &Op) -> u64 {
+pub(crate) fn steps(program: &Program, op: &Op) -> u64 {
     let tensor = |id| program.tensor(id).len() as u64;
     let floats = |id| program.float_len(id) as u64;
     let product = |counts: &[u64]| counts.iter().fold(1u64, |product, &count| product.saturating_mul(count));
@@ -33,6 +33,11 @@ pub(super) fn steps(program: &Program, op: &Op) -> u64 {
             product(&[u64::from(*outer), u64::from(*inner), taps])
         }
         Op::FloatLookup { y, .. } => floats(*y),
+        // A product and a sum a weight, and functions of every cell.
+        Op::FloatRecurrent { kind, steps, batch, hidden, .. } => {
+            let cells = product(&[(*steps).into(), (*batch).into(), (*hidden).into(), kind.gates() as u64]);
+            product(&[cells, FUNCTION.saturating_add((*hidden).into())])
+        }
     }
 }
 

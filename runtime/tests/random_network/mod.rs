@@ -356,8 +356,8 @@ pub(crate) fn small() -> Builder {
         x: conv1,
         y: max,
         window: window([2, 2], [2, 2], [1, 1], [1, 0, 0, 0]),
-        lo: 0,
-        hi: 255,
+        lo: 12,
+        hi: 97,
     });
     let grouped = b.layer("grouped", max, window([2, 1], [2, 1], [1, 1], [1, 0, 0, 0]), 3, 36, bits(8), [2, 3], 30);
     let depthwise =
@@ -383,8 +383,12 @@ pub(crate) fn small() -> Builder {
         lo: 61,
         hi: 90,
     });
+    let table = b.tensor("table", [2, 2, 72], 0.15, 60);
+    let words: Vec<u32> = (0..64).map(|_| b.stream.next().wrapping_mul(0x0101_0305)).collect();
+    let constants_offset = b.words(words);
+    b.program.ops.push(Op::Table { x: mean, y: table, constants_offset, per_channel: false });
     let reshape = b.tensor("reshape", [3, 8, 12], 0.15, 60);
-    let op = reshaped(&b.program, mean, reshape);
+    let op = reshaped(&b.program, table, reshape);
     b.program.ops.push(op);
     let codes = b.float_slot(288);
     b.program.ops.push(dequantized(reshape, codes));

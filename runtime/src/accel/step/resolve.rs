@@ -1,23 +1,24 @@
 //! Runs the descriptor registers and checks every operation.
 
-use super::{Clamped, ConvStep, MAX_WORK, Operation, Sections, Sink, Step, View};
+use super::{Clamped, ConvStep, HostTensor, MAX_WORK, Operation, Sections, Sink, Step, View};
 use crate::BitWidth;
 use crate::accel::error::AccelError;
+use crate::accel::host::host_places;
 use crate::accel::program::{AccelProgram, MAX_HOST_VALUES, instruction_error};
 use crate::accel::table::{ADDRESS_UNIT, INSTRUCTION_BYTES, Instruction};
 use crate::pack::{TILE_OUTPUTS, packed_len};
-use crate::program::Window;
+use crate::program::{Op, Program, Window};
 use crate::verify::{MAX_EXTENT, MULTIPLIER_RANGE};
 use std::ops::Range;
 
 // Checking a program allocates no more than sixteen times its length.
 const _: () = assert!(size_of::<Step>() <= 16 * INSTRUCTION_BYTES);
 
-/// Checks a program and resolves its operations.
+/// Checks a program of a verified network and resolves its operations.
 ///
 /// # Errors
 /// The first instruction that is refused, and why.
-pub fn steps(program: &AccelProgram, sections: Sections) -> Result<Vec<Step>, AccelError> {
+pub fn steps(program: &AccelProgram, sections: Sections, network: &Program) -> Result<Vec<Step>, AccelError> {
     if program.host_values > MAX_HOST_VALUES || program.input_values > program.host_values {
         let what = format!("{} host values, {} of them input", program.host_values, program.input_values);
         return Err(AccelError::Header(format!("{what}; at most {MAX_HOST_VALUES} are allowed, the input among them")));
@@ -25,7 +26,7 @@ pub fn steps(program: &AccelProgram, sections: Sections) -> Result<Vec<Step>, Ac
     let Some((Instruction::End {}, body)) = program.instructions.split_last() else {
         return Err(AccelError::Header("the last instruction must be END".into()));
     };
-    let mut machine = Registers::new(program, sections);
+    let mut machine = Registers::new(program, sections, network);
     let mut steps = Vec::with_capacity(body.len());
     for (at, instruction) in body.iter().enumerate() {
         let executed = machine.execute(instruction).map_err(|what| instruction_error(at, instruction, what))?;
@@ -38,6 +39,9 @@ pub fn steps(program: &AccelProgram, sections: Sections) -> Result<Vec<Step>, Ac
 struct Registers<'a> {
     program: &'a AccelProgram,
     sections: Sections,
+    network: &'a Program,
+    /// First host value of each float slot of the network.
+    host_places: Vec<u32>,
     input: Option<View>,
     addend: Option<View>,
     output: Option<View>,
@@ -93,10 +97,12 @@ fn inside(name: &str, start: u64, len: u64, size: usize) -> Check<Range<usize>> 
 }
 
 impl<'a> Registers<'a> {
-    fn new(program: &'a AccelProgram, sections: Sections) -> Self {
+    fn new(program: &'a AccelProgram, sections: Sections, network: &'a Program) -> Self {
         Registers {
             program,
             sections,
+            network,
+            host_places: host_places(network).0,
             input: None,
             addend: None,
             output: None,
@@ -150,23 +156,24 @@ impl<'a> Registers<'a> {
                 self.clamp = Some((lo, hi));
                 return Ok(None);
             }
-            Instruction::Quantize { operator, host, inv_scale } => {
+            Instruction::Quantize { operator, host, inv_scale, channel_last } => {
                 let y = set(self.output, "SET_OUTPUT")?;
                 multiplier(inv_scale)?;
-                self.host(host, y.len() as u64)?;
+                let host = self.host_tensor(host, channel_last, [y.height, y.width, y.channels])?;
                 (operator, Operation::Quantize { host, y, inv_scale })
             }
             Instruction::Conv { operator, first_output, outputs } => {
                 let sink = Sink::Codes(self.clamped()?);
                 (operator, Operation::Conv(self.conv(sink, first_output, outputs)?))
             }
-            Instruction::ConvHost { operator, first_output, outputs, host } => {
-                (operator, Operation::Conv(self.conv(Sink::Host(host), first_output, outputs)?))
+            Instruction::ConvHost { operator, first_output, outputs, host, channel_last } => {
+                let sink = Sink::Host(HostTensor { first: host, channel_last });
+                (operator, Operation::Conv(self.conv(sink, first_output, outputs)?))
             }
             Instruction::PoolMax { operator } => {
-                let (x, y) = self.operands()?;
-                require(x.zero_point == y.zero_point, || "input and result must share the zero point".into())?;
-                (operator, Operation::PoolMax { x, y, window: self.pool(&x, &y)? })
+                let (x, y) = (self.operands()?.0, self.clamped()?);
+                require(x.zero_point == y.view.zero_point, || "input and result must share the zero point".into())?;
+                (operator, Operation::PoolMax { x, y, window: self.pool(&x, &y.view)? })
             }
             Instruction::PoolAvg { operator, multiplier: m, count_include_pad } => {
                 let (x, y) = (self.operands()?.0, self.clamped()?);
@@ -205,18 +212,30 @@ impl<'a> Registers<'a> {
                 require(x.zero_point == y.zero_point, || "input and result must share the zero point".into())?;
                 (operator, Operation::Reshape { x, y })
             }
-            Instruction::Dequantize { operator, host, scale } => {
+            Instruction::Dequantize { operator, host, scale, channel_last } => {
                 let x = set(self.input, "SET_INPUT")?;
                 require(scale.is_normal() && scale > 0.0, || {
                     format!("scale {scale}; a positive normal number is required")
                 })?;
-                self.host(host, x.len() as u64)?;
+                let host = self.host_tensor(host, channel_last, [x.height, x.width, x.channels])?;
                 (operator, Operation::Dequantize { x, host, scale })
             }
-            Instruction::Softmax { operator, source, host, count, log } => {
-                extents("count", &[count], 1)?;
-                self.host(host, count.into())?;
-                (operator, Operation::Softmax { source: self.host(source, count.into())?, host, log })
+            Instruction::Vector { operator } => {
+                self.named(operator, |op| {
+                    matches!(
+                        op,
+                        Op::Arithmetic { .. }
+                            | Op::Concat { .. }
+                            | Op::Constant { .. }
+                            | Op::Table { .. }
+                            | Op::Move { .. }
+                    )
+                })?;
+                (operator, Operation::Vector(operator))
+            }
+            Instruction::Host { operator } => {
+                self.named(operator, Op::is_float)?;
+                (operator, Operation::Host(operator))
             }
             Instruction::Return { host, count } => {
                 extents("count", &[count], 1)?;
@@ -238,6 +257,29 @@ impl<'a> Registers<'a> {
 
     fn host(&self, start: u32, count: u64) -> Check<Range<usize>> {
         inside("host memory", start.into(), count, self.program.host_values as usize)
+    }
+
+    /// The values of a tensor of the given rows, columns and channels. There is one encoding of each order.
+    fn host_tensor(&self, first: u32, channel_last: bool, extents: [u32; 3]) -> Check<HostTensor> {
+        self.host(first, extents.into_iter().map(u64::from).product())?;
+        let [height, width, channels] = extents;
+        let differs = channels > 1 && u64::from(height) * u64::from(width) > 1;
+        require(!channel_last || differs, || format!("{extents:?} values have one order, channel first"))?;
+        Ok(HostTensor { first, channel_last })
+    }
+
+    /// Checks that an operator of the network is one that an instruction may name, and that its operands lie in the memories.
+    fn named(&self, operator: u16, is_allowed: impl Fn(&Op) -> bool) -> Check {
+        let op = self.network.ops.get(usize::from(operator)).filter(|op| is_allowed(op));
+        let op = op.ok_or_else(|| format!("operator {operator} of the network is none that it executes"))?;
+        for id in op.reads().into_iter().chain(op.writes()) {
+            let t = self.network.tensor(id);
+            inside("arena", t.arena_offset.into(), t.len() as u64, self.program.arena_bytes as usize)?;
+        }
+        for id in op.reads_floats().into_iter().chain(op.writes_floats()) {
+            self.host(self.host_places[id.0 as usize], self.network.float_len(id) as u64)?;
+        }
+        Ok(())
     }
 
     /// Two words a channel.
@@ -322,7 +364,7 @@ impl<'a> Registers<'a> {
             }
             Sink::Host(host) => {
                 // At most MAX_WORK by the check above.
-                self.host(host, u64::from(rows) * u64::from(columns) * u64::from(layer.outputs))?;
+                self.host_tensor(host.first, host.channel_last, [rows, columns, layer.outputs])?;
             }
         }
         let constants = self.constants(layer.constants, layer.outputs)?;
