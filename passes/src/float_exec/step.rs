@@ -5,7 +5,7 @@ use super::dense::Dense;
 use super::planes::{Depthwise, Pool};
 use super::{Finish, Scratch};
 use crate::ir::access::{self, Run};
-use crate::ir::{BinaryKind, Conv, Function, Graph, Node, Op, ReduceKind, Shape};
+use crate::ir::{BinaryKind, Conv, Function, Graph, Node, Op, Recurrent, ReduceKind, Shape};
 use crate::simd::Isa;
 use releqc_runtime::float;
 
@@ -73,6 +73,10 @@ pub(super) enum Step {
     },
     Lookup {
         width: usize,
+    },
+    /// `[gates][hidden before][hidden]`.
+    Recurrent {
+        weights: Vec<f32>,
     },
 }
 
@@ -143,6 +147,7 @@ impl Step {
                 Step::Resample { taps: taps.collect(), run: Run::of_axis(shape(0), *axis) }
             }
             Op::Lookup { table } => Step::Lookup { width: table.dims()[1..].iter().product() },
+            Op::Recurrent(cell) => Step::Recurrent { weights: recurrent_weights(cell) },
         }
     }
 
@@ -220,6 +225,25 @@ impl Step {
                 let Op::Lookup { table } = &node.op else { return };
                 float::lookup(&x.all(0), y, table.data(), *width);
             }
+            Step::Recurrent { weights } => {
+                let (Op::Recurrent(cell), &[rows, batch, hidden]) = (&node.op, node.shape.dims()) else { return };
+                let cell = float::Recurrent {
+                    kind: cell.kind,
+                    reverse: cell.reverse,
+                    steps: rows - cell.kind.extra_states(),
+                    batch,
+                    hidden,
+                    functions: &cell.functions,
+                    clip: cell.clip,
+                    weights,
+                    biases: &cell.bias,
+                    peepholes: &cell.peepholes,
+                };
+                each(y, &mut |sample, y| {
+                    let initial = [1, 2].map(|i| (i < node.inputs.len()).then(|| x.sample(i, sample)));
+                    float::recurrent(cell, x.sample(0, sample), initial, y);
+                });
+            }
         }
         match &node.op {
             Op::Clip(clip) => {
@@ -231,6 +255,13 @@ impl Step {
             _ => finish.apply(y),
         }
     }
+}
+
+/// R of ONNX, each gate's matrix transposed.
+fn recurrent_weights(cell: &Recurrent) -> Vec<f32> {
+    let hidden = cell.weight.dims()[1];
+    let gates = cell.weight.data().chunks_exact(hidden * hidden);
+    gates.flat_map(|gate| (0..hidden * hidden).map(move |i| gate[i % hidden * hidden + i / hidden])).collect()
 }
 
 /// Positions of all axes behind the channels.
