@@ -5,7 +5,6 @@
 
 use crate::float_exec::FloatExecutor;
 use crate::ir::{Graph, NodeId, Op};
-use rayon::prelude::*;
 
 /// Range of a tensor's values chosen for quantization; always contains 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,42 +72,53 @@ pub fn calibrate(graph: Graph, folded: Graph, samples: &[Vec<f32>]) -> Calibrate
 /// Smallest and largest finite value of every tensor, widened to contain 0.
 fn observe(executor: &FloatExecutor, graph: &Graph, samples: &[Vec<f32>]) -> Vec<Range> {
     let none = || vec![Range { min: 0.0, max: 0.0 }; graph.nodes.len()];
-    let of_sample = |sample: &Vec<f32>| {
-        let mut ranges = none();
-        executor.run(sample, |id: NodeId, value| {
-            let range = &mut ranges[id.0];
-            for &v in value.iter().filter(|v| v.is_finite()) {
-                *range = Range { min: range.min.min(v), max: range.max.max(v) };
-            }
-        });
-        ranges
+    let widen = |ranges: &mut Vec<Range>, id: NodeId, values: &[f32]| {
+        let range = &mut ranges[id.0];
+        let Range { min, max } = widest(values);
+        *range = Range { min: range.min.min(min), max: range.max.max(max) };
     };
-    let widest = |a: Vec<Range>, b: Vec<Range>| {
+    let join = |a: Vec<Range>, b: Vec<Range>| {
         a.iter().zip(&b).map(|(a, b)| Range { min: a.min.min(b.min), max: a.max.max(b.max) }).collect()
     };
-    samples.par_iter().map(of_sample).reduce(none, widest)
+    executor.fold(samples, none, widen, join)
+}
+
+/// Values compared together.
+const LANES: usize = 16;
+
+/// Smallest and largest finite value, and 0.
+fn widest(values: &[f32]) -> Range {
+    let (mut min, mut max) = ([0.0f32; LANES], [0.0f32; LANES]);
+    let mut compare = |lane: usize, v: f32| {
+        let v = if v.abs() <= f32::MAX { v } else { 0.0 };
+        min[lane] = if v < min[lane] { v } else { min[lane] };
+        max[lane] = if v > max[lane] { v } else { max[lane] };
+    };
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    for block in blocks {
+        (0..LANES).for_each(|lane| compare(lane, block[lane]));
+    }
+    rest.iter().enumerate().for_each(|(lane, &v)| compare(lane, v));
+    Range { min: min.into_iter().fold(0.0, f32::min), max: max.into_iter().fold(0.0, f32::max) }
 }
 
 /// Counts of the values of every tensor in [`BINS`] equal bins of its observed range. Integer counts add up the same in any order.
 fn histograms(executor: &FloatExecutor, observed: &[Range], samples: &[Vec<f32>]) -> Vec<Vec<u64>> {
     let none = || vec![vec![0u64; BINS]; observed.len()];
-    let of_chunk = |mut counts: Vec<Vec<u64>>, sample: &Vec<f32>| {
-        executor.run(sample, |id, value| {
-            let Range { min, max } = observed[id.0];
-            let per_unit = BINS as f32 / (max - min);
-            if per_unit.is_finite() {
-                for &v in value.iter().filter(|v| v.is_finite()) {
-                    counts[id.0][(((v - min) * per_unit) as usize).min(BINS - 1)] += 1;
-                }
+    let count = |counts: &mut Vec<Vec<u64>>, id: NodeId, values: &[f32]| {
+        let Range { min, max } = observed[id.0];
+        let per_unit = BINS as f32 / (max - min);
+        if per_unit.is_finite() {
+            for &v in values.iter().filter(|v| v.is_finite()) {
+                counts[id.0][(((v - min) * per_unit) as usize).min(BINS - 1)] += 1;
             }
-        });
-        counts
+        }
     };
     let sum = |mut a: Vec<Vec<u64>>, b: Vec<Vec<u64>>| {
         a.iter_mut().flatten().zip(b.iter().flatten()).for_each(|(a, b)| *a += b);
         a
     };
-    samples.par_iter().fold(none, of_chunk).reduce(none, sum)
+    executor.fold(samples, none, count, sum)
 }
 
 /// The clip of an observed range with the least square error: rounding inside it (step^2 / 12 a value), distance outside.

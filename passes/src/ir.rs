@@ -5,6 +5,7 @@
 //!
 //! Invariant: nothing in this module knows ONNX, tract or Burn.
 
+pub mod access;
 mod fingerprint;
 mod op;
 mod shape;

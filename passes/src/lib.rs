@@ -17,6 +17,7 @@ pub mod onnx;
 pub mod quantize;
 pub mod rewrite;
 pub mod search;
+pub mod simd;
 pub mod synthesize;
 mod threads;
 pub mod train;

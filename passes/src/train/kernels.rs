@@ -12,8 +12,9 @@ pub mod epilogue;
 pub mod linear;
 pub(crate) mod partition;
 pub mod pool;
-pub mod simd;
 pub(crate) mod tiles;
+
+pub(crate) use crate::simd;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //!
 //! A kernel is written once, generic over [`Simd`], and compiled for each instruction set by [`Isa::run`]. The value of
 //! an implementing type is the proof that its instructions exist: only [`Isa::detect`] makes one.
-#![allow(unsafe_code, reason = "vector intrinsics and unchecked loads of the training kernels")]
+#![allow(unsafe_code, reason = "vector intrinsics and unchecked loads of float kernels")]
 
 use std::sync::OnceLock;
 
@@ -17,6 +17,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn splat(self, x: f32) -> Self::Register;
     /// `a * b + c`; fused where the instruction set can.
     fn fma(self, a: Self::Register, b: Self::Register, c: Self::Register) -> Self::Register;
+    /// `a * b`, rounded.
+    fn mul(self, a: Self::Register, b: Self::Register) -> Self::Register;
     /// `a + b`.
     fn add(self, a: Self::Register, b: Self::Register) -> Self::Register;
     /// # Safety
@@ -46,7 +48,7 @@ macro_rules! vectorized {
     ($(#[$meta:meta])* $vis:vis fn $name:ident$(<const $flag:ident: bool>)?($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
         #[allow(unsafe_code, clippy::too_many_arguments, reason = "calls the copy whose instructions the token proves")]
-        $vis fn $name$(<const $flag: bool>)?(isa: $crate::train::kernels::simd::Isa, $($arg: $ty),*) {
+        $vis fn $name$(<const $flag: bool>)?(isa: $crate::simd::Isa, $($arg: $ty),*) {
             #[inline(always)]
             fn body$(<const $flag: bool>)?($($arg: $ty),*) $body
             #[cfg(target_arch = "x86_64")]
@@ -58,10 +60,10 @@ macro_rules! vectorized {
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the token proves the features the function is compiled for.
-                $crate::train::kernels::simd::Isa::Avx512(_) => unsafe { avx512$(::<$flag>)?($($arg),*) },
+                $crate::simd::Isa::Avx512(_) => unsafe { avx512$(::<$flag>)?($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the token proves the features the function is compiled for.
-                $crate::train::kernels::simd::Isa::Avx2(_) => unsafe { avx2$(::<$flag>)?($($arg),*) },
+                $crate::simd::Isa::Avx2(_) => unsafe { avx2$(::<$flag>)?($($arg),*) },
                 _ => body$(::<$flag>)?($($arg),*),
             }
         }
@@ -81,7 +83,7 @@ pub struct Avx2(());
 #[derive(Clone, Copy, Debug)]
 pub struct Portable;
 
-/// The instruction set the training kernels use.
+/// The instruction set that float kernels use.
 #[derive(Clone, Copy, Debug)]
 pub enum Isa {
     /// 16 lanes.
@@ -163,6 +165,11 @@ mod x86 {
             unsafe { _mm512_fmadd_ps(a, b, c) }
         }
         #[inline(always)]
+        fn mul(self, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: the token proves AVX-512.
+            unsafe { _mm512_mul_ps(a, b) }
+        }
+        #[inline(always)]
         fn add(self, a: __m512, b: __m512) -> __m512 {
             // SAFETY: the token proves AVX-512.
             unsafe { _mm512_add_ps(a, b) }
@@ -217,6 +224,11 @@ mod x86 {
             unsafe { _mm256_fmadd_ps(a, b, c) }
         }
         #[inline(always)]
+        fn mul(self, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: the token proves AVX2.
+            unsafe { _mm256_mul_ps(a, b) }
+        }
+        #[inline(always)]
         fn add(self, a: __m256, b: __m256) -> __m256 {
             // SAFETY: the token proves AVX2.
             unsafe { _mm256_add_ps(a, b) }
@@ -255,6 +267,10 @@ impl Simd for Portable {
     #[inline(always)]
     fn fma(self, a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
         std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] * b[i])
     }
     #[inline(always)]
     fn add(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
