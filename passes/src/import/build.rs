@@ -519,7 +519,8 @@ impl<'a> Builder<'a> {
                 }
             }
             _ => {
-                let text = format!("a result of shape {:?}; at most {MAX_ELEMENTS} elements are supported", shape.dims());
+                let text =
+                    format!("a result of shape {:?}; at most {MAX_ELEMENTS} elements are supported", shape.dims());
                 return Err(unsupported(text));
             }
         }
@@ -571,16 +572,17 @@ impl<'a> Builder<'a> {
         for output in &source.outputs {
             let node = match self.read(&output.name) {
                 Ok(None) => continue,
-                Ok(Some((Value::Sequence(_), _))) => Err(unsupported("an output that is a sequence; a tensor is required")),
+                Ok(Some((Value::Sequence(_), _))) => {
+                    Err(unsupported("an output that is a sequence; a tensor is required"))
+                }
                 Ok(Some((Value::Constant(_), _))) => {
                     Err(unsupported("an output that does not depend on the network's input"))
                 }
                 Ok(Some((value, _))) => self.node_of(&value),
                 Err(problem) => Err(problem),
             };
-            let kept = |node: NodeId| {
-                batch.is_none() || output.batch != batch || self.shape(node).dims().first() == Some(&1)
-            };
+            let kept =
+                |node: NodeId| batch.is_none() || output.batch != batch || self.shape(node).dims().first() == Some(&1);
             match node {
                 Ok(node) if kept(node) => outputs.push((output.name.clone(), node)),
                 Ok(node) => {
@@ -601,7 +603,8 @@ impl<'a> Builder<'a> {
 /// What stands for a constant that is folded: only its extents matter, its values are looked up.
 fn placeholder(constant: &Constant) -> crate::ir::Tensor {
     let values = constant.stored_floats().cloned().unwrap_or_else(|| vec![0.0; constant.len()].into());
-    crate::ir::Tensor::new(constant.dims().to_vec(), values).unwrap_or_else(|| unreachable!("a constant has its extents"))
+    crate::ir::Tensor::new(constant.dims().to_vec(), values)
+        .unwrap_or_else(|| unreachable!("a constant has its extents"))
 }
 
 /// Replaces the nodes that were folded.
@@ -628,9 +631,8 @@ fn live(graph: Graph) -> Graph {
             graph.nodes[index].inputs.iter().for_each(|input| needed[input.0] = true);
         }
     }
-    if let Some(first) = needed.first_mut()
-        && graph.nodes.iter().zip(&needed).all(|(node, needed)| !node.is_input() || !needed)
-    {
+    let without_input = graph.nodes.iter().zip(&needed).all(|(node, needed)| !node.is_input() || !needed);
+    if let (true, Some(first)) = (without_input, needed.first_mut()) {
         *first = true;
     }
     let mut places = vec![NodeId(0); graph.nodes.len()];

@@ -163,7 +163,10 @@ impl Constant {
     pub(super) fn tensor(&self) -> Result<Tensor, Problem> {
         let values = self.shared();
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-            return Err(invalid(format!("a constant of shape {:?} with {value}; finite values are required", self.dims)));
+            return Err(invalid(format!(
+                "a constant of shape {:?} with {value}; finite values are required",
+                self.dims
+            )));
         }
         self.to_tensor(values)
     }

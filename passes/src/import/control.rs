@@ -54,7 +54,11 @@ pub(super) fn branch(builder: &mut Builder<'_>, step: &Step) -> Result<Vec<Typed
     };
     let graph = step.attributes().graph(if chosen != 0 { "then_branch" } else { "else_branch" })?;
     if graph.output.len() < step.output_count() {
-        return Err(invalid(format!("a branch of {} outputs; {} are required", graph.output.len(), step.output_count())));
+        return Err(invalid(format!(
+            "a branch of {} outputs; {} are required",
+            graph.output.len(),
+            step.output_count()
+        )));
     }
     enter(builder, "If")?;
     let outputs: Vec<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();

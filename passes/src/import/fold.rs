@@ -118,7 +118,7 @@ fn apply(op: &Op, operands: &[&Array], dims: &[usize]) -> Option<Data> {
         Op::Constant(tensor) => Data::Floats(tensor.shared()),
         Op::Reshape => x()?.data.clone(),
         Op::Unary(function) => unary(*function, x()?),
-        Op::Clip(clip) => unary(Function::Clip { lo: clip.min, hi: clip.max }, x()?),
+        Op::Clip(clip) => unary(Function::Clip { min: clip.min, max: clip.max }, x()?),
         Op::Binary(kind) => binary(*kind, operands.first()?, operands.get(1)?, dims),
         Op::ChannelAffine { mul, add } => {
             let [outer, channels, inner] = if dims.len() < 2 { return None } else { x()?.around(1) };
@@ -192,7 +192,7 @@ fn unary(function: Function, x: &Array) -> Data {
         Function::Identity | Function::Round | Function::Floor | Function::Ceil | Function::Trunc => x.data.clone(),
         Function::Neg => each(&|v| -v),
         Function::Abs => each(&f64::abs),
-        Function::Clip { lo, hi } => each(&|v| v.max(lo.into()).min(hi.into())),
+        Function::Clip { min, max } => each(&|v| v.max(min.into()).min(max.into())),
         Function::Scale { mul, add } => each(&|v| v * f64::from(mul) + f64::from(add)),
         Function::Not => each(&|v| f64::from(u8::from(v == 0.0))),
         Function::IsNonzero => each(&|v| f64::from(u8::from(v != 0.0))),

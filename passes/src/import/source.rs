@@ -159,9 +159,9 @@ impl Source {
                     .advise("convert the file with onnx.version_converter")
                     .about(&graph_name),
             ),
-            None if opsets.0.is_empty() => findings.push(
-                invalid("no opset of the default domain; the model must import one").about(&graph_name),
-            ),
+            None if opsets.0.is_empty() => {
+                findings.push(invalid("no opset of the default domain; the model must import one").about(&graph_name))
+            }
             _ => {}
         }
         let mut source = Source { graph_name, functions: Functions::of(model.functions), ..Source::default() };
@@ -189,7 +189,7 @@ impl Source {
         defined.extend(sparse.iter().map(String::as_str));
         defined.extend(inputs.iter().map(|input| input.name()));
         check_nodes(&graph.node, &mut defined, findings);
-        self.take_outputs(&graph.output, &graph.node, &defined, cut, findings);
+        self.outputs = outputs(&graph.output, &graph.node, &defined, cut, findings);
 
         let wanted: Vec<String> = self.outputs.iter().map(|output| output.name.clone()).collect();
         let mut read: BTreeSet<String> = wanted.iter().cloned().collect();
@@ -212,43 +212,44 @@ impl Source {
         self.constants.retain(|name, _| read.contains(name));
         self.steps = steps;
     }
+}
 
-    fn take_outputs(
-        &mut self,
-        stated: &[ValueInfoProto],
-        nodes: &[NodeProto],
-        defined: &BTreeSet<&str>,
-        cut: &[String],
-        findings: &mut Vec<Finding>,
-    ) {
-        for name in cut {
-            let by_node = || nodes.iter().find(|node| node.name() == name).and_then(|node| node.output.first());
-            let value = if defined.contains(name.as_str()) { Some(name) } else { by_node() };
-            match value {
-                Some(value) if self.outputs.iter().all(|output| output.name != *value) => {
-                    self.outputs.push(Output { name: value.clone(), batch: None });
-                }
-                Some(_) => {}
-                None => findings.push(invalid("no value or node of this name; --cut requires one").about(name)),
+/// The values of `cut`, or the outputs that the file states.
+fn outputs(
+    stated: &[ValueInfoProto],
+    nodes: &[NodeProto],
+    defined: &BTreeSet<&str>,
+    cut: &[String],
+    findings: &mut Vec<Finding>,
+) -> Vec<Output> {
+    let mut outputs: Vec<Output> = Vec::new();
+    for name in cut {
+        let by_node = || nodes.iter().find(|node| node.name() == name).and_then(|node| node.output.first());
+        match if defined.contains(name.as_str()) { Some(name) } else { by_node() } {
+            Some(value) if outputs.iter().all(|output| output.name != *value) => {
+                outputs.push(Output { name: value.clone(), batch: None });
             }
-        }
-        if !cut.is_empty() {
-            return;
-        }
-        if stated.is_empty() {
-            findings.push(invalid("no outputs; at least 1 is required").about("graph"));
-        }
-        for output in stated {
-            if !defined.contains(output.name()) {
-                findings.push(invalid("a graph output that no node defines").about(output.name()));
-            } else if self.outputs.iter().any(|other| other.name == output.name()) {
-                findings.push(invalid("a graph output twice; outputs must be unique").about(output.name()));
-            } else {
-                let batch = super::inputs::first_extent(output);
-                self.outputs.push(Output { name: output.name().to_owned(), batch });
-            }
+            Some(_) => {}
+            None => findings.push(invalid("no value or node of this name; --cut requires one").about(name)),
         }
     }
+    if !cut.is_empty() {
+        return outputs;
+    }
+    if stated.is_empty() {
+        findings.push(invalid("no outputs; at least 1 is required").about("graph"));
+    }
+    for output in stated {
+        if !defined.contains(output.name()) {
+            findings.push(invalid("a graph output that no node defines").about(output.name()));
+        } else if outputs.iter().any(|other| other.name == output.name()) {
+            findings.push(invalid("a graph output twice; outputs must be unique").about(output.name()));
+        } else {
+            let batch = super::inputs::first_extent(output);
+            outputs.push(Output { name: output.name().to_owned(), batch });
+        }
+    }
+    outputs
 }
 
 /// Every value is defined before it is read, and once.

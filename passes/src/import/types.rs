@@ -68,8 +68,7 @@ pub(super) fn result(step: &Step, output: usize, inputs: &[Option<DataType>]) ->
         ("Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual", _)
         | ("And" | "Or" | "Xor" | "Not" | "IsNaN" | "IsInf", _)
         | ("Dropout", 1) => Some(DataType::Bool),
-        ("Shape" | "Size" | "ArgMax" | "ArgMin" | "NonZero", _)
-        | ("TopK" | "MaxPool", 1) => Some(DataType::Int64),
+        ("Shape" | "Size" | "ArgMax" | "ArgMin" | "NonZero", _) | ("TopK" | "MaxPool", 1) => Some(DataType::Int64),
         ("QuantizeLinear", _) => stated("output_dtype").or(input(2)).or(Some(DataType::Uint8)),
         ("DequantizeLinear", _) => stated("output_dtype").or(Some(DataType::Float)),
         ("OneHot", _) => input(2),

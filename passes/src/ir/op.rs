@@ -134,10 +134,7 @@ impl Clip {
 impl ElementType {
     /// Whether its values are integers; booleans are none.
     pub fn is_integer(self) -> bool {
-        !matches!(
-            self,
-            ElementType::F32 | ElementType::F16 | ElementType::Bf16 | ElementType::F64 | ElementType::Bool
-        )
+        !matches!(self, ElementType::F32 | ElementType::F16 | ElementType::Bf16 | ElementType::F64 | ElementType::Bool)
     }
 }
 

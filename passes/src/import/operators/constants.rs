@@ -28,7 +28,8 @@ fn known(constant: Constant) -> Result<Vec<Value>, Problem> {
 /// The tensor of a Constant node, whichever attribute holds it.
 fn constant(_: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     let attribute = step.attributes().only()?;
-    let floats = |dims, values: Vec<f32>| Constant::of_floats(dims, values).ok_or_else(|| invalid("Constant; no value"));
+    let floats =
+        |dims, values: Vec<f32>| Constant::of_floats(dims, values).ok_or_else(|| invalid("Constant; no value"));
     known(match attribute.name() {
         "value" => {
             let tensor = attribute.t.as_ref();
@@ -136,8 +137,7 @@ fn eye_like(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     let on = |row: usize, column: usize| {
         i64::try_from(row).ok().and_then(|row| row.checked_add(offset)) == i64::try_from(column).ok()
     };
-    let values: Vec<f64> = (0..rows)
-        .flat_map(|row| (0..columns).map(move |column| f64::from(u8::from(on(row, column)))))
-        .collect();
+    let values: Vec<f64> =
+        (0..rows).flat_map(|row| (0..columns).map(move |column| f64::from(u8::from(on(row, column))))).collect();
     known(Constant::of_numbers(dims, kind, &values))
 }

@@ -43,7 +43,10 @@ pub(super) fn convolve(
     let (Some((&[batch, channels], sizes)), Some((&[outputs, per_group], kernel))) =
         (dims.split_first_chunk(), weight.dims().split_first_chunk())
     else {
-        return Err(invalid(format!("weight of shape {:?} on {dims:?}; [O, C, ..] and [N, C, ..] are required", weight.dims())));
+        return Err(invalid(format!(
+            "weight of shape {:?} on {dims:?}; [O, C, ..] and [N, C, ..] are required",
+            weight.dims()
+        )));
     };
     if kernel.len() != sizes.len() || sizes.is_empty() {
         return Err(invalid(format!(
@@ -70,7 +73,8 @@ pub(super) fn convolve(
     let weight = weight.tensor()?;
     let layer = |window: [AxisWindow; 2]| -> Result<Conv, Problem> {
         let dims = vec![outputs, per_group, window[0].kernel, window[1].kernel];
-        let weight = Tensor::new(dims, weight.shared()).ok_or_else(|| invalid("weight; its extents and data disagree"))?;
+        let weight =
+            Tensor::new(dims, weight.shared()).ok_or_else(|| invalid("weight; its extents and data disagree"))?;
         Ok(Conv { weight, bias: bias.clone(), window: ir_window(window), groups, batch_norm: None })
     };
     match windows[..] {
@@ -82,9 +86,7 @@ pub(super) fn convolve(
         [rows, columns] => images(b, x, [rows, columns], &layer),
         [a0, a1, a2] => {
             let Some(free) = (0..3).find(|&axis| windows[axis].is_trivial()) else {
-                return Err(unsupported(format!(
-                    "a kernel of {kernel:?}; at most two axes may be more than 1"
-                )));
+                return Err(unsupported(format!("a kernel of {kernel:?}; at most two axes may be more than 1")));
             };
             let window = match free {
                 0 => [a1, a2],
@@ -95,10 +97,8 @@ pub(super) fn convolve(
             let moved = b.move_axis(x, 2 + free, 1)?;
             let flat = b.reshape(moved, vec![batch * sizes[free], channels, window[0].size, window[1].size])?;
             let y = images(b, flat, window, &layer)?;
-            let split = b.reshape(
-                y,
-                vec![batch, sizes[free], outputs, window[0].positions(), window[1].positions()],
-            )?;
+            let split =
+                b.reshape(y, vec![batch, sizes[free], outputs, window[0].positions(), window[1].positions()])?;
             b.move_axis(split, 1, 2 + free)
         }
         _ => Err(unsupported(format!("a window over {} axes; 1 to 3 are supported", windows.len()))),
@@ -129,9 +129,8 @@ fn images(
     let stacked = AxisWindow { size: batch * pitch, before: 0, after: 0, enlarged: 0, ..rows };
     let y = b.push(Op::Conv(layer([stacked, columns])?), &[x])?;
     let outputs = b.dims(y)[1];
-    let kept = (0..batch).flat_map(|sample| {
-        (0..rows.positions()).map(move |position| Some(sample * pitch / rows.stride + position))
-    });
+    let kept = (0..batch)
+        .flat_map(|sample| (0..rows.positions()).map(move |position| Some(sample * pitch / rows.stride + position)));
     let y = b.gather_axis(y, 2, kept.collect(), 0.0)?;
     let y = b.reshape(y, vec![outputs, batch, rows.positions(), columns.positions()])?;
     b.transpose(y, &[1, 0, 2, 3])
@@ -154,4 +153,3 @@ pub(super) fn vector(constant: &Constant, channels: usize, what: &str) -> Result
     }
     Ok(constant.floats())
 }
-

@@ -120,13 +120,17 @@ fn side_by_side(
         let cells = (0..axis.positions()).flat_map(taps).map(|(position, tap)| axis.cell(position, tap));
         x = b.gather_axis(x, 2 + place, cells.collect(), 0.0)?;
         let end = axis.size + axis.before + axis.after - axis.enlarged;
-        counts.push((0..axis.positions()).map(|position| {
-            let taps = (0..axis.kernel).filter(|&tap| {
-                let inside = position * axis.stride + tap * axis.dilation < end;
-                if count_include_pad { inside } else { axis.cell(position, tap).is_some() }
-            });
-            taps.count()
-        }).collect::<Vec<usize>>());
+        counts.push(
+            (0..axis.positions())
+                .map(|position| {
+                    let taps = (0..axis.kernel).filter(|&tap| {
+                        let inside = position * axis.stride + tap * axis.dilation < end;
+                        if count_include_pad { inside } else { axis.cell(position, tap).is_some() }
+                    });
+                    taps.count()
+                })
+                .collect::<Vec<usize>>(),
+        );
     }
     let apart = window.map(|axis| AxisWindow {
         size: axis.positions() * axis.kernel,

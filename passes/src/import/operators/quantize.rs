@@ -46,7 +46,9 @@ impl Codes {
             [] => None,
             [1] if scale.len() == 1 => None,
             [_] => Some(axis::axis(stated_axis, dims.len())?),
-            other => return Err(invalid(format!("scale of shape {other:?}; one value, or one a position, is required"))),
+            other => {
+                return Err(invalid(format!("scale of shape {other:?}; one value, or one a position, is required")));
+            }
         };
         let wanted = axis.map_or(1, |axis| dims[axis]);
         if scale.len() != wanted || zero.len() != wanted {
@@ -79,8 +81,9 @@ impl Builder<'_> {
 
     /// Codes of an activation in the range of an integer type.
     pub(super) fn quantized(&mut self, x: NodeId, codes: &Codes, kind: DataType) -> Result<NodeId, Problem> {
-        let (least, greatest) = types::code_range(kind)
-            .ok_or_else(|| unsupported(format!("codes of type {}; at most 16 bits are supported", kind.as_str_name())))?;
+        let (least, greatest) = types::code_range(kind).ok_or_else(|| {
+            unsupported(format!("codes of type {}; at most 16 bits are supported", kind.as_str_name()))
+        })?;
         // What the codes can hold; the same bounds for all where there are several scales.
         let ends = |bound: f32| codes.scale.iter().zip(&codes.zero).map(move |(scale, zero)| (bound - zero) * scale);
         let clip = Clip {
