@@ -9,6 +9,7 @@
 //! Invariant: memory is bounded by the size of the file and a constant ([`budget`]).
 
 mod attributes;
+mod batch;
 mod budget;
 mod build;
 mod constant;
@@ -100,21 +101,32 @@ fn run(bytes: &[u8], options: &ImportOptions) -> (Vec<(String, String)>, Result<
         findings.extend(build::unsupported_operators(&source));
         return (nodes, Err(ImportError::refused(findings)));
     }
-    match graph(&source, &dims, bytes.len()) {
+    // Extents that the user gives are meant.
+    let batch = if options.shapes.is_empty() { inputs::fixed_batch(&dims) } else { None };
+    match graph(&source, &dims, batch, bytes.len()) {
         Ok(graph) => (nodes, verified(graph)),
         Err(findings) => (nodes, Err(ImportError::refused(findings))),
     }
 }
 
-/// The graph; a batch above 1 that the whole file is made for is taken as 1 where that gives a graph.
-fn graph(source: &source::Source, dims: &[Vec<usize>], file_len: usize) -> Result<Graph, Vec<Finding>> {
-    if let Some(batch) = inputs::fixed_batch(dims) {
-        let single: Vec<Vec<usize>> = dims.iter().map(|dims| [&[1], &dims[1..]].concat()).collect();
-        if let Ok(graph) = build::graph(source, &single, Some(batch), file_len) {
-            return Ok(graph);
-        }
+/// The graph. A batch above 1 that the whole file is made for is taken as 1 where every output has it and no operator mixes
+/// the samples.
+fn graph(
+    source: &source::Source,
+    dims: &[Vec<usize>],
+    batch: Option<usize>,
+    file_len: usize,
+) -> Result<Graph, Vec<Finding>> {
+    let whole = build::graph(source, dims, None, file_len);
+    let (Some(batch), Ok(whole)) = (batch, &whole) else { return whole };
+    if source.outputs.iter().any(|output| output.batch != Some(batch)) {
+        return Ok(whole.clone());
     }
-    build::graph(source, dims, None, file_len)
+    let single: Vec<Vec<usize>> = dims.iter().map(|dims| [&[1], &dims[1..]].concat()).collect();
+    match build::graph(source, &single, Some(batch), file_len) {
+        Ok(single) if batch::samples_stay_apart(&single, whole) => Ok(single),
+        _ => Ok(whole.clone()),
+    }
 }
 
 fn verified(graph: Graph) -> Result<Graph, ImportError> {

@@ -60,6 +60,11 @@ impl<'a> Attributes<'a> {
         Ok(value)
     }
 
+    /// A float attribute that may be NaN; `None` where it is not given.
+    pub(super) fn raw_float(&self, name: &str) -> Result<Option<f32>, Problem> {
+        Ok(self.find(name, AttributeType::Float)?.map(|a| a.f.unwrap_or(0.0)))
+    }
+
     pub(super) fn ints(&self, name: &str) -> Result<Option<&'a [i64]>, Problem> {
         Ok(self.find(name, AttributeType::Ints)?.map(|a| a.ints.as_slice()))
     }
@@ -73,9 +78,10 @@ impl<'a> Attributes<'a> {
         text(found.s.as_deref().unwrap_or_default(), name)
     }
 
-    pub(super) fn strings(&self, name: &str) -> Result<Option<Vec<&'a str>>, Problem> {
+    pub(super) fn strings(&self, name: &str) -> Result<Option<Vec<String>>, Problem> {
         let Some(found) = self.find(name, AttributeType::Strings)? else { return Ok(None) };
-        found.strings.iter().map(|bytes| text(bytes, name)).collect::<Result<Vec<&str>, Problem>>().map(Some)
+        let texts = found.strings.iter().map(|bytes| text(bytes, name).map(str::to_owned));
+        texts.collect::<Result<Vec<String>, Problem>>().map(Some)
     }
 
     pub(super) fn tensor(&self, name: &str) -> Result<Option<&'a TensorProto>, Problem> {

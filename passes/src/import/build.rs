@@ -530,6 +530,11 @@ impl<'a> Builder<'a> {
         Ok(NodeId(self.nodes.len() - 1))
     }
 
+    /// Says what the user should know of a node that was imported.
+    pub(super) fn note(&self, step: &Step, text: &str) {
+        tracing::info!("{}: {text}", step.name);
+    }
+
     /// Whether a list of `count` entries can be made; to be asked before one is made whose length comes from the file.
     ///
     /// # Errors
@@ -581,8 +586,7 @@ impl<'a> Builder<'a> {
                 Ok(Some((value, _))) => self.node_of(&value),
                 Err(problem) => Err(problem),
             };
-            let kept =
-                |node: NodeId| batch.is_none() || output.batch != batch || self.shape(node).dims().first() == Some(&1);
+            let kept = |node: NodeId| batch.is_none() || self.shape(node).dims().first() == Some(&1);
             match node {
                 Ok(node) if kept(node) => outputs.push((output.name.clone(), node)),
                 Ok(node) => {

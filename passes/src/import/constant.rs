@@ -2,7 +2,7 @@
 
 use super::error::{Problem, invalid, unsupported};
 use super::types;
-use crate::ir::{ElementType, Tensor};
+use crate::ir::Tensor;
 use crate::onnx::onnx_protobuf::TensorProto;
 use crate::onnx::onnx_protobuf::tensor_proto::DataType;
 use crate::onnx::{tensor_f32, tensor_i64};
@@ -109,11 +109,6 @@ impl Constant {
     /// Element type of ONNX.
     pub(super) fn kind(&self) -> DataType {
         self.kind
-    }
-
-    /// Element type as the graph knows it.
-    pub(super) fn element(&self) -> ElementType {
-        types::element(self.kind).unwrap_or(ElementType::F32)
     }
 
     /// The values as f32, integers rounded where they have more than 24 bits.

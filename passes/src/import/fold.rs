@@ -153,6 +153,22 @@ fn apply(op: &Op, operands: &[&Array], dims: &[usize]) -> Option<Data> {
         Op::Concat { axis } => concat(*axis, operands),
         Op::Reduce { kind, axes } => reduce(*kind, axes, x()?)?,
         Op::MatMul => mat_mul(operands.first()?, operands.get(1)?, dims)?,
+        Op::FullyConnected(layer) if layer.batch_norm.is_none() => {
+            let weight = Array { dims: layer.weight.dims().to_vec(), data: Data::Floats(layer.weight.shared()) };
+            let turned = apply(&Op::Transpose { perm: vec![1, 0] }, &[&weight], &[])?;
+            let turned = Array { dims: vec![weight.dims[1], weight.dims[0]], data: turned };
+            let rows =
+                Array { dims: vec![dims.iter().rev().skip(1).product(), turned.dims[0]], data: x()?.data.clone() };
+            let product =
+                Array { dims: dims.to_vec(), data: mat_mul(&rows, &turned, &[rows.dims[0], turned.dims[1]])? };
+            match &layer.bias {
+                Some(bias) => {
+                    let bias = Array { dims: vec![bias.len()], data: Data::Floats(bias.clone().into()) };
+                    binary(BinaryKind::Add, &product, &bias, dims)
+                }
+                None => product.data,
+            }
+        }
         Op::Softmax { axis, log } => {
             let [_, len, inner] = x()?.around(*axis);
             let mut values = x()?.floats().to_vec();

@@ -3,15 +3,35 @@
 //! A rule takes a [`Step`](super::source::Step) and returns one value an output. A new operator is a row in its family's `RULES`, or
 //! a file with such a table that is listed here.
 
+mod attention;
 mod axis;
 mod batch_norm;
+mod binary;
 mod cast;
 mod constants;
 mod conv;
+mod conv_transpose;
+mod cumulate;
+mod einsum;
 mod forms;
-mod gemm;
+mod gather;
+mod legacy;
+mod lp_pool;
+mod masks;
+mod mat_mul;
+mod ml;
+mod movement;
+mod normalize;
+mod pad;
 mod pool;
 mod quantize;
+mod recurrent;
+mod reduce;
+mod resize;
+mod scatter;
+mod slice;
+mod softmax;
+mod unary;
 
 pub(super) use quantize::Codes;
 
@@ -19,8 +39,35 @@ use super::Rule;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-const FAMILIES: &[&[(&str, Rule)]] =
-    &[batch_norm::RULES, cast::RULES, constants::RULES, conv::RULES, gemm::RULES, pool::RULES, quantize::RULES];
+const FAMILIES: &[&[(&str, Rule)]] = &[
+    attention::RULES,
+    batch_norm::RULES,
+    binary::RULES,
+    cast::RULES,
+    constants::RULES,
+    conv::RULES,
+    conv_transpose::RULES,
+    cumulate::RULES,
+    einsum::RULES,
+    gather::RULES,
+    legacy::RULES,
+    lp_pool::RULES,
+    masks::RULES,
+    mat_mul::RULES,
+    ml::RULES,
+    movement::RULES,
+    normalize::RULES,
+    pad::RULES,
+    pool::RULES,
+    quantize::RULES,
+    recurrent::RULES,
+    reduce::RULES,
+    resize::RULES,
+    scatter::RULES,
+    slice::RULES,
+    softmax::RULES,
+    unary::RULES,
+];
 
 static RULES: LazyLock<BTreeMap<&'static str, Rule>> =
     LazyLock::new(|| FAMILIES.iter().copied().flatten().copied().collect());

@@ -17,9 +17,12 @@ use crate::ir::{BinaryKind, NodeId, Op};
 pub(super) const RULES: &[(&str, Rule)] = &[("AveragePool", average_pool), ("MaxPool", max_pool)];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Max,
-    Average { count_include_pad: bool },
+    /// Padding cells count in the divisor, or not; those that rounding up adds never do.
+    Average {
+        count_include_pad: bool,
+    },
 }
 
 fn max_pool(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
@@ -38,13 +41,22 @@ fn pool(b: &mut Builder<'_>, step: &Step, kind: Kind) -> Result<NodeId, Problem>
     let attributes = WindowAttributes::parse(step.attributes(), true)?;
     let x = b.node(step, 0)?;
     let dims = b.dims(x);
-    let Some((&[batch, channels], sizes)) = dims.split_first_chunk() else {
+    let Some((&[_, _], sizes)) = dims.split_first_chunk() else {
         return Err(invalid(format!("{} of shape {dims:?}; batch and channels come first", step.op_type())));
     };
     if sizes.is_empty() {
         return Err(invalid(format!("{} of shape {dims:?}; an axis to pool over is required", step.op_type())));
     }
     let windows = attributes.fit(attributes.kernel.as_deref().unwrap_or_default(), sizes)?;
+    over(b, x, &windows, kind)
+}
+
+/// The pool of `[N, C, ..]` over one window an axis.
+pub(super) fn over(b: &mut Builder<'_>, x: NodeId, windows: &[AxisWindow], kind: Kind) -> Result<NodeId, Problem> {
+    let dims = b.dims(x);
+    let Some((&[batch, channels], sizes)) = dims.split_first_chunk() else {
+        return Err(invalid(format!("a pool of shape {dims:?}; batch and channels come first")));
+    };
     if let Some(blind) = windows.iter().find(|window| !window.always_sees()) {
         return Err(unsupported(format!(
             "a window of {} cells on an axis of {}, padded by {} and {}; no position may lie in the padding alone",
