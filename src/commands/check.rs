@@ -33,7 +33,7 @@ struct Finding {
 pub(super) fn execute(args: &Check, context: &Context) -> Result<Outcome, Failure> {
     let bytes = input::model(&args.model)?;
     let path = args.model.display();
-    let found = import::check(&bytes).map_err(|error| match error.kind() {
+    let found = import::check(&bytes, &import::ImportOptions::default()).map_err(|error| match error.kind() {
         ErrorKind::Unsupported => Failure::unsupported(format!("{path}: {error}")),
         ErrorKind::Invalid => Failure::input(format!("{path}: {error}")),
         ErrorKind::Violation => Failure::defect(format!("{path}: {error}")),

@@ -1,218 +1,653 @@
-//! Maps the validated nodes to the IR, one after the other.
+//! The graph under construction, and the environment of values its rules read.
 //!
-//! Takes a [`Source`] and the facts of its values; returns the graph as ONNX states it: one IR node an ONNX node, activations
-//! and batch normalisation apart. Does not rewrite; padding of a Pad node is the one thing that moves, into its reader's window.
+//! Every ONNX value is an activation (a node), a constant, or a sequence of such; a value whose node was refused is unknown,
+//! and nothing is said about what reads it. A rule turns one ONNX node into nodes. A rule whose inputs are all constants is run in
+//! the same way; its nodes are then evaluated and taken away again.
 
-use super::error::{Finding, Problem, unsupported};
-use super::infer::{Fact, Facts};
-use super::operator::Operator;
-use super::source::{MAX_ELEMENTS, Source, Step};
-use crate::ir::{ElementType, Graph, Node, NodeId, Op, Padding, Shape};
-use crate::onnx::tensor_f32;
-use std::collections::BTreeMap;
+pub(super) use super::constant::Constant;
 
-/// A constant operand: an initialiser, or what tract folded.
-pub(super) struct Constant {
-    pub(super) dims: Vec<usize>,
-    pub(super) data: Vec<f32>,
+use super::budget::Budget;
+use super::constant::element_count;
+use super::control;
+use super::error::{Finding, Problem, invalid, unsupported};
+use super::fold;
+use super::operators;
+use super::source::{Functions, MAX_ELEMENTS, Source, Step};
+use super::types;
+use crate::ir::{AxisMap, ElementType, Graph, Node, NodeId, Op, Shape};
+use crate::onnx::onnx_protobuf::TensorProto;
+use crate::onnx::onnx_protobuf::tensor_proto::DataType;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// Most nodes of a graph; bounds what repeated functions and sequences can grow to.
+const MAX_NODES: usize = 1 << 17;
+
+/// Most nodes that functions and branches may unfold to.
+const MAX_STEPS: usize = 1 << 20;
+
+/// An ONNX value.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// It depends on the network's input.
+    Node(NodeId),
+    /// It is known.
+    Constant(Rc<Constant>),
+    /// Several values under one name.
+    Sequence(Vec<Value>),
 }
 
-/// Where an ONNX value is found: the node that yields it, and zeros a Pad node adds around it.
-#[derive(Clone, Copy)]
-pub(super) struct Value {
-    pub(super) node: NodeId,
-    pub(super) padding: Padding,
+impl Value {
+    fn is_constant(&self) -> bool {
+        match self {
+            Value::Node(_) => false,
+            Value::Constant(_) => true,
+            Value::Sequence(values) => values.iter().all(Value::is_constant),
+        }
+    }
+}
+
+/// What the environment holds under a name.
+#[derive(Clone, Debug)]
+enum Slot<'a> {
+    Known(Value, DataType),
+    /// An initialiser nobody has read yet.
+    Stored(&'a TensorProto),
+    /// Its node was refused.
+    Unknown,
+}
+
+/// The names of a graph, a branch or a function.
+#[derive(Debug, Default)]
+struct Scope<'a> {
+    slots: BTreeMap<String, Slot<'a>>,
+    /// Whether the names around it can be seen: those of a function cannot.
+    closed: bool,
 }
 
 /// The graph under construction.
 pub(super) struct Builder<'a> {
-    source: &'a Source,
-    facts: &'a Facts,
+    functions: &'a Functions,
     nodes: Vec<Node>,
-    /// `None` for a value whose node was refused.
-    values: BTreeMap<&'a str, Option<Value>>,
+    /// The innermost last.
+    scopes: Vec<Scope<'a>>,
+    findings: Vec<Finding>,
+    budget: Budget,
+    /// Names of nodes.
+    names: BTreeSet<String>,
+    /// Names of the file's nodes: each goes to a node of that one, if to any.
+    reserved: BTreeSet<&'a str>,
+    /// Nodes of the file that may still be looked at, each call of a function counted anew.
+    steps_left: usize,
+    /// Names the nodes of the current step begin with.
+    prefix: String,
+    /// Constants that are nodes already, by their address.
+    operands: BTreeMap<usize, (Rc<Constant>, NodeId)>,
+    /// Nodes that are codes of others, and how they were made.
+    pub(super) codes: BTreeMap<NodeId, (NodeId, operators::Codes)>,
+    /// First node of the constants that are being folded.
+    folded_from: Option<usize>,
+    /// Functions being inlined.
+    pub(super) calls: Vec<String>,
+    /// The batch that the file fixes and that is taken as 1.
+    batch: Option<usize>,
 }
 
-/// The graph, or everything that stands against it.
-pub(super) fn graph(source: &Source, facts: &Facts) -> Result<Graph, Vec<Finding>> {
-    let mut findings = Vec::new();
-    let mut builder = Builder { source, facts, nodes: Vec::new(), values: BTreeMap::new() };
-    let input = match sample_shape(&source.input_dims) {
-        Ok(shape) => builder.push(source.input.clone(), Op::Input(ElementType::F32), vec![], shape),
-        Err(problem) => return Err(vec![problem.about(&source.input)]),
+/// The graph, or everything that stands against it. `dims` are the extents of the inputs, `batch` is the fixed batch that
+/// they no longer have, `file_len` the size of the file.
+pub(super) fn graph(
+    source: &Source,
+    dims: &[Vec<usize>],
+    batch: Option<usize>,
+    file_len: usize,
+) -> Result<Graph, Vec<Finding>> {
+    let mut builder = Builder {
+        functions: &source.functions,
+        nodes: Vec::new(),
+        scopes: vec![Scope::default()],
+        findings: Vec::new(),
+        budget: Budget::for_file(file_len),
+        names: BTreeSet::new(),
+        reserved: source.steps.iter().map(|step| step.name.as_str()).collect(),
+        steps_left: MAX_STEPS,
+        prefix: String::new(),
+        operands: BTreeMap::new(),
+        codes: BTreeMap::new(),
+        folded_from: None,
+        calls: Vec::new(),
+        batch,
     };
-    // A node may bear the input's name; the input is the one that gives way.
-    while source.steps.iter().any(|step| step.name == builder.nodes[0].name) {
-        builder.nodes[0].name.push_str(":input");
-    }
-    builder.values.insert(&source.input, Some(Value { node: input, padding: Padding::default() }));
-    for step in &source.steps {
-        if step.operator == Operator::Constant {
-            continue;
-        }
-        let refused = step.node.input.iter().any(|name| matches!(builder.values.get(name.as_str()), Some(None)));
-        let value = if refused {
-            None
-        } else {
-            builder.map(step).map_err(|problem| findings.push(problem.about(&step.name))).ok()
-        };
-        builder.values.insert(&step.node.output[0], value);
-    }
-    let mut outputs = Vec::new();
-    for name in &source.outputs {
-        match builder.values.get(name.as_str()) {
-            Some(Some(value)) if value.padding == Padding::default() => outputs.push((name.clone(), value.node)),
-            Some(Some(_)) => {
-                findings.push(unsupported("a Pad node as output; only before Conv or AveragePool").about(name))
-            }
-            Some(None) => {}
-            None => findings.push(unsupported("an output that does not depend on the input").about(name)),
+    builder.store(source.constants.iter().map(|(name, tensor)| (name.clone(), tensor)));
+    for (input, dims) in source.inputs.iter().zip(dims) {
+        if let Err(problem) = builder.input(&input.name, input.kind, dims) {
+            builder.findings.push(problem.about(&input.name));
         }
     }
-    if findings.is_empty() {
-        Ok(Graph { name: source.graph_name.clone(), nodes: builder.nodes, outputs })
-    } else {
-        Err(findings)
-    }
+    builder.run(&source.steps);
+    builder.finish(source, batch)
 }
 
-impl Builder<'_> {
-    fn map(&mut self, step: &Step) -> Result<Value, Problem> {
-        match &step.operator {
-            Operator::Conv { window, groups } => self.conv(step, window, *groups),
-            Operator::MaxPool(window) => self.max_pool(step, window),
-            Operator::AveragePool { window, count_include_pad } => self.average_pool(step, window, *count_include_pad),
-            Operator::GlobalPool { max } => self.global_pool(step, *max),
-            Operator::ReduceMean { axes, keep } => self.reduce_mean(step, axes.as_deref(), *keep),
-            Operator::Gemm { alpha, beta, trans_b } => self.gemm(step, *alpha, *beta, *trans_b),
-            Operator::MatMul => self.mat_mul(step),
-            Operator::BatchNorm { epsilon } => self.batch_norm(step, *epsilon),
-            Operator::Relu => self.relu(step),
-            Operator::Clip { bounds } => self.clip(step, *bounds),
-            Operator::Arithmetic(arithmetic) => self.arithmetic(step, *arithmetic),
-            Operator::Concat { axis } => self.concat(step, *axis),
-            Operator::Reshape => self.reshape(step),
-            Operator::Flatten { axis } => self.flatten(step, *axis),
-            Operator::Softmax { axis, log, coerced } => self.softmax(step, *axis, *log, *coerced),
-            Operator::Same => self.same(step),
-            Operator::Pad { pads, value } => self.pad(step, pads.as_deref(), *value),
-            Operator::Transpose { perm } => self.transpose(step, perm.as_deref()),
-            Operator::Constant => Err(unsupported("a constant where an activation is required")),
+/// What can be said of a model whose inputs are not known: the operators that have no rule.
+pub(super) fn unsupported_operators(source: &Source) -> Vec<Finding> {
+    let unknown = source.steps.iter().filter(|step| {
+        source.functions.called_by(&step.node).is_none() && !is_known(step) && !step.op_type().is_empty()
+    });
+    unknown.map(|step| Finding { operator: Some(step.operator()), ..no_rule(step).about(&step.name) }).collect()
+}
+
+fn is_known(step: &Step) -> bool {
+    operators::find(&step.operator()).is_some() || is_if(step)
+}
+
+fn is_if(step: &Step) -> bool {
+    step.domain().is_empty() && step.op_type() == "If"
+}
+
+fn no_rule(step: &Step) -> Problem {
+    unsupported(format!("operator {}; it is not supported", step.operator()))
+}
+
+impl<'a> Builder<'a> {
+    fn input(&mut self, name: &str, kind: DataType, dims: &[usize]) -> Result<(), Problem> {
+        let shape = Shape::new(dims.to_vec());
+        let op = Op::Input(types::element(kind)?);
+        self.names.insert(name.to_owned());
+        self.nodes.push(Node { name: name.to_owned(), op, inputs: vec![], shape, activation: None });
+        self.define(name, Value::Node(NodeId(self.nodes.len() - 1)), kind);
+        Ok(())
+    }
+
+    /// Puts initialisers into the innermost scope.
+    pub(super) fn store(&mut self, constants: impl Iterator<Item = (String, &'a TensorProto)>) {
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.slots.extend(constants.map(|(name, tensor)| (name, Slot::Stored(tensor))));
         }
     }
 
-    fn push(&mut self, name: String, op: Op, inputs: Vec<NodeId>, shape: Shape) -> NodeId {
-        self.nodes.push(Node { name, op, inputs, shape, activation: None });
-        NodeId(self.nodes.len() - 1)
+    /// Puts a value into the innermost scope.
+    pub(super) fn define(&mut self, name: &str, value: Value, kind: DataType) {
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.slots.insert(name.to_owned(), Slot::Known(value, kind));
+        }
     }
 
-    /// Adds the node of a step, whose shape is that of the step's result.
-    pub(super) fn emit(&mut self, step: &Step, op: Op, inputs: Vec<NodeId>) -> Result<Value, Problem> {
-        let shape = self.result_shape(step)?;
-        Ok(self.emit_as(step.name.clone(), op, inputs, shape))
+    /// The nodes of a graph, a branch or a function, one after the other.
+    pub(super) fn run(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.step(step);
+        }
     }
 
-    /// Adds a node of a given shape.
-    pub(super) fn emit_as(&mut self, name: String, op: Op, inputs: Vec<NodeId>, shape: Shape) -> Value {
-        Value { node: self.push(name, op, inputs, shape), padding: Padding::default() }
-    }
-
-    /// Adds a node that yields `shape`, and a reshape where ONNX has the elements under another one.
-    pub(super) fn emit_reshaped(
+    /// Runs the steps of a branch or a function in a scope of their own and returns the values of its outputs; `None` for
+    /// those that are unknown.
+    pub(super) fn inside(
         &mut self,
-        step: &Step,
-        op: Op,
-        inputs: Vec<NodeId>,
-        shape: Shape,
-    ) -> Result<Value, Problem> {
-        let wanted = self.result_shape(step)?;
-        let same = wanted == shape;
-        let value = self.emit_as(step.name.clone(), op, inputs, shape);
-        if same {
-            return Ok(value);
+        closed: bool,
+        inputs: Vec<(String, Option<(Value, DataType)>)>,
+        steps: &[Step],
+        outputs: &[String],
+    ) -> Result<Vec<Option<(Value, DataType)>>, Problem> {
+        let slot = |value| match value {
+            Some((value, kind)) => Slot::Known(value, kind),
+            None => Slot::Unknown,
+        };
+        let slots = inputs.into_iter().map(|(name, value)| (name, slot(value))).collect();
+        self.scopes.push(Scope { slots, closed });
+        self.run(steps);
+        let values = outputs.iter().map(|name| self.read(name)).collect();
+        self.scopes.pop();
+        values
+    }
+
+    /// One node. What stands against it becomes a finding, and its results unknown.
+    fn step(&mut self, step: &Step) {
+        let Some(left) = self.steps_left.checked_sub(1) else { return self.poison(step) };
+        self.steps_left = left;
+        if left == 0 {
+            let text = format!("more than {MAX_STEPS} nodes, functions unfolded; at most so many are supported");
+            self.findings.push(unsupported(text).about(&step.name));
+            return self.poison(step);
         }
-        Ok(self.emit_as(format!("{}:reshape", step.name), Op::Reshape, vec![value.node], wanted))
-    }
-
-    /// Facts of a value; the input's are those of the source.
-    pub(super) fn fact(&self, name: &str) -> Result<&Fact, Problem> {
-        self.facts.get(name).ok_or_else(|| unsupported(format!("value {name:?}; its shape is not known")))
-    }
-
-    /// Extents of the step's result, batch included.
-    pub(super) fn result_dims(&self, step: &Step) -> Result<&[usize], Problem> {
-        Ok(&self.fact(&step.node.output[0])?.dims)
-    }
-
-    /// Shape of one sample of the step's result.
-    pub(super) fn result_shape(&self, step: &Step) -> Result<Shape, Problem> {
-        let fact = self.fact(&step.node.output[0])?;
-        if !fact.is_float {
-            return Err(unsupported("a result that is not f32; FLOAT is required"));
+        let mark = self.nodes.len();
+        let (prefix, folded_from) = (std::mem::take(&mut self.prefix), self.folded_from.take());
+        match self.results(step) {
+            Ok(Some(results)) => self.keep(step, results),
+            Ok(None) => self.poison(step),
+            Err(problem) => {
+                self.forget_from(mark);
+                self.findings.push(Finding { operator: Some(step.operator()), ..problem.about(&step.name) });
+                self.poison(step);
+            }
         }
-        sample_shape(&fact.dims)
+        (self.prefix, self.folded_from) = (prefix, folded_from);
     }
 
-    /// The activation at an input, without pending padding.
-    pub(super) fn activation(&self, step: &Step, index: usize) -> Result<NodeId, Problem> {
-        let value = self.padded_activation(step, index)?;
-        if value.padding != Padding::default() {
-            return Err(unsupported("reads a Pad node; only Conv and AveragePool may"));
-        }
-        Ok(value.node)
-    }
-
-    /// The activation at an input, with the zeros a Pad node puts around it.
-    pub(super) fn padded_activation(&self, step: &Step, index: usize) -> Result<Value, Problem> {
-        let name = step.input(index).unwrap_or_default();
-        match self.values.get(name) {
-            Some(Some(value)) => Ok(*value),
-            _ => Err(unsupported(format!("input {name:?} is a constant; an activation is required"))),
-        }
-    }
-
-    /// Whether the value at an input depends on the network's input.
-    pub(super) fn is_activation(&self, step: &Step, index: usize) -> bool {
-        step.input(index).is_some_and(|name| self.values.contains_key(name))
-    }
-
-    pub(super) fn shape_of(&self, id: NodeId) -> &Shape {
-        &self.nodes[id.0].shape
-    }
-
-    /// The constant at an input; `None` where the node has no such input.
-    pub(super) fn constant(&self, step: &Step, index: usize) -> Result<Option<Constant>, Problem> {
-        let Some(name) = step.input(index) else { return Ok(None) };
-        if let Some(tensor) = self.source.constants.get(name) {
-            let tensor = tensor_f32(tensor)?;
-            return Ok(Some(Constant { dims: tensor.dims().to_vec(), data: tensor.data().to_vec() }));
-        }
-        if self.values.contains_key(name) {
-            return Err(unsupported(format!("input {name:?} depends on the network's input; a constant is required")));
-        }
-        let fact = self.fact(name)?;
-        match &fact.constant {
-            Some(data) => Ok(Some(Constant { dims: fact.dims.clone(), data: data.clone() })),
-            None => Err(unsupported(format!("input {name:?} could not be computed; a constant is required"))),
+    fn keep(&mut self, step: &Step, results: Vec<Option<(Value, DataType)>>) {
+        let mut results = results.into_iter();
+        for output in &step.node.output {
+            let slot = match results.next().flatten() {
+                Some((value, kind)) => Slot::Known(value, kind),
+                None => Slot::Unknown,
+            };
+            if let (false, Some(scope)) = (output.is_empty(), self.scopes.last_mut()) {
+                scope.slots.insert(output.clone(), slot);
+            }
         }
     }
 
-    /// The constant at an input that the operator requires.
-    pub(super) fn required_constant(&self, step: &Step, index: usize) -> Result<Constant, Problem> {
-        self.constant(step, index)?.ok_or_else(|| unsupported(format!("no input {index}; a constant is required")))
+    fn poison(&mut self, step: &Step) {
+        self.keep(step, Vec::new());
+    }
+
+    /// The values of a node's outputs; `None` where an input is unknown.
+    fn results(&mut self, step: &Step) -> Result<Option<Vec<Option<(Value, DataType)>>>, Problem> {
+        let function = self.functions.called_by(&step.node);
+        let is_if = is_if(step);
+        if function.is_none() && !is_known(step) {
+            let problem = no_rule(step);
+            return Err(match step.input(0).filter(|name| matches!(self.read(name), Ok(Some((Value::Node(_), _))))) {
+                Some(before) => problem.advise(format!("compile up to what it reads: --cut {before}")),
+                None => problem,
+            });
+        }
+        let mut inputs = Vec::with_capacity(step.input_count());
+        let mut known = true;
+        for name in &step.node.input {
+            let value = if name.is_empty() { None } else { self.read(name)? };
+            known &= name.is_empty() || value.is_some();
+            inputs.push(value);
+        }
+        if let Some(function) = function {
+            return control::call(self, step, function, inputs).map(Some);
+        }
+        if !known {
+            return Ok(None);
+        }
+        if is_if {
+            return control::branch(self, step).map(Some);
+        }
+        let Some(rule) = operators::find(&step.operator()) else { return Ok(None) };
+        let constant = inputs.iter().flatten().all(|(value, _)| value.is_constant());
+        let mark = self.nodes.len();
+        self.prefix.clone_from(&step.name);
+        self.folded_from = constant.then_some(mark);
+        let values = rule(self, step)?;
+        if values.len() < step.output_count() && (values.len()..step.output_count()).any(|i| step.has_output(i)) {
+            let missing = &step.node.output[values.len()];
+            return Err(unsupported(format!(
+                "output {missing:?} of {} is read; only the first {} supported",
+                step.op_type(),
+                if values.len() == 1 { "is".to_owned() } else { format!("{} are", values.len()) }
+            )));
+        }
+        let kinds: Vec<Option<DataType>> = inputs.iter().map(|input| input.as_ref().map(|(_, kind)| *kind)).collect();
+        let mut typed: Vec<(Value, DataType)> = values
+            .into_iter()
+            .enumerate()
+            .map(|(index, value)| match value {
+                Value::Constant(constant) => {
+                    let kind = constant.kind();
+                    (Value::Constant(constant), kind)
+                }
+                value => (value, types::result(step, index, &kinds)),
+            })
+            .collect();
+        if constant {
+            self.fold(mark, &mut typed)?;
+        }
+        self.name_results(step, mark, &typed);
+        Ok(Some(typed.into_iter().map(Some).collect()))
+    }
+
+    /// Replaces values by constants where the nodes from `mark` on can be evaluated, and takes the nodes away.
+    fn fold(&mut self, mark: usize, values: &mut [(Value, DataType)]) -> Result<(), Problem> {
+        let exact = self.operands.values().filter(|(_, id)| id.0 >= mark);
+        let exact: BTreeMap<usize, Rc<Constant>> =
+            exact.map(|(constant, id)| (id.0 - mark, Rc::clone(constant))).collect();
+        let Some(folded) = fold::evaluate(&self.nodes[mark..], mark, &exact) else {
+            // The nodes stay, and read real operands.
+            for (index, constant) in exact {
+                self.nodes[mark + index].op = Op::Constant(constant.operand()?);
+            }
+            return Ok(());
+        };
+        for (value, kind) in values.iter_mut() {
+            replace(value, *kind, mark, &folded);
+        }
+        self.forget_from(mark);
+        Ok(())
+    }
+
+    /// Takes away the nodes from `mark` on.
+    fn forget_from(&mut self, mark: usize) {
+        for node in self.nodes.drain(mark..) {
+            self.names.remove(&node.name);
+        }
+        self.operands.retain(|_, (_, id)| id.0 < mark);
+        self.codes.retain(|id, _| id.0 < mark);
+    }
+
+    /// The node that yields the first output gets the name of the step, if this step made it.
+    fn name_results(&mut self, step: &Step, mark: usize, values: &[(Value, DataType)]) {
+        let Some((Value::Node(id), _)) = values.first() else { return };
+        if id.0 < mark {
+            return;
+        }
+        let output = &step.node.output[0];
+        let free = |name: &str| !name.is_empty() && !self.names.contains(name);
+        let name = if free(&step.name) {
+            step.name.clone()
+        } else if free(output) && !self.reserved.contains(output.as_str()) {
+            output.clone()
+        } else {
+            self.fresh(&step.name)
+        };
+        let old = std::mem::replace(&mut self.nodes[id.0].name, name.clone());
+        self.names.remove(&old);
+        self.names.insert(name);
+    }
+
+    /// A name no node has.
+    fn fresh(&mut self, wanted: &str) -> String {
+        let mut name = wanted.to_owned();
+        let mut count = 1;
+        while self.reserved.contains(name.as_str()) || !self.names.insert(name.clone()) {
+            count += 1;
+            name = format!("{wanted}:{count}");
+        }
+        name
+    }
+
+    /// The value of a name; `None` where it is unknown.
+    fn read(&mut self, name: &str) -> Result<Option<(Value, DataType)>, Problem> {
+        for scope in self.scopes.iter_mut().rev() {
+            if let Some(slot) = scope.slots.get_mut(name) {
+                return match slot {
+                    Slot::Known(value, kind) => Ok(Some((value.clone(), *kind))),
+                    Slot::Unknown => Ok(None),
+                    Slot::Stored(tensor) => {
+                        let constant = Constant::read(tensor)?;
+                        let kind = constant.kind();
+                        let value = Value::Constant(Rc::new(constant));
+                        *slot = Slot::Known(value.clone(), kind);
+                        Ok(Some((value, kind)))
+                    }
+                };
+            }
+            if scope.closed {
+                break;
+            }
+        }
+        Err(invalid(format!("input {name:?} is defined nowhere; nodes must follow what they read")))
+    }
+
+    /// A value that was read before its step's rule was run.
+    fn known(&self, name: &str) -> Option<(&Value, DataType)> {
+        for scope in self.scopes.iter().rev() {
+            match scope.slots.get(name) {
+                Some(Slot::Known(value, kind)) => return Some((value, *kind)),
+                Some(_) => return None,
+                None if scope.closed => return None,
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// The value of an input; `None` where the node has no such input.
+    pub(super) fn value(&self, step: &Step, index: usize) -> Result<Option<Value>, Problem> {
+        Ok(step.input(index).and_then(|name| self.known(name)).map(|(value, _)| value.clone()))
+    }
+
+    /// The node of an input that the operator requires; a constant becomes one.
+    pub(super) fn node(&mut self, step: &Step, index: usize) -> Result<NodeId, Problem> {
+        match self.value(step, index)? {
+            Some(value) => self.node_of(&value),
+            None => Err(invalid(format!("no input {index}; {} requires it", step.op_type()))),
+        }
+    }
+
+    /// The node of a value; a constant becomes one.
+    pub(super) fn node_of(&mut self, value: &Value) -> Result<NodeId, Problem> {
+        match value {
+            Value::Node(id) => Ok(*id),
+            Value::Sequence(_) => Err(unsupported("a sequence where a tensor is required")),
+            Value::Constant(constant) => {
+                let key = Rc::as_ptr(constant).addr();
+                // A rule that runs on constants has nodes of its own, which are taken away behind it.
+                if let Some((_, id)) = self.operands.get(&key)
+                    && id.0 >= self.folded_from.unwrap_or(0)
+                {
+                    return Ok(*id);
+                }
+                let tensor = if self.folding() { placeholder(constant) } else { constant.operand()? };
+                let id = self.push(Op::Constant(tensor), &[])?;
+                self.operands.insert(key, (Rc::clone(constant), id));
+                Ok(id)
+            }
+        }
+    }
+
+    /// The constant of an input; `None` where the node has no such input.
+    ///
+    /// # Errors
+    /// Where the value depends on the network's input.
+    pub(super) fn constant(&self, step: &Step, index: usize) -> Result<Option<Rc<Constant>>, Problem> {
+        match self.value(step, index)? {
+            None => Ok(None),
+            Some(Value::Constant(constant)) => Ok(Some(constant)),
+            Some(_) => Err(unsupported(format!(
+                "input {index} of {} depends on the network's input; a constant is required",
+                step.op_type()
+            ))),
+        }
+    }
+
+    /// Whether an input is given and constant.
+    pub(super) fn is_constant(&self, step: &Step, index: usize) -> bool {
+        matches!(self.value(step, index), Ok(Some(Value::Constant(_))))
+    }
+
+    /// Element type of an input.
+    pub(super) fn element(&self, step: &Step, index: usize) -> Result<ElementType, Problem> {
+        self.kind(step, index).map_or(Ok(ElementType::F32), types::element)
+    }
+
+    /// Element type of an input as ONNX has it; `None` where the node has no such input.
+    pub(super) fn kind(&self, step: &Step, index: usize) -> Option<DataType> {
+        step.input(index).and_then(|name| self.known(name)).map(|(_, kind)| kind)
+    }
+
+    /// Shape of a node's result.
+    pub(super) fn shape(&self, node: NodeId) -> &Shape {
+        &self.nodes[node.0].shape
+    }
+
+    /// What a node computes.
+    pub(super) fn op(&self, node: NodeId) -> &Op {
+        &self.nodes[node.0].op
+    }
+
+    /// The nodes whose results a node reads.
+    pub(super) fn inputs(&self, node: NodeId) -> &[NodeId] {
+        &self.nodes[node.0].inputs
+    }
+
+    /// Whether the rule runs on constants: results without elements are allowed then.
+    pub(super) fn folding(&self) -> bool {
+        self.folded_from.is_some()
+    }
+
+    /// Adds a node; its shape follows from the operator.
+    pub(super) fn push(&mut self, op: Op, inputs: &[NodeId]) -> Result<NodeId, Problem> {
+        self.push_as(op, inputs, Shape::new(vec![]))
+    }
+
+    /// The elements of `node` under other extents; the node itself where they are equal.
+    pub(super) fn reshape(&mut self, node: NodeId, dims: Vec<usize>) -> Result<NodeId, Problem> {
+        if self.shape(node).dims() == dims {
+            return Ok(node);
+        }
+        // A chain of reshapes is one.
+        let source = match (self.op(node), &self.nodes[node.0].inputs[..]) {
+            (Op::Reshape, &[source]) => source,
+            _ => node,
+        };
+        if self.shape(source).dims() == dims {
+            return Ok(source);
+        }
+        self.push_as(Op::Reshape, &[source], Shape::new(dims))
+    }
+
+    fn push_as(&mut self, op: Op, inputs: &[NodeId], stated: Shape) -> Result<NodeId, Problem> {
+        if self.nodes.len() >= MAX_NODES {
+            return Err(unsupported(format!("more than {MAX_NODES} nodes; at most so many are supported")));
+        }
+        if let Op::Gather { maps, .. } = &op {
+            let listed = maps.iter().map(|map| if let AxisMap::Indices(list) = map { list.len() } else { 0 });
+            self.budget.spend(listed.sum(), size_of::<Option<usize>>(), "positions")?;
+        }
+        let shapes: Vec<&Shape> = inputs.iter().map(|input| &self.nodes[input.0].shape).collect();
+        let shape = op.shape(&shapes, &stated).map_err(invalid)?;
+        match element_count(shape.dims()) {
+            Some(0) if !self.folding() => {
+                return Err(unsupported(format!("a result of shape {:?}; every extent must be >= 1", shape.dims())));
+            }
+            Some(count) if count <= MAX_ELEMENTS => {
+                if self.folding() && !matches!(op, Op::Constant(_) | Op::Reshape) {
+                    self.budget.spend(count, size_of::<f64>(), "a folded result")?;
+                }
+            }
+            _ => {
+                let text =
+                    format!("a result of shape {:?}; at most {MAX_ELEMENTS} elements are supported", shape.dims());
+                return Err(unsupported(text));
+            }
+        }
+        let wanted = if self.prefix.is_empty() { op.label().to_owned() } else { format!("{}:1", self.prefix) };
+        let name = self.fresh(&wanted);
+        self.nodes.push(Node { name, op, inputs: inputs.to_vec(), shape, activation: None });
+        Ok(NodeId(self.nodes.len() - 1))
+    }
+
+    /// Says what the user should know of a node that was imported.
+    pub(super) fn note(&self, step: &Step, text: &str) {
+        tracing::info!("{}: {text}", step.name);
+    }
+
+    /// Whether a list of `count` entries can be made; to be asked before one is made whose length comes from the file.
+    ///
+    /// # Errors
+    /// Where the list is larger than what is left of the budget.
+    pub(super) fn afford(&self, count: usize, what: &str) -> Result<(), Problem> {
+        self.budget.check(count, size_of::<Option<usize>>(), what)
+    }
+
+    /// Takes from the budget what a constant of `count` elements needs, before it is made.
+    pub(super) fn spend(&mut self, count: usize, what: &str) -> Result<(), Problem> {
+        self.budget.spend(count, size_of::<f64>(), what)
+    }
+
+    /// The shape that a Reshape states, for an operand of `dims`: where the file was made for a batch that is 1 here, a
+    /// leading extent that is the batch becomes 1 if only that fits.
+    pub(super) fn batch_free(&self, stated: &[i64], dims: &[usize]) -> Vec<i64> {
+        let mut stated = stated.to_vec();
+        let count = element_count(dims).and_then(|count| i64::try_from(count).ok());
+        let Some(batch) = self.batch.and_then(|batch| i64::try_from(batch).ok()) else { return stated };
+        if stated.first() != Some(&batch) {
+            return stated;
+        }
+        let known = stated.iter().enumerate().filter(|(_, extent)| **extent != -1).map(|(axis, &extent)| {
+            if extent == 0 { dims.get(axis).and_then(|&d| i64::try_from(d).ok()).unwrap_or(0) } else { extent }
+        });
+        let product = known.fold(1i64, i64::saturating_mul);
+        let open = stated.contains(&-1);
+        let fits = |product: i64| {
+            product > 0 && count.is_some_and(|count| if open { count % product == 0 } else { count == product })
+        };
+        // With an open extent both may fit; the batch is 1 then.
+        if fits(product / batch) && (open || !fits(product)) {
+            stated[0] = 1;
+        }
+        stated
+    }
+
+    fn finish(mut self, source: &Source, batch: Option<usize>) -> Result<Graph, Vec<Finding>> {
+        let mut outputs = Vec::new();
+        for output in &source.outputs {
+            let node = match self.read(&output.name) {
+                Ok(None) => continue,
+                Ok(Some((Value::Sequence(_), _))) => {
+                    Err(unsupported("an output that is a sequence; a tensor is required"))
+                }
+                Ok(Some((Value::Constant(_), _))) => {
+                    Err(unsupported("an output that does not depend on the network's input"))
+                }
+                Ok(Some((value, _))) => self.node_of(&value),
+                Err(problem) => Err(problem),
+            };
+            let kept = |node: NodeId| batch.is_none() || self.shape(node).dims().first() == Some(&1);
+            match node {
+                Ok(node) if kept(node) => outputs.push((output.name.clone(), node)),
+                Ok(node) => {
+                    let text = format!("an output of shape {}; its batch must be 1", self.shape(node));
+                    self.findings.push(unsupported(text).about(&output.name));
+                }
+                Err(problem) => self.findings.push(problem.about(&output.name)),
+            }
+        }
+        if self.findings.is_empty() {
+            Ok(live(Graph { name: source.graph_name.clone(), nodes: self.nodes, outputs }))
+        } else {
+            Err(self.findings)
+        }
     }
 }
 
-/// The shape of one sample from extents with the batch first.
-pub(super) fn sample_shape(dims: &[usize]) -> Result<Shape, Problem> {
-    let elements = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).unwrap_or(usize::MAX);
-    if elements > MAX_ELEMENTS || elements == 0 {
-        return Err(unsupported(format!("result of shape {dims:?}; 1 to {MAX_ELEMENTS} elements are supported")));
+/// What stands for a constant that is folded: only its extents matter, its values are looked up.
+fn placeholder(constant: &Constant) -> crate::ir::Tensor {
+    let values = constant.stored_floats().cloned().unwrap_or_else(|| vec![0.0; constant.len()].into());
+    crate::ir::Tensor::new(constant.dims().to_vec(), values)
+        .unwrap_or_else(|| unreachable!("a constant has its extents"))
+}
+
+/// Replaces the nodes that were folded.
+fn replace(value: &mut Value, kind: DataType, mark: usize, folded: &[fold::Array]) {
+    match value {
+        Value::Node(id) => {
+            if let Some(array) = id.0.checked_sub(mark).and_then(|at| folded.get(at)) {
+                *value = Value::Constant(Rc::new(array.to_constant(kind)));
+            }
+        }
+        Value::Constant(_) => {}
+        Value::Sequence(values) => values.iter_mut().for_each(|value| replace(value, kind, mark, folded)),
     }
-    match *dims {
-        [1, features] => Ok(Shape::vector(features)),
-        [1, channels, width] => Ok(Shape::image(channels, 1, width)),
-        [1, channels, height, width] => Ok(Shape::image(channels, height, width)),
-        _ => Err(unsupported(format!("result of shape {dims:?}; a batch axis and 1 to 3 more are supported"))),
+}
+
+/// The graph without the nodes and inputs that no output needs; the first input stays if none is needed.
+fn live(graph: Graph) -> Graph {
+    let mut needed = vec![false; graph.nodes.len()];
+    for (_, id) in &graph.outputs {
+        needed[id.0] = true;
     }
+    for index in (0..graph.nodes.len()).rev() {
+        if needed[index] {
+            graph.nodes[index].inputs.iter().for_each(|input| needed[input.0] = true);
+        }
+    }
+    let without_input = graph.nodes.iter().zip(&needed).all(|(node, needed)| !node.is_input() || !needed);
+    if let (true, Some(first)) = (without_input, needed.first_mut()) {
+        *first = true;
+    }
+    let mut places = vec![NodeId(0); graph.nodes.len()];
+    let mut nodes = Vec::new();
+    for (index, mut node) in graph.nodes.into_iter().enumerate() {
+        if needed[index] {
+            node.inputs.iter_mut().for_each(|input| *input = places[input.0]);
+            places[index] = NodeId(nodes.len());
+            nodes.push(node);
+        }
+    }
+    let outputs = graph.outputs.into_iter().map(|(name, id)| (name, places[id.0])).collect();
+    Graph { name: graph.name, nodes, outputs }
 }

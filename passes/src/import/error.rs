@@ -1,6 +1,7 @@
 //! What import reports, and how it becomes one error.
 
 use crate::onnx::ReadError;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Whose fault a refusal is.
@@ -21,13 +22,79 @@ pub struct Finding {
     pub kind: ErrorKind,
     /// The node, value or graph it is about.
     pub subject: String,
+    /// ONNX operator of the node it is about, with its domain where that is not the default one.
+    pub operator: Option<String>,
     /// What was seen, then what is required.
     pub problem: String,
+    /// What the user can do, such as a flag to give.
+    pub advice: Option<String>,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.subject, self.problem)
+    }
+}
+
+/// Findings that say the same of several nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Whose fault it is.
+    pub kind: ErrorKind,
+    /// ONNX operator of the nodes.
+    pub operator: Option<String>,
+    /// What was seen, then what is required.
+    pub problem: String,
+    /// Number of findings.
+    pub count: usize,
+    /// The first nodes, values or graphs it is about, at most [`Group::EXAMPLES`].
+    pub examples: Vec<String>,
+    /// What the user can do, for the first of them.
+    pub advice: Option<String>,
+}
+
+impl Group {
+    /// Most examples of a group.
+    pub const EXAMPLES: usize = 3;
+
+    /// The findings by kind, operator and problem, in order of their first appearance.
+    pub fn of(findings: &[Finding]) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut places = BTreeMap::new();
+        for finding in findings {
+            let key = (finding.kind, &finding.operator, &finding.problem);
+            let place = *places.entry(key).or_insert_with(|| {
+                groups.push(Group {
+                    kind: finding.kind,
+                    operator: finding.operator.clone(),
+                    problem: finding.problem.clone(),
+                    count: 0,
+                    examples: Vec::new(),
+                    advice: finding.advice.clone(),
+                });
+                groups.len() - 1
+            });
+            let group = &mut groups[place];
+            group.count += 1;
+            if group.examples.len() < Group::EXAMPLES {
+                group.examples.push(finding.subject.clone());
+            }
+        }
+        groups
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.examples.join(", "))?;
+        if self.count > self.examples.len() {
+            write!(f, " and {} more", self.count - self.examples.len())?;
+        }
+        write!(f, ": {}", self.problem)?;
+        if let Some(advice) = &self.advice {
+            write!(f, " ({advice})")?;
+        }
+        Ok(())
     }
 }
 
@@ -79,10 +146,13 @@ impl ImportError {
 }
 
 fn first_and_count(findings: &[Finding]) -> String {
-    match findings {
+    match &Group::of(findings)[..] {
         [] => "import refused the model".into(),
         [only] => only.to_string(),
-        [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+        [first, rest @ ..] => {
+            let count: usize = rest.iter().map(|group| group.count).sum();
+            format!("{first} (and {count} more)")
+        }
     }
 }
 
@@ -91,18 +161,49 @@ fn first_and_count(findings: &[Finding]) -> String {
 pub(super) struct Problem {
     pub(super) kind: ErrorKind,
     pub(super) text: String,
+    pub(super) advice: Option<String>,
 }
 
 impl Problem {
     pub(super) fn about(self, subject: &str) -> Finding {
-        Finding { kind: self.kind, subject: subject.to_owned(), problem: self.text }
+        let Problem { kind, text, advice } = self;
+        Finding { kind, subject: subject.to_owned(), operator: None, problem: text, advice }
+    }
+
+    /// The same with what the user can do.
+    pub(super) fn advise(self, advice: impl Into<String>) -> Self {
+        Problem { advice: Some(advice.into()), ..self }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::NotOnnx(text) => invalid(text),
+            ReadError::Invalid { .. } => invalid(error.to_string()),
+            ReadError::Unsupported { .. } => unsupported(error.to_string()),
+        }
     }
 }
 
 pub(super) fn invalid(text: impl Into<String>) -> Problem {
-    Problem { kind: ErrorKind::Invalid, text: text.into() }
+    Problem { kind: ErrorKind::Invalid, text: text.into(), advice: None }
 }
 
 pub(super) fn unsupported(text: impl Into<String>) -> Problem {
-    Problem { kind: ErrorKind::Unsupported, text: text.into() }
+    Problem { kind: ErrorKind::Unsupported, text: text.into(), advice: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_findings_become_one_group() {
+        let finding = |subject: &str, text: &str| unsupported(text).about(subject);
+        let findings = [finding("a", "x"), finding("b", "y"), finding("c", "x"), finding("d", "x"), finding("e", "x")];
+        let groups = Group::of(&findings);
+        assert_eq!(groups.iter().map(|group| group.count).collect::<Vec<_>>(), [4, 1]);
+        assert_eq!(groups[0].to_string(), "a, c, d and 1 more: x");
+    }
 }

@@ -1,8 +1,7 @@
-//! Kernel, stride, dilation and padding of convolutions and pools, from attributes to the IR's window.
+//! Kernel, stride, dilation and padding of convolutions and pools, from attributes to one window an axis.
 
 use super::attributes::Attributes;
 use super::error::{Problem, invalid, unsupported};
-use crate::ir::{Padding, Window};
 
 /// Largest stride, dilation, kernel or padding that is accepted: keeps every product of two of them in 32 bits.
 const MAX_EXTENT: i64 = 65_535;
@@ -11,15 +10,15 @@ const MAX_EXTENT: i64 = 65_535;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct WindowAttributes {
     pub(super) kernel: Option<Vec<usize>>,
-    pub(super) strides: Option<Vec<usize>>,
-    pub(super) dilations: Option<Vec<usize>>,
-    pub(super) pads: Pads,
-    pub(super) ceil: bool,
+    strides: Option<Vec<usize>>,
+    dilations: Option<Vec<usize>>,
+    pads: Pads,
+    ceil: bool,
 }
 
 /// Where the padding comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Pads {
+enum Pads {
     /// Begin of each axis, then end of each axis; empty for none.
     Explicit(Vec<usize>),
     SameUpper,
@@ -27,12 +26,52 @@ pub(super) enum Pads {
     Valid,
 }
 
-/// A window fitted to an input.
+/// A window on one axis, fitted to an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fitted {
-    pub(super) window: Window,
-    /// Rounding up added cells at the end, beyond the padding that was asked for.
-    pub(super) enlarged: bool,
+pub(super) struct AxisWindow {
+    /// Extent of the input.
+    pub(super) size: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    pub(super) dilation: usize,
+    /// Cells added before the first.
+    pub(super) before: usize,
+    /// Cells added behind the last, those that rounding up adds included.
+    pub(super) after: usize,
+    /// How many of the cells behind the last were added by rounding up.
+    pub(super) enlarged: usize,
+}
+
+impl AxisWindow {
+    /// A window of one cell on an axis of `size`.
+    pub(super) fn trivial(size: usize) -> Self {
+        AxisWindow { size, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0, enlarged: 0 }
+    }
+
+    /// Whether it leaves the axis as it is.
+    pub(super) fn is_trivial(&self) -> bool {
+        *self == AxisWindow::trivial(self.size)
+    }
+
+    /// Cells from its first to its last tap.
+    pub(super) fn span(&self) -> usize {
+        (self.kernel - 1) * self.dilation + 1
+    }
+
+    /// Number of positions.
+    pub(super) fn positions(&self) -> usize {
+        (self.size + self.before + self.after).checked_sub(self.span()).map_or(0, |room| room / self.stride + 1)
+    }
+
+    /// The cell under a tap at a position; `None` in the padding.
+    pub(super) fn cell(&self, position: usize, tap: usize) -> Option<usize> {
+        (position * self.stride + tap * self.dilation).checked_sub(self.before).filter(|&cell| cell < self.size)
+    }
+
+    /// Whether each position has a tap on the input.
+    pub(super) fn always_sees(&self) -> bool {
+        (0..self.positions()).all(|position| (0..self.kernel).any(|tap| self.cell(position, tap).is_some()))
+    }
 }
 
 impl WindowAttributes {
@@ -47,20 +86,17 @@ impl WindowAttributes {
         let explicit = extents(attributes, "pads", 0)?;
         let axes = [&kernel, &strides, &dilations].into_iter().flatten().map(Vec::len);
         let axes: Vec<usize> = axes.chain(explicit.as_ref().map(|p| p.len() / 2)).collect();
-        if let Some(&first) = axes.first() {
-            if !(1..=2).contains(&first) {
-                return Err(unsupported(format!("a window over {first} axes; 1 or 2 are supported")));
-            }
-            if axes.iter().any(|&a| a != first) || explicit.as_ref().is_some_and(|p| p.len() != 2 * first) {
-                let show = |v: &Option<Vec<usize>>| v.as_ref().map_or("none".into(), |v| format!("{v:?}"));
-                return Err(invalid(format!(
-                    "kernel_shape {}, strides {}, dilations {}, pads {}; each must have one entry an axis, pads two",
-                    show(&kernel),
-                    show(&strides),
-                    show(&dilations),
-                    show(&explicit)
-                )));
-            }
+        if let Some(&first) = axes.first()
+            && (axes.iter().any(|&a| a != first) || explicit.as_ref().is_some_and(|p| p.len() != 2 * first))
+        {
+            let show = |v: &Option<Vec<usize>>| v.as_ref().map_or("none".into(), |v| format!("{v:?}"));
+            return Err(invalid(format!(
+                "kernel_shape {}, strides {}, dilations {}, pads {}; each must have one entry an axis, pads two",
+                show(&kernel),
+                show(&strides),
+                show(&dilations),
+                show(&explicit)
+            )));
         }
         let pads = match attributes.string("auto_pad", "NOTSET")? {
             "NOTSET" | "" => Pads::Explicit(explicit.unwrap_or_default()),
@@ -79,82 +115,51 @@ impl WindowAttributes {
         Ok(WindowAttributes { kernel, strides, dilations, pads, ceil: attributes.flag("ceil_mode", false)? })
     }
 
-    /// Number of spatial axes, where an attribute tells it.
-    pub(super) fn axes(&self) -> Option<usize> {
-        let pads = match &self.pads {
-            Pads::Explicit(pads) if !pads.is_empty() => Some(pads.len() / 2),
-            _ => None,
-        };
-        [&self.kernel, &self.strides, &self.dilations].into_iter().flatten().map(Vec::len).next().or(pads)
-    }
-
-    /// The window over an image of `height` x `width`. `spatial` is the number of axes in the file: of one axis the
-    /// image is a row. `more` is padding of a Pad node before it.
-    pub(super) fn fit(
-        &self,
-        kernel: &[usize],
-        spatial: usize,
-        [height, width]: [usize; 2],
-        more: Padding,
-    ) -> Result<Fitted, Problem> {
+    /// One window an axis for a kernel over an input of these spatial extents.
+    pub(super) fn fit(&self, kernel: &[usize], sizes: &[usize]) -> Result<Vec<AxisWindow>, Problem> {
         let lists = [Some(kernel), self.strides.as_deref(), self.dilations.as_deref()];
-        if lists.into_iter().flatten().any(|list| list.len() != spatial) {
-            return Err(invalid(format!("a window over {} axes; the input has {spatial} spatial axes", kernel.len())));
-        }
-        let pair = |list: &[usize], missing: usize| match *list {
-            [h, w] => [h, w],
-            [w] => [missing, w],
-            _ => [missing; 2],
-        };
-        let kernel = pair(kernel, 1);
-        let stride = pair(self.strides.as_deref().unwrap_or_default(), 1);
-        let dilation = pair(self.dilations.as_deref().unwrap_or_default(), 1);
-        let size = [height, width];
-        let (mut begin, mut end) = ([0; 2], [0; 2]);
-        for axis in 0..2 {
-            let span = (kernel[axis] - 1) * dilation[axis] + 1;
-            let outputs = size[axis].div_ceil(stride[axis]);
-            let total = ((outputs.max(1) - 1) * stride[axis] + span).saturating_sub(size[axis]);
-            (begin[axis], end[axis]) = match &self.pads {
-                Pads::Explicit(pads) => match (pads[..].len(), axis) {
-                    (4, _) => (pads[axis], pads[axis + 2]),
-                    (2, 1) => (pads[0], pads[1]),
-                    _ => (0, 0),
-                },
-                Pads::Valid => (0, 0),
-                Pads::SameUpper => (total / 2, total - total / 2),
-                Pads::SameLower => (total - total / 2, total / 2),
-            };
-        }
-        let padding = Padding {
-            top: begin[0] + more.top,
-            left: begin[1] + more.left,
-            bottom: end[0] + more.bottom,
-            right: end[1] + more.right,
-        };
-        let mut window = Window { kernel, stride, dilation, padding };
-        let mut enlarged = false;
-        if self.ceil {
-            for axis in 0..2 {
-                let p = &mut window.padding;
-                let (before, after) = if axis == 0 { (p.top, &mut p.bottom) } else { (p.left, &mut p.right) };
-                let span = (kernel[axis] - 1) * dilation[axis] + 1;
-                let Some(room) = (size[axis] + before + *after).checked_sub(span) else { continue };
-                let missing = (stride[axis] - room % stride[axis]) % stride[axis];
-                // A last window that would start beyond input and leading padding is dropped.
-                let starts = (room + missing) / stride[axis] * stride[axis];
-                if missing > 0 && starts < size[axis] + before {
-                    *after += missing;
-                    enlarged = true;
-                }
-            }
-        }
-        if window.output(height, width).is_none() {
+        let pads = if let Pads::Explicit(pads) = &self.pads { &pads[..] } else { &[] };
+        let axes = lists.into_iter().flatten().map(<[usize]>::len).chain((!pads.is_empty()).then_some(pads.len() / 2));
+        if let Some(seen) = axes.into_iter().find(|&axes| axes != sizes.len()) {
             return Err(invalid(format!(
-                "window {window} on an image of {height}x{width}; it must fit the padded image"
+                "a window over {seen} axes on {} spatial axes; batch and channels come first",
+                sizes.len()
             )));
         }
-        Ok(Fitted { window, enlarged })
+        (0..sizes.len()).map(|axis| self.fit_axis(axis, kernel[axis], sizes[axis], sizes.len())).collect()
+    }
+
+    fn fit_axis(&self, axis: usize, kernel: usize, size: usize, axes: usize) -> Result<AxisWindow, Problem> {
+        let at = |list: &Option<Vec<usize>>| list.as_ref().map_or(1, |list| list[axis]);
+        let (stride, dilation) = (at(&self.strides), at(&self.dilations));
+        let mut window = AxisWindow { size, kernel, stride, dilation, before: 0, after: 0, enlarged: 0 };
+        let outputs = size.div_ceil(stride).max(1);
+        let total = ((outputs - 1) * stride + window.span()).saturating_sub(size);
+        (window.before, window.after) = match &self.pads {
+            Pads::Explicit(pads) if pads.is_empty() => (0, 0),
+            Pads::Explicit(pads) => (pads[axis], pads[axes + axis]),
+            Pads::Valid => (0, 0),
+            Pads::SameUpper => (total / 2, total - total / 2),
+            Pads::SameLower => (total - total / 2, total / 2),
+        };
+        if let (true, Some(room)) = (self.ceil, (size + window.before + window.after).checked_sub(window.span())) {
+            let missing = (stride - room % stride) % stride;
+            // A last window that would start beyond input and leading padding is dropped.
+            let starts = (room + missing) / stride * stride;
+            if missing > 0 && starts < size + window.before {
+                window.after += missing;
+                window.enlarged = missing;
+            }
+        }
+        if window.positions() == 0 {
+            return Err(invalid(format!(
+                "a window of {} cells on an axis of {size}, padded by {} and {}; it must fit",
+                window.span(),
+                window.before,
+                window.after
+            )));
+        }
+        Ok(window)
     }
 }
 
@@ -168,7 +173,7 @@ fn extents(attributes: Attributes<'_>, name: &str, least: i64) -> Result<Option<
         return Err(unsupported(format!("{name} {values:?}; each must be <= {MAX_EXTENT}")));
     }
     if values.is_empty() {
-        return Err(invalid(format!("{name} []; it must have one entry an axis")));
+        return Ok(None);
     }
     Ok(Some(values.iter().map(|&v| usize::try_from(v).unwrap_or(0)).collect()))
 }

@@ -28,6 +28,11 @@ impl Tensor {
         &self.data
     }
 
+    /// The values, shared.
+    pub fn shared(&self) -> Arc<[f32]> {
+        Arc::clone(&self.data)
+    }
+
     /// The same extents with each value replaced.
     pub fn with_data(&self, data: impl Into<Arc<[f32]>>) -> Self {
         let data = data.into();

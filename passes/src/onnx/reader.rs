@@ -110,13 +110,20 @@ pub fn tensor_i64(tensor: &TensorProto) -> Result<(Vec<usize>, Vec<i64>), ReadEr
     let raw = raw_bytes(tensor, len)?;
     let ints = || tensor.int32_data.iter().map(|&v| i64::from(v)).collect::<Vec<i64>>();
     let unsigned = || tensor.uint64_data.iter().map(|&v| i64::try_from(v).unwrap_or(i64::MAX)).collect::<Vec<i64>>();
-    let values = match (element_type(tensor)?, raw) {
+    let kind = element_type(tensor)?;
+    let values = match (kind, raw) {
         (DataType::Int64, Some(raw)) => each(raw, i64::from_le_bytes),
         (DataType::Int64, None) => tensor.int64_data.clone(),
         (DataType::Int32, Some(raw)) => each(raw, |b| i64::from(i32::from_le_bytes(b))),
         (DataType::Int16, Some(raw)) => each(raw, |b| i64::from(i16::from_le_bytes(b))),
         (DataType::Int8, Some(raw)) => each(raw, |b| i64::from(i8::from_le_bytes(b))),
         (DataType::Uint8 | DataType::Bool, Some(raw)) => each(raw, |b| i64::from(u8::from_le_bytes(b))),
+        (DataType::Int4 | DataType::Uint4 | DataType::Int2 | DataType::Uint2, Some(raw)) => {
+            unpacked(kind, len, raw.iter().copied())
+        }
+        (DataType::Int4 | DataType::Uint4 | DataType::Int2 | DataType::Uint2, None) => {
+            unpacked(kind, len, tensor.int32_data.iter().map(|&v| (v & 0xff) as u8))
+        }
         (DataType::Uint16, Some(raw)) => each(raw, |b| i64::from(u16::from_le_bytes(b))),
         (DataType::Uint32, Some(raw)) => each(raw, |b| i64::from(u32::from_le_bytes(b))),
         (DataType::Uint64, Some(raw)) => each(raw, |b| i64::try_from(u64::from_le_bytes(b)).unwrap_or(i64::MAX)),
@@ -149,39 +156,63 @@ fn element_type(tensor: &TensorProto) -> Result<DataType, ReadError> {
         Ok(DataType::Undefined) | Err(_) => {
             Err(invalid(tensor, format!("element type {code}; an ONNX element type is required")))
         }
-        Ok(kind) if element_size(kind).is_some() => Ok(kind),
+        Ok(kind) if element_bits(kind).is_some() => Ok(kind),
         Ok(kind) => Err(unsupported(
             tensor,
-            format!("element type {}; a float or integer type of 8 to 64 bits is required", kind.as_str_name()),
+            format!("element type {}; a float of 16 to 64 bits or an integer is required", kind.as_str_name()),
         )),
     }
 }
 
-/// Bytes of one element in `raw_data`; `None` for types that are not read.
-fn element_size(kind: DataType) -> Option<usize> {
+/// Bits of one element in `raw_data`; `None` for types that are not read.
+fn element_bits(kind: DataType) -> Option<usize> {
     Some(match kind {
-        DataType::Uint8 | DataType::Int8 | DataType::Bool => 1,
-        DataType::Uint16 | DataType::Int16 | DataType::Float16 | DataType::Bfloat16 => 2,
-        DataType::Float | DataType::Int32 | DataType::Uint32 => 4,
-        DataType::Double | DataType::Int64 | DataType::Uint64 => 8,
+        DataType::Int2 | DataType::Uint2 => 2,
+        DataType::Int4 | DataType::Uint4 => 4,
+        DataType::Uint8 | DataType::Int8 | DataType::Bool => 8,
+        DataType::Uint16 | DataType::Int16 | DataType::Float16 | DataType::Bfloat16 => 16,
+        DataType::Float | DataType::Int32 | DataType::Uint32 => 32,
+        DataType::Double | DataType::Int64 | DataType::Uint64 => 64,
         _ => return None,
     })
 }
 
 /// `raw_data` with its length checked; `None` where the values are in a typed field.
 fn raw_bytes(tensor: &TensorProto, len: usize) -> Result<Option<&[u8]>, ReadError> {
-    let size = element_size(element_type(tensor)?).unwrap_or(1);
+    let bits = element_bits(element_type(tensor)?).unwrap_or(8);
     match tensor.raw_data.as_deref() {
         Some(raw) if !raw.is_empty() => {
-            if len.checked_mul(size) != Some(raw.len()) {
-                let problem =
-                    format!("{} bytes of data for dims {:?}; {} are required", raw.len(), tensor.dims, len * size);
+            let required = len.checked_mul(bits).map(|bits| bits.div_ceil(8));
+            if required != Some(raw.len()) {
+                let problem = format!(
+                    "{} bytes of data for dims {:?}; {} are required",
+                    raw.len(),
+                    tensor.dims,
+                    required.unwrap_or(usize::MAX)
+                );
                 return Err(invalid(tensor, problem));
             }
             Ok(Some(raw))
         }
         _ => Ok(None),
     }
+}
+
+/// Values of 4 or 2 bits, the first of a byte in its low bits.
+fn unpacked(kind: DataType, len: usize, bytes: impl Iterator<Item = u8>) -> Vec<i64> {
+    let (bits, signed) = match kind {
+        DataType::Int4 => (4, true),
+        DataType::Uint4 => (4, false),
+        DataType::Int2 => (2, true),
+        _ => (2, false),
+    };
+    let mask = (1u8 << bits) - 1;
+    let values = bytes.flat_map(|byte| (0..8 / bits).map(move |place| byte >> (place * bits) & mask));
+    let value = |code: u8| {
+        let negative = signed && code >> (bits - 1) == 1;
+        i64::from(code) - if negative { 1 << bits } else { 0 }
+    };
+    values.take(len).map(value).collect()
 }
 
 fn filled(tensor: &TensorProto, len: usize, seen: usize) -> Result<(), ReadError> {
@@ -274,6 +305,27 @@ mod tests {
             tensor_f32(&tensor).unwrap_err().to_string(),
             "tensor \"w\": 8 bytes of data for dims [3]; 12 are required"
         );
+    }
+
+    #[test]
+    fn values_of_a_few_bits_are_packed_from_the_low_end() {
+        let packed = |kind: DataType, dims: i64, raw: Vec<u8>| TensorProto {
+            dims: vec![dims],
+            data_type: Some(kind as i32),
+            raw_data: Some(raw),
+            ..Default::default()
+        };
+        assert_eq!(tensor_i64(&packed(DataType::Int4, 3, vec![0xf7, 0x08])).unwrap().1, [7, -1, -8]);
+        assert_eq!(tensor_i64(&packed(DataType::Uint4, 2, vec![0xf7])).unwrap().1, [7, 15]);
+        assert_eq!(tensor_i64(&packed(DataType::Int2, 4, vec![0b1001_1100])).unwrap().1, [0, -1, 1, -2]);
+        assert!(tensor_i64(&packed(DataType::Int4, 3, vec![0xf7])).is_err());
+        let typed = TensorProto {
+            dims: vec![3],
+            data_type: Some(DataType::Int4 as i32),
+            int32_data: vec![0xf7, 0x08],
+            ..Default::default()
+        };
+        assert_eq!(tensor_i64(&typed).unwrap().1, [7, -1, -8]);
     }
 
     #[test]

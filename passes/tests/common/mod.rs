@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test says why it was skipped or failed")]
 #![allow(dead_code, unreachable_pub, reason = "every test file compiles this module and uses a part of it")]
 
+mod evaluate;
 pub mod nets;
 pub mod onnx_builder;
 
-use releqc_passes::ir::{BatchNorm, BinaryKind, Clip, Graph, Node, Op, Shape, Window};
+pub use evaluate::evaluate;
 use std::path::PathBuf;
 use tract_onnx::prelude::*;
 
@@ -49,144 +50,6 @@ impl Random {
 
     pub fn floats(&mut self, len: usize) -> Vec<f32> {
         (0..len).map(|_| self.float()).collect()
-    }
-}
-
-/// Runs a graph on one sample, value by value in f64, straight from the definitions; all outputs one after the other.
-pub fn evaluate(graph: &Graph, input: &[f32]) -> Vec<f32> {
-    let mut values: Vec<Vec<f64>> = Vec::new();
-    for node in &graph.nodes {
-        let mut value = match &node.op {
-            Op::Input(_) => input.iter().map(|&v| f64::from(v)).collect(),
-            _ => apply(graph, node, &values),
-        };
-        if let Some(clip) = node.activation {
-            clip_all(&mut value, clip);
-        }
-        assert_eq!(value.len(), node.shape.len(), "{}", node.name);
-        values.push(value);
-    }
-    graph.outputs.iter().flat_map(|(_, id)| values[id.0].iter().map(|&v| v as f32)).collect()
-}
-
-fn apply(graph: &Graph, node: &Node, values: &[Vec<f64>]) -> Vec<f64> {
-    let x = &values[node.inputs[0].0];
-    let shape = &graph.node(node.inputs[0]).shape;
-    match &node.op {
-        Op::Input(_) => unreachable!("handled by the caller"),
-        Op::Conv(conv) => {
-            let [_, h, w] = shape.chw();
-            let [outputs, oh, ow] = node.shape.chw();
-            let dims = conv.weight.dims();
-            let (per_group, kh, kw) = (dims[1], dims[2], dims[3]);
-            let mut y = vec![0.0; outputs * oh * ow];
-            for o in 0..outputs {
-                let first = o / (outputs / conv.groups) * per_group;
-                let bias = conv.bias.as_ref().map_or(0.0, |b| f64::from(b[o]));
-                let out = &mut y[o * oh * ow..(o + 1) * oh * ow];
-                out.fill(bias);
-                for i in 0..per_group {
-                    let plane = &x[(first + i) * h * w..(first + i + 1) * h * w];
-                    for (tap, &weight) in
-                        conv.weight.data()[(o * per_group + i) * kh * kw..][..kh * kw].iter().enumerate()
-                    {
-                        for row in 0..oh {
-                            let Some(r) = at(&conv.window, 0, row, tap / kw, h) else { continue };
-                            for column in 0..ow {
-                                if let Some(c) = at(&conv.window, 1, column, tap % kw, w) {
-                                    out[row * ow + column] += plane[r * w + c] * f64::from(weight);
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-            normalize(&mut y, conv.batch_norm.as_ref(), oh * ow);
-            y
-        }
-        Op::FullyConnected(fc) => {
-            let mut y: Vec<f64> = (0..fc.weight.dims()[0])
-                .map(|o| {
-                    let row = &fc.weight.data()[o * x.len()..(o + 1) * x.len()];
-                    let bias = fc.bias.as_ref().map_or(0.0, |b| f64::from(b[o]));
-                    bias + row.iter().zip(x).map(|(&w, v)| f64::from(w) * v).sum::<f64>()
-                })
-                .collect();
-            normalize(&mut y, fc.batch_norm.as_ref(), 1);
-            y
-        }
-        Op::BatchNorm(norm) => {
-            let mut y = x.clone();
-            normalize(&mut y, Some(norm), shape.len() / shape.chw()[0]);
-            y
-        }
-        Op::ChannelAffine { mul, add } => {
-            let cells = shape.len() / shape.chw()[0];
-            x.iter().enumerate().map(|(i, v)| v * f64::from(mul[i / cells]) + f64::from(add[i / cells])).collect()
-        }
-        Op::Clip(clip) => {
-            let mut y = x.clone();
-            clip_all(&mut y, *clip);
-            y
-        }
-        Op::MaxPool(window) => {
-            pool(shape, node, window, x, |seen, _| seen.iter().copied().fold(f64::NEG_INFINITY, f64::max))
-        }
-        Op::AveragePool { window, count_include_pad } => pool(shape, node, window, x, |seen, taps| {
-            seen.iter().sum::<f64>() / if *count_include_pad { taps } else { seen.len() } as f64
-        }),
-        Op::Binary(BinaryKind::Add) => x.iter().zip(&values[node.inputs[1].0]).map(|(a, b)| a + b).collect(),
-        Op::Concat { .. } => node.inputs.iter().flat_map(|input| values[input.0].iter().copied()).collect(),
-        Op::Reshape => x.clone(),
-        Op::Softmax { log, .. } => {
-            let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = x.iter().map(|v| (v - max).exp()).sum();
-            x.iter().map(|v| if *log { v - max - sum.ln() } else { (v - max).exp() / sum }).collect()
-        }
-        other => unreachable!("{} is not in these graphs", other.label()),
-    }
-}
-
-/// The row or column of the image that a tap reads.
-fn at(window: &Window, axis: usize, position: usize, tap: usize, size: usize) -> Option<usize> {
-    let leading = [window.padding.top, window.padding.left][axis];
-    (position * window.stride[axis] + tap * window.dilation[axis]).checked_sub(leading).filter(|&i| i < size)
-}
-
-fn pool(shape: &Shape, node: &Node, window: &Window, x: &[f64], reduce: impl Fn(&[f64], usize) -> f64) -> Vec<f64> {
-    let [channels, h, w] = shape.chw();
-    let [_, oh, ow] = node.shape.chw();
-    let mut y = Vec::new();
-    for c in 0..channels {
-        for row in 0..oh {
-            for column in 0..ow {
-                let mut seen = Vec::new();
-                for tap in 0..window.kernel[0] * window.kernel[1] {
-                    let r = at(window, 0, row, tap / window.kernel[1], h);
-                    let k = at(window, 1, column, tap % window.kernel[1], w);
-                    if let (Some(r), Some(k)) = (r, k) {
-                        seen.push(x[(c * h + r) * w + k]);
-                    }
-                }
-                y.push(reduce(&seen, window.kernel[0] * window.kernel[1]));
-            }
-        }
-    }
-    y
-}
-
-fn normalize(y: &mut [f64], norm: Option<&BatchNorm>, cells: usize) {
-    let Some(norm) = norm else { return };
-    for (i, v) in y.iter_mut().enumerate() {
-        let c = i / cells;
-        let deviation = (f64::from(norm.variance[c]) + f64::from(norm.epsilon)).sqrt();
-        *v = (*v - f64::from(norm.mean[c])) / deviation * f64::from(norm.gamma[c]) + f64::from(norm.beta[c]);
-    }
-}
-
-fn clip_all(y: &mut [f64], clip: Clip) {
-    for v in y {
-        *v = v.max(f64::from(clip.min)).min(f64::from(clip.max));
     }
 }
 

@@ -1,0 +1,99 @@
+//! The one table of ONNX operators: one file an operator or a family, each with its rules.
+//!
+//! A rule takes a [`Step`](super::source::Step) and returns one value an output. A new operator is a row in its family's `RULES`, or
+//! a file with such a table that is listed here.
+
+mod attention;
+mod axis;
+mod batch_norm;
+mod binary;
+mod cast;
+mod constants;
+mod conv;
+mod conv_transpose;
+mod cumulate;
+mod einsum;
+mod forms;
+mod gather;
+mod legacy;
+mod lp_pool;
+mod masks;
+mod mat_mul;
+mod ml;
+mod movement;
+mod normalize;
+mod pad;
+mod pool;
+mod quantize;
+mod recurrent;
+mod reduce;
+mod resize;
+mod scatter;
+mod slice;
+mod softmax;
+mod unary;
+
+pub(super) use quantize::Codes;
+
+use super::Rule;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+const FAMILIES: &[&[(&str, Rule)]] = &[
+    attention::RULES,
+    batch_norm::RULES,
+    binary::RULES,
+    cast::RULES,
+    constants::RULES,
+    conv::RULES,
+    conv_transpose::RULES,
+    cumulate::RULES,
+    einsum::RULES,
+    gather::RULES,
+    legacy::RULES,
+    lp_pool::RULES,
+    masks::RULES,
+    mat_mul::RULES,
+    ml::RULES,
+    movement::RULES,
+    normalize::RULES,
+    pad::RULES,
+    pool::RULES,
+    quantize::RULES,
+    recurrent::RULES,
+    reduce::RULES,
+    resize::RULES,
+    scatter::RULES,
+    slice::RULES,
+    softmax::RULES,
+    unary::RULES,
+];
+
+static RULES: LazyLock<BTreeMap<&'static str, Rule>> =
+    LazyLock::new(|| FAMILIES.iter().copied().flatten().copied().collect());
+
+/// The rule of an operator: `Conv`, or `com.microsoft.Gelu` where its domain is not the default one.
+pub(super) fn find(operator: &str) -> Option<Rule> {
+    RULES.get(operator).copied()
+}
+
+/// Every operator that has a rule, in alphabetical order, and `If`.
+pub(super) fn names() -> Vec<&'static str> {
+    let mut names: Vec<&str> = RULES.keys().copied().chain(["If"]).collect();
+    names.sort_unstable();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operator_has_one_rule() {
+        let all: usize = FAMILIES.iter().map(|family| family.len()).sum();
+        let mut names: Vec<&str> = FAMILIES.iter().copied().flatten().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        let twice: Vec<&[&str]> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+        assert_eq!(RULES.len(), all, "{twice:?}");
+    }
+}
