@@ -6,13 +6,16 @@
 mod attach_batch_norm;
 mod attach_bias;
 mod drop_identity;
+mod drop_unread;
 mod edit;
 mod fold_batch_norm;
 mod fold_forward;
 mod fuse_activation;
+mod fuse_function;
 mod hoist_pointwise;
 mod merge_affine;
 mod merge_moves;
+mod merge_padding;
 
 pub use fold_batch_norm::fold_batch_norm;
 
@@ -23,7 +26,10 @@ use crate::verify::{self, Violation};
 pub type Rewrite = fn(Graph) -> Graph;
 
 /// The rewrites of [`canonicalize`] in the order they run.
-pub const REWRITES: [(&str, Rewrite); 10] = [
+pub const REWRITES: [(&str, Rewrite); 13] = [
+    ("fuse_function", fuse_function::fuse_function),
+    ("drop_unread", drop_unread::drop_unread),
+    ("merge_padding", merge_padding::merge_padding),
     ("drop_identity", drop_identity::drop_identity),
     ("hoist_pointwise", hoist_pointwise::hoist_pointwise),
     ("drop_identity", drop_identity::drop_identity),

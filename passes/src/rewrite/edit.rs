@@ -1,6 +1,6 @@
 //! Removing nodes from a graph.
 
-use crate::ir::{Graph, NodeId};
+use crate::ir::{Graph, Node, NodeId};
 
 /// Nodes to leave out, each replaced by an earlier one.
 pub(super) struct Removal {
@@ -79,5 +79,56 @@ pub(super) fn sole_user(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Opt
     match users[id.0][..] {
         [user] if !is_output => Some(user),
         _ => None,
+    }
+}
+
+/// A graph put together anew from the nodes of another one, in order; nodes may be left out, replaced and inserted.
+pub(super) struct Rebuild<'a> {
+    graph: &'a Graph,
+    nodes: Vec<Node>,
+    /// Where each node of the old graph stands in the new one; `None` for those left out.
+    places: Vec<Option<NodeId>>,
+}
+
+impl<'a> Rebuild<'a> {
+    pub(super) fn of(graph: &'a Graph) -> Self {
+        Rebuild { graph, nodes: Vec::with_capacity(graph.nodes.len()), places: vec![None; graph.nodes.len()] }
+    }
+
+    /// The node as it is.
+    pub(super) fn keep(&mut self, id: NodeId) {
+        self.replace(id, self.graph.node(id).clone());
+    }
+
+    /// Another node in its place; its inputs are nodes of the old graph.
+    pub(super) fn replace(&mut self, id: NodeId, node: Node) {
+        let place = self.insert(node);
+        self.places[id.0] = Some(place);
+    }
+
+    /// Another node in its place that reads one that was inserted.
+    pub(super) fn replace_inserted(&mut self, id: NodeId, node: Node, inserted: NodeId) {
+        self.nodes.push(Node { inputs: vec![inserted], ..node });
+        self.places[id.0] = Some(NodeId(self.nodes.len() - 1));
+    }
+
+    /// A node more, whose inputs are nodes of the old graph; its place in the new one.
+    pub(super) fn insert(&mut self, mut node: Node) -> NodeId {
+        for input in &mut node.inputs {
+            *input = self.place(*input);
+        }
+        self.nodes.push(node);
+        NodeId(self.nodes.len() - 1)
+    }
+
+    fn place(&self, id: NodeId) -> NodeId {
+        let place = self.places[id.0];
+        debug_assert!(place.is_some(), "what is read is kept");
+        place.unwrap_or(NodeId(0))
+    }
+
+    pub(super) fn finish(self) -> Graph {
+        let outputs = self.graph.outputs.iter().map(|(name, id)| (name.clone(), self.place(*id))).collect();
+        Graph { name: self.graph.name.clone(), nodes: self.nodes, outputs }
     }
 }
