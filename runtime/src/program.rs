@@ -110,6 +110,13 @@ choice! {
     }
 }
 
+impl ElementType {
+    /// Whether its values are integers; booleans are none.
+    pub fn is_integer(self) -> bool {
+        !matches!(self, ElementType::F32 | ElementType::F16 | ElementType::Bf16 | ElementType::F64 | ElementType::Bool)
+    }
+}
+
 #[allow(clippy::derivable_impls, reason = "the macro that declares it derives none")]
 impl Default for ElementType {
     fn default() -> Self {

@@ -1,7 +1,7 @@
 //! `releqc sim`: cost on the accelerator, and its functional simulation.
 
 use super::{Context, run};
-use crate::args::{Executor, Sim};
+use crate::args::{Executor, IsaFlag, Sim};
 use crate::artifact;
 use crate::executor::{Choice, all_cores};
 use crate::failure::{Failure, Outcome};
@@ -57,7 +57,7 @@ pub(super) fn execute(args: &Sim, context: &Context) -> Result<Outcome, Failure>
     if let Some(input) = &args.input {
         let rows = Rows::read(input, artifact::only_input(&artifact)?)?;
         let threads = context.threads.unwrap_or_else(all_cores);
-        let choice = Choice { executor: Executor::Accelerator, isa: None, threads };
+        let choice = Choice { executor: Executor::Accelerator, cpu: IsaFlag { isa: None, without: None }, threads };
         let results = run::compute(&artifact, choice, &rows, context)?;
         run::write_all(&artifact, &results, &outputs)?;
         report.simulated_rows = Some(rows.count);

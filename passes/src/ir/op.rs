@@ -131,13 +131,6 @@ impl Clip {
     }
 }
 
-impl ElementType {
-    /// Whether its values are integers; booleans are none.
-    pub fn is_integer(self) -> bool {
-        !matches!(self, ElementType::F32 | ElementType::F16 | ElementType::Bf16 | ElementType::F64 | ElementType::Bool)
-    }
-}
-
 /// One direction of a recurrent layer. The first operand is `[steps, batch, gates * hidden]`, the products of the layer's input with W
 /// and what of B can be added to them; then come the states at the beginning, `[batch, hidden]` each: none, h, or h and c. The
 /// result is `[steps + extra, batch, hidden]`: the hidden state of every step, and behind them the extra states of the kind (the last c

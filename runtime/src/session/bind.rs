@@ -95,6 +95,7 @@ pub(super) fn steps(
     for (slot, x) in program.input_ranges() {
         if let Values::Slot(y) = binder.values(slot) {
             let kernel = Box::new(Canonical { x, y });
+            let kernel = Bound::new(kernel, places.room().codes);
             steps.push(Step { op: 0, shared: false, kernel, batched: None, pixels: None });
         }
     }
