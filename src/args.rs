@@ -1,14 +1,19 @@
 //! The flags: names and meanings are the contract of docs/cli.md.
 
+mod values;
+mod words;
+
+pub(crate) use values::{ActionSet, Bits};
+
 use crate::failure::Failure;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use releqc_passes::data::Preprocessing;
-use releqc_runtime::BitWidth;
 use releqc_runtime::isa::Isa;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+use values::{parse_action_set, parse_bits, parse_count, parse_duration, parse_points, parse_threads};
 
 /// Compiles trained ONNX networks to mixed low precision, and runs the result.
 #[derive(Debug, Parser)]
@@ -270,71 +275,6 @@ pub(crate) enum Reward {
     Paper,
 }
 
-/// Fixed widths.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Bits {
-    All(BitWidth),
-    Each(Vec<BitWidth>),
-}
-
-/// Widths the search may choose from, ascending.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ActionSet(pub(crate) Vec<BitWidth>);
-
-fn parse_width(text: &str) -> Result<BitWidth, String> {
-    let refuse = || format!("width {text:?}; 2 to 8 is required");
-    text.trim().parse().ok().and_then(BitWidth::new).ok_or_else(refuse)
-}
-
-fn parse_bits(text: &str) -> Result<Bits, String> {
-    let widths = text.split(',').map(parse_width).collect::<Result<Vec<_>, _>>()?;
-    Ok(if let [width] = widths[..] { Bits::All(width) } else { Bits::Each(widths) })
-}
-
-/// Widths and ranges of widths, separated by commas.
-fn parse_action_set(text: &str) -> Result<ActionSet, String> {
-    let mut widths = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (parse_width(first)?, parse_width(last)?);
-        if first > last {
-            return Err(format!("range {part:?} is empty"));
-        }
-        widths.extend(BitWidth::all().filter(|width| (first..=last).contains(width)));
-    }
-    widths.sort_unstable();
-    widths.dedup();
-    Ok(ActionSet(widths))
-}
-
-fn parse_points(text: &str) -> Result<f64, String> {
-    let points = text.parse().ok().filter(|points: &f64| points.is_finite() && *points >= 0.0);
-    points.ok_or_else(|| "points of accuracy, 0 or more, are required".into())
-}
-
-fn parse_count(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| *n >= 1).ok_or_else(|| "a number >= 1 is required".into())
-}
-
-fn parse_threads(text: &str) -> Result<usize, String> {
-    const MOST: usize = 1024;
-    let threads = text.parse().ok().filter(|n| (1..=MOST).contains(n));
-    threads.ok_or_else(|| format!("a number of threads from 1 to {MOST} is required"))
-}
-
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refuse = || "a time such as 90s, 10m or 1h is required".to_owned();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let seconds_a_unit = match &text[digits.len()..] {
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(refuse()),
-    };
-    let number: f64 = digits.parse().map_err(|_| refuse())?;
-    Duration::try_from_secs_f64(number * seconds_a_unit).ok().filter(|time| !time.is_zero()).ok_or_else(refuse)
-}
-
 /// What the words of the command line ask for.
 pub(crate) enum Parsed {
     /// Help or the version.
@@ -345,7 +285,7 @@ pub(crate) enum Parsed {
 
 /// Parses the words of the command line, the first being the program's name.
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Parsed, Failure> {
-    match Cli::try_parse_from(with_default_command(words)) {
+    match Cli::try_parse_from(words::with_default_command(words)?) {
         Ok(cli) => Ok(Parsed::Cli(cli)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Parsed::Text(error.to_string()))
@@ -360,30 +300,12 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Parsed, Failure> {
         }
         Err(error) => {
             let text = error.to_string();
-            let first = text.split("\n\n").next().unwrap_or_default();
-            Err(Failure::input(first.trim_start_matches("error: ")))
+            let mut parts = text.split("\n\n");
+            let first = parts.next().unwrap_or_default().trim_start_matches("error: ");
+            let tip = parts.find_map(|part| part.trim().strip_prefix("tip: ").filter(|tip| tip.contains("similar")));
+            Err(Failure::input(tip.map_or_else(|| first.to_owned(), |tip| format!("{first}; {tip}"))))
         }
     }
-}
-
-/// Inserts `compile` where the first word after the common flags is no command.
-fn with_default_command(mut words: Vec<OsString>) -> Vec<OsString> {
-    const COMMANDS: [&str; 9] = ["compile", "check", "inspect", "run", "eval", "bench", "sim", "disasm", "help"];
-    const OWN: [&str; 4] = ["-h", "--help", "-V", "--version"];
-    let mut at = 1;
-    while let Some(word) = words.get(at).map(|word| word.to_string_lossy()) {
-        match &*word {
-            "--json" | "--quiet" => at += 1,
-            "--threads" => at += 2,
-            word if word.starts_with("--threads=") => at += 1,
-            word if COMMANDS.contains(&word) || OWN.contains(&word) => return words,
-            _ => {
-                words.insert(1, "compile".into());
-                return words;
-            }
-        }
-    }
-    words
 }
 
 #[cfg(test)]
@@ -418,28 +340,6 @@ mod tests {
         }
         assert!(matches!(cli("--json inspect m.rq").unwrap().command, Command::Inspect(_)));
         assert!(cli("--help").unwrap_err().contains("Usage: releqc"));
-    }
-
-    #[test]
-    fn widths_are_2_to_8() {
-        let width = |bits| BitWidth::new(bits).unwrap();
-        assert_eq!(parse_bits("4"), Ok(Bits::All(width(4))));
-        assert_eq!(parse_bits("8,2, 3"), Ok(Bits::Each(vec![width(8), width(2), width(3)])));
-        for bad in ["", "1", "9", "4,", "4.5", "-4", "four"] {
-            assert!(parse_bits(bad).is_err(), "{bad}");
-        }
-        assert_eq!(parse_action_set("2-4,8,3").unwrap().0, [2, 3, 4, 8].map(width));
-        assert!(parse_action_set("8-2").is_err() && parse_action_set("2-9").is_err());
-    }
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("1.5m"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
-        for bad in ["", "m", "10x", "-1s", "0", "nan", "1e300h"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod args;
 mod artifact;
+mod colour;
 mod commands;
 mod console;
 mod executor;

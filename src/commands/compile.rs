@@ -16,6 +16,7 @@ use releqc_passes::ir::Shape;
 use releqc_passes::{annotation, import};
 use releqc_runtime::BitWidth;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,8 @@ const VALIDATION_SHARE: f64 = 1.0 / 6.0;
 /// The JSON object of a compilation.
 #[derive(Serialize)]
 struct Report<'a> {
-    artifact: &'a Path,
+    /// A path that is no UTF-8 is shown as far as it is.
+    artifact: Cow<'a, str>,
     size_bytes: usize,
     episodes: usize,
     evaluations: usize,
@@ -69,7 +71,7 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
     }
     let search = compiled.report.search.as_ref();
     let report = Report {
-        artifact: &args.output,
+        artifact: args.output.to_string_lossy(),
         size_bytes: compiled.artifact.len(),
         episodes: search.map_or(0, |search| search.episodes),
         evaluations: search.map_or(0, |search| search.evaluations),
@@ -83,7 +85,12 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
     // Last: where there is an artifact, everything beside it is of the same compilation.
     places.artifact.write(|file| file.write_all(&compiled.artifact))?;
     context.console.summary(&report, || summary::text(&compiled.report, &args.output, report.seconds))?;
-    Ok(if compiled.report.goal_missed { Outcome::GoalMissed } else { Outcome::Done })
+    if compiled.report.goal_missed {
+        let (lost, limit) = (compiled.report.accuracy.loss_points, compiled.report.max_loss.unwrap_or_default());
+        tracing::warn!("the goal was missed: {lost:.2} points are lost, at most {limit} may be");
+        return Ok(Outcome::GoalMissed);
+    }
+    Ok(Outcome::Done)
 }
 
 impl Places {
@@ -236,11 +243,6 @@ fn run(
     args: &args::Compile,
     context: &Context,
 ) -> Result<Compiled, Failure> {
-    // The pools of training and calibration; results do not depend on their size.
-    if let Some(threads) = context.threads {
-        let pool = releqc_passes::limit_threads(threads);
-        pool.map_err(|error| Failure::defect(format!("thread pool: {error}")))?;
-    }
     let bar = context.console.bar("compile", 0);
     bar.breathe();
     // A budget beyond what the clock counts never ends.

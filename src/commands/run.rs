@@ -26,7 +26,8 @@ struct Report {
 struct OutputReport {
     name: String,
     shape: Vec<usize>,
-    file: Option<PathBuf>,
+    /// A path that is no UTF-8 is shown as far as it is.
+    file: Option<String>,
 }
 
 pub(super) fn execute(args: &Run, context: &Context) -> Result<Outcome, Failure> {
@@ -79,8 +80,9 @@ pub(super) fn places(first: Option<&Path>, artifact: &Artifact, inputs: &[&Path]
 /// `y.NAME.npy` for `y.npy`, with nothing in NAME that could leave the folder.
 fn beside(first: &Path, name: &str) -> PathBuf {
     let safe = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
-    let stem = first.file_stem().unwrap_or_default().to_string_lossy();
-    first.with_file_name(format!("{stem}.{}.npy", name.chars().map(safe).collect::<String>()))
+    let mut file = first.file_stem().unwrap_or_default().to_owned();
+    file.push(format!(".{}.npy", name.chars().map(safe).collect::<String>()));
+    first.with_file_name(file)
 }
 
 fn write(artifact: &Artifact, results: &[Vec<Vec<f32>>], outputs: &[Output]) -> Result<Vec<OutputReport>, Failure> {
@@ -93,7 +95,8 @@ fn write(artifact: &Artifact, results: &[Vec<Vec<f32>>], outputs: &[Output]) -> 
             let values: Vec<f32> = results.iter().flat_map(|row| row[index].iter().copied()).collect();
             file.write(|mut out| npy::write(&mut out, &shape, &values))?;
         }
-        reports.push(OutputReport { name: port.name.clone(), shape, file: file.map(|f| f.path().to_owned()) });
+        let file = file.map(|file| file.path().to_string_lossy().into_owned());
+        reports.push(OutputReport { name: port.name.clone(), shape, file });
     }
     Ok(reports)
 }
@@ -110,7 +113,7 @@ impl Report {
     fn text(&self, results: &[Vec<Vec<f32>>]) -> String {
         let mut text = String::new();
         for output in &self.outputs {
-            let file = output.file.as_ref().map(|file| format!(" -> {}", file.display())).unwrap_or_default();
+            let file = output.file.as_ref().map(|file| format!(" -> {file}")).unwrap_or_default();
             let _ = writeln!(text, "output {:?} {:?}{file}", output.name, output.shape);
         }
         if self.outputs.iter().all(|output| output.file.is_none()) {
