@@ -3,17 +3,17 @@
 mod values;
 mod words;
 
-pub(crate) use values::{ActionSet, Bits};
+pub(crate) use values::{ActionSet, Bits, NamedRange};
 
 use crate::failure::Failure;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use releqc_passes::data::Preprocessing;
+use releqc_passes::data::{Geometry, Preprocessing, Resize};
 use releqc_runtime::isa::Isa;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{parse_action_set, parse_bits, parse_count, parse_duration, parse_points, parse_threads};
+use values::{parse_action_set, parse_bits, parse_count, parse_duration, parse_points, parse_range, parse_threads};
 
 /// Compiles trained ONNX networks to mixed low precision, and runs the result.
 #[derive(Debug, Parser)]
@@ -68,11 +68,15 @@ pub(crate) struct Compile {
     /// Artifact to write; its folder must exist
     #[arg(short, long, value_name = "MODEL.rq")]
     pub(crate) output: PathBuf,
-    /// Labelled data: a folder with IDX or CIFAR-10 binary files, an image folder, or an .npz file; without it the search is label-free
+    /// Data, labelled or not: a folder with IDX or CIFAR-10 binary files or pictures, an .npz or .npy file, or NAME=X.npy for each input; without
+    /// it inputs are synthesised
     #[arg(long, value_name = "PATH")]
-    pub(crate) data: Option<PathBuf>,
+    pub(crate) data: Vec<OsString>,
     #[command(flatten)]
     pub(crate) pixels: Pixels,
+    /// Smallest and largest value of the inputs, or of the input NAME; may be given for each
+    #[arg(long, value_name = "[NAME=]LO:HI", allow_hyphen_values = true, value_parser = parse_range)]
+    pub(crate) input_range: Vec<NamedRange>,
     /// Fixed widths, one for all layers or one per weight layer in ONNX node order: no search
     #[arg(long, value_name = "B|B,B,..", value_parser = parse_bits)]
     pub(crate) bits: Option<Bits>,
@@ -133,9 +137,9 @@ pub(crate) struct Run {
     /// Compiled artifact
     #[arg(value_name = "MODEL.rq")]
     pub(crate) artifact: PathBuf,
-    /// f32 array [N, C, H, W], or N and what the network's input says
-    #[arg(long, value_name = "X.npy")]
-    pub(crate) input: PathBuf,
+    /// Array [N, C, H, W], or what the network's input says; once for each input, in order or by name
+    #[arg(long, value_name = "[NAME=]X.npy", required = true)]
+    pub(crate) input: Vec<OsString>,
     /// File for the first output, one row a row of the input; further outputs go to Y.NAME.npy beside it
     #[arg(long, value_name = "Y.npy")]
     pub(crate) output: Option<PathBuf>,
@@ -177,9 +181,9 @@ pub(crate) struct Sim {
     /// Compiled artifact
     #[arg(value_name = "MODEL.rq")]
     pub(crate) artifact: PathBuf,
-    /// Also run the program on the rows of this array
-    #[arg(long, value_name = "X.npy")]
-    pub(crate) input: Option<PathBuf>,
+    /// Also run the program on the rows of this array; once for each input, in order or by name
+    #[arg(long, value_name = "[NAME=]X.npy")]
+    pub(crate) input: Vec<OsString>,
     /// File for the first output of that run
     #[arg(long, value_name = "Y.npy", requires = "input")]
     pub(crate) output: Option<PathBuf>,
@@ -204,10 +208,26 @@ pub(crate) struct Pixels {
     /// Pixels stay 0..255
     #[arg(long, conflicts_with_all = ["mean", "std"])]
     raw_pixels: bool,
+    /// Pictures are resized first: their shorter side to N pixels, or to H rows and W columns
+    #[arg(long, value_name = "N|HxW")]
+    resize: Option<Resize>,
+    /// .. and their middle is cut out
+    #[arg(long, value_name = "N|HxW")]
+    crop: Option<Resize>,
 }
 
 impl Pixels {
-    /// What the flags state, if anything.
+    /// What the flags state of the size of pictures, if anything.
+    pub(crate) fn geometry(&self) -> Option<Geometry> {
+        let crop = self.crop.map(|crop| match crop {
+            Resize::Shorter(side) => (side, side),
+            Resize::Exact(rows, columns) => (rows, columns),
+        });
+        let geometry = Geometry { resize: self.resize, crop };
+        (!geometry.is_none()).then_some(geometry)
+    }
+
+    /// What the flags state of the values of pixels, if anything.
     pub(crate) fn stated(&self) -> Result<Option<Preprocessing>, Failure> {
         if self.raw_pixels {
             return Ok(Some(Preprocessing::Raw));

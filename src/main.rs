@@ -10,6 +10,8 @@ mod failure;
 mod input;
 mod output;
 mod report;
+mod rows;
+mod saturation;
 
 use mimalloc::MiMalloc;
 use std::process::ExitCode;

@@ -20,10 +20,10 @@ pub struct Range {
 impl Range {
     /// The narrowest range of finite values and 0.
     pub fn of(values: &[f32]) -> Self {
-        values.iter().filter(|v| v.is_finite()).fold(Range { min: 0.0, max: 0.0 }, |range, &v| Range {
-            min: range.min.min(v),
-            max: range.max.max(v),
-        })
+        values
+            .iter()
+            .filter(|v| v.is_finite())
+            .fold(Range { min: 0.0, max: 0.0 }, |range, &v| Range { min: range.min.min(v), max: range.max.max(v) })
     }
 }
 
@@ -55,12 +55,7 @@ pub fn sample_budget(graph: &Graph) -> usize {
 ///
 /// # Panics
 /// When `samples` is empty.
-pub fn calibrate(
-    graph: Graph,
-    folded: Graph,
-    samples: &[Vec<f32>],
-    stated: &BTreeMap<NodeId, Range>,
-) -> Calibrated {
+pub fn calibrate(graph: Graph, folded: Graph, samples: &[Vec<f32>], stated: &BTreeMap<NodeId, Range>) -> Calibrated {
     assert!(!samples.is_empty(), "calibration needs at least one sample");
     let executor = FloatExecutor::new(&folded);
     let observed = observe(&executor, &folded, samples);

@@ -58,10 +58,7 @@ impl InputRange {
                 Op::Input(element) => element,
                 _ => ElementType::F32,
             };
-            let whole = !matches!(
-                element,
-                ElementType::F32 | ElementType::F16 | ElementType::Bf16 | ElementType::F64
-            );
+            let whole = !matches!(element, ElementType::F32 | ElementType::F16 | ElementType::Bf16 | ElementType::F64);
             let rows = graph.iter().find_map(|(_, reader)| match &reader.op {
                 Op::Lookup { table } if reader.inputs.contains(&id) => table.dims().first().copied(),
                 _ => None,
@@ -132,7 +129,8 @@ pub fn synthesize(graph: &Graph, ranges: &[InputRange], count: usize, seed: u64)
         let outputs = executor.outputs(&inputs);
         patterns.into_iter().zip(outputs).map(|(pattern, output)| candidate(pattern, &output)).collect()
     };
-    let fresh: Vec<Vec<f32>> = (0..pool.max(count)).map(|_| shapes.iter().flat_map(|s| pattern::random(s, &mut rng)).collect()).collect();
+    let fresh: Vec<Vec<f32>> =
+        (0..pool.max(count)).map(|_| shapes.iter().flat_map(|s| pattern::random(s, &mut rng)).collect()).collect();
     if pool < count || graph.node(graph.outputs[0].1).shape.len() < 2 {
         return fresh.into_iter().take(count).map(|p| scale(&p, ranges, &shapes)).collect();
     }

@@ -14,6 +14,22 @@ pub(crate) enum Bits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ActionSet(pub(crate) Vec<BitWidth>);
 
+/// Smallest and largest value of an input, or of all that are not named.
+pub(crate) type NamedRange = (Option<String>, (f32, f32));
+
+/// `LO:HI` or `NAME=LO:HI`; a name may hold colons.
+pub(super) fn parse_range(text: &str) -> Result<NamedRange, String> {
+    let (name, range) = match text.rsplit_once('=') {
+        Some((name, range)) => (Some(name.to_owned()), range),
+        None => (None, text),
+    };
+    let refuse = || format!("{text:?}; LO:HI or NAME=LO:HI with numbers LO < HI is required");
+    let (low, high) = range.split_once(':').ok_or_else(refuse)?;
+    let number = |text: &str| text.trim().parse().ok().filter(|v: &f32| v.is_finite()).ok_or_else(refuse);
+    let (low, high) = (number(low)?, number(high)?);
+    if low < high { Ok((name, (low, high))) } else { Err(refuse()) }
+}
+
 fn parse_width(text: &str) -> Result<BitWidth, String> {
     let refuse = || format!("width {text:?}; 2 to 8 is required");
     text.trim().parse().ok().and_then(BitWidth::new).ok_or_else(refuse)
@@ -82,6 +98,15 @@ mod tests {
         }
         assert_eq!(parse_action_set("2-4,8,3").unwrap().0, [2, 3, 4, 8].map(width));
         assert!(parse_action_set("8-2").is_err() && parse_action_set("2-9").is_err());
+    }
+
+    #[test]
+    fn ranges_may_have_names() {
+        assert_eq!(parse_range("-58:68"), Ok((None, (-58.0, 68.0))));
+        assert_eq!(parse_range("input:0=0:1e3"), Ok((Some("input:0".into()), (0.0, 1e3))));
+        for bad in ["", "1", "2:1", "0:0", "nan:1", "0:inf", "a=1", "0:1:2"] {
+            assert!(parse_range(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -77,9 +77,14 @@ mod tests {
 
     #[test]
     fn the_nearest_command_is_found() {
-        for (word, command) in
-            [("inspct", "inspect"), ("Check", "check"), ("rnu", "run"), ("evla", "eval"), ("dis", "disasm"), ("comp", "compile")]
-        {
+        for (word, command) in [
+            ("inspct", "inspect"),
+            ("Check", "check"),
+            ("rnu", "run"),
+            ("evla", "eval"),
+            ("dis", "disasm"),
+            ("comp", "compile"),
+        ] {
             assert_eq!(similar(word), Some(command), "{word}");
         }
         assert_eq!(similar("optimise"), None);

@@ -5,8 +5,9 @@ use crate::args::{Executor, Run};
 use crate::artifact;
 use crate::executor::{Choice, all_cores, map_samples};
 use crate::failure::{Failure, Outcome};
-use crate::input::Rows;
 use crate::output::Output;
+use crate::rows::{Rows, stacked};
+use crate::saturation::{self, Saturation};
 use releqc_passes::data::npy;
 use releqc_runtime::format::Artifact;
 use releqc_runtime::program::Port;
@@ -20,6 +21,7 @@ struct Report {
     outputs: Vec<OutputReport>,
     seconds: f64,
     executor: &'static str,
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -32,9 +34,10 @@ struct OutputReport {
 
 pub(super) fn execute(args: &Run, context: &Context) -> Result<Outcome, Failure> {
     let artifact = artifact::open(&args.artifact)?;
-    let inputs = [args.artifact.as_path(), args.input.as_path()];
+    let mut inputs = vec![args.artifact.clone()];
+    inputs.extend(Rows::files(&args.input, artifact.program())?);
     let outputs = places(args.output.as_deref(), &artifact, &inputs)?;
-    let rows = Rows::read(&args.input, artifact::only_input(&artifact)?)?;
+    let rows = Rows::read(&args.input, artifact.program())?;
     let threads = context.threads.unwrap_or_else(all_cores);
     let choice = Choice { executor: args.executor, isa: args.isa.isa, threads };
     let results = compute(&artifact, choice, &rows, context)?;
@@ -44,9 +47,23 @@ pub(super) fn execute(args: &Run, context: &Context) -> Result<Outcome, Failure>
         Executor::Reference => "reference",
         Executor::Accelerator => "accelerator",
     };
-    let report = Report { outputs: written, seconds: context.seconds(), executor };
+    let warnings = warnings(&artifact, &rows);
+    let report = Report { outputs: written, seconds: context.seconds(), executor, warnings };
     context.console.summary(&report, || report.text(&results))?;
     Ok(Outcome::Done)
+}
+
+/// Says on stderr which inputs saturate, and yields the lines.
+pub(super) fn warnings(artifact: &Artifact, rows: &Rows) -> Vec<String> {
+    let mut saturation = Saturation::of(artifact.program());
+    let mut sample = vec![0.0; artifact.program().input_len()];
+    for index in 0..rows.count {
+        rows.copy_to(index, &mut sample);
+        saturation.count(&sample);
+    }
+    let warnings = saturation.warnings();
+    saturation::warn(&warnings);
+    warnings
 }
 
 /// The outputs of every row.
@@ -61,8 +78,9 @@ pub(super) fn compute(
 }
 
 /// A file for each output of the network: the first is `first`, further ones lie beside it.
-pub(super) fn places(first: Option<&Path>, artifact: &Artifact, inputs: &[&Path]) -> Result<Vec<Output>, Failure> {
+pub(super) fn places(first: Option<&Path>, artifact: &Artifact, inputs: &[PathBuf]) -> Result<Vec<Output>, Failure> {
     let Some(first) = first else { return Ok(Vec::new()) };
+    let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
     let mut names = BTreeSet::new();
     let place = |(index, (port, _)): (usize, &(Port, _))| {
         let path = if index == 0 { first.to_owned() } else { beside(first, &port.name) };
@@ -72,7 +90,7 @@ pub(super) fn places(first: Option<&Path>, artifact: &Artifact, inputs: &[&Path]
                 path.display()
             )));
         }
-        Output::at(&path, inputs)
+        Output::at(&path, &inputs)
     };
     artifact.program().outputs.iter().enumerate().map(place).collect()
 }
@@ -88,8 +106,7 @@ fn beside(first: &Path, name: &str) -> PathBuf {
 fn write(artifact: &Artifact, results: &[Vec<Vec<f32>>], outputs: &[Output]) -> Result<Vec<OutputReport>, Failure> {
     let mut reports = Vec::new();
     for (index, (port, _)) in artifact.program().outputs.iter().enumerate() {
-        let mut shape = vec![results.len()];
-        shape.extend(port.dims.iter().map(|&d| d as usize));
+        let shape = stacked(results.len(), &port.dims);
         let file = outputs.get(index);
         if let Some(file) = file {
             let values: Vec<f32> = results.iter().flat_map(|row| row[index].iter().copied()).collect();

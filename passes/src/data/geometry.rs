@@ -185,6 +185,8 @@ mod tests {
             geometry.record(&mut metadata);
             assert_eq!(Geometry::recorded(&metadata), geometry);
         }
-        assert!("0".parse::<Resize>().is_err() && "3x".parse::<Resize>().is_err() && "99999".parse::<Resize>().is_err());
+        assert!(
+            "0".parse::<Resize>().is_err() && "3x".parse::<Resize>().is_err() && "99999".parse::<Resize>().is_err()
+        );
     }
 }

@@ -98,11 +98,7 @@ impl Files {
 }
 
 /// Samples and labels of all files of one part, in name order; one label file for each sample file.
-pub(super) fn read(
-    files: &[PathBuf],
-    folder: &Path,
-    reading: &Reading,
-) -> Result<Dataset, DataError> {
+pub(super) fn read(files: &[PathBuf], folder: &Path, reading: &Reading) -> Result<Dataset, DataError> {
     let input = reading.only(folder)?;
     let (shape, preprocessing) = (&input.shape, &reading.pixels(input));
     let planes = Planes::of(shape);

@@ -3,6 +3,7 @@
 use super::planes::Planes;
 use super::{DataError, Geometry, Preprocessing};
 use crate::ir::{ElementType, Graph, Op, Shape};
+use releqc_runtime::program::Port;
 use std::path::Path;
 
 /// One input of a network.
@@ -14,6 +15,13 @@ pub struct Input {
     pub shape: Shape,
     /// Element type in ONNX.
     pub element: ElementType,
+}
+
+impl From<&Port> for Input {
+    fn from(port: &Port) -> Self {
+        let shape = Shape::new(port.dims.iter().map(|&d| d as usize).collect());
+        Input { name: port.name.clone(), shape, element: port.element }
+    }
 }
 
 impl Input {
@@ -55,6 +63,11 @@ impl Reading {
     /// With this preprocessing.
     pub fn with(self, preprocessing: Preprocessing) -> Self {
         Reading { preprocessing: Some(preprocessing), ..self }
+    }
+
+    /// Whether the network takes floats anywhere, to which pixels are scaled.
+    pub fn takes_floats(&self) -> bool {
+        self.inputs.iter().any(Input::is_float)
     }
 
     /// Values of one sample: those of all inputs.

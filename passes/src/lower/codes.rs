@@ -72,7 +72,9 @@ impl<'q> Lowering<'q> {
         let p = window.padding;
         let rows_keep_apart = window.kernel[0] == 1 && window.stride[0] == 1 && p.top == 0 && p.bottom == 0;
         if images != 1 && !rows_keep_apart {
-            let what = format!("window {window} over {images} images of one sample; 1 image, or a window of 1 row, is supported");
+            let what = format!(
+                "window {window} over {images} images of one sample; 1 image, or a window of 1 row, is supported"
+            );
             return Err(LowerError::Unsupported { node: node.name.clone(), what });
         }
         let pair = |values: [usize; 2]| Ok::<_, LowerError>([extent(node, values[0])?, extent(node, values[1])?]);

@@ -125,7 +125,12 @@ impl<'q> Lowering<'q> {
     }
 
     /// A tensor for the result of a node, whose codes are there from now on.
-    pub(super) fn place(&mut self, id: NodeId, extents: [usize; 3], strides: Vec<usize>) -> Result<TensorId, LowerError> {
+    pub(super) fn place(
+        &mut self,
+        id: NodeId,
+        extents: [usize; 3],
+        strides: Vec<usize>,
+    ) -> Result<TensorId, LowerError> {
         let tensor = self.new_tensor(self.graph_node(id), extents, self.activation(id))?;
         self.places.insert(id, Place { tensor, strides });
         Ok(tensor)
@@ -237,7 +242,12 @@ impl<'q> Lowering<'q> {
                 let renamed = wide(&user.shape) == wide(&self.graph_node(id).shape);
                 Some(renamed && depth < FAR && self.is_read_as_image(user_id, depth + 1))
             }
-            Op::Unary(_) | Op::Binary(_) | Op::ChannelAffine { .. } | Op::Concat { .. } | Op::Clip(_) | Op::Gather { .. }
+            Op::Unary(_)
+            | Op::Binary(_)
+            | Op::ChannelAffine { .. }
+            | Op::Concat { .. }
+            | Op::Clip(_)
+            | Op::Gather { .. }
                 if depth < FAR =>
             {
                 Some(self.is_read_as_image(user_id, depth + 1))
@@ -281,9 +291,10 @@ impl<'q> Lowering<'q> {
         if agree(dims, &place.strides, &wanted) && self.tensor_extents(place.tensor) == extents {
             return Ok(place.tensor);
         }
-        let tables = order_of(&wanted).into_iter().filter(|&axis| dims[axis] != 1).map(|axis| {
-            (0..dims[axis]).map(|position| (position * place.strides[axis]) as u32).collect::<Vec<u32>>()
-        });
+        let tables = order_of(&wanted)
+            .into_iter()
+            .filter(|&axis| dims[axis] != 1)
+            .map(|axis| (0..dims[axis]).map(|position| (position * place.strides[axis]) as u32).collect::<Vec<u32>>());
         let tables = at_least_one(tables.collect());
         let y = self.new_tensor(self.graph_node(id), extents, self.activation(id))?;
         self.emit(program::Op::Move { x: place.tensor, y, tables, fill: 0 });

@@ -62,7 +62,8 @@ pub(super) fn row_extents(shape: &Shape) -> [usize; 3] {
 /// The strides of other extents over the same elements in row-major order, where the memory allows it: axes can be split, and
 /// joined where they lie one inside the other.
 pub(super) fn reshape(dims: &[usize], strides: &[usize], to: &[usize]) -> Option<Vec<usize>> {
-    let from: Vec<(usize, usize)> = dims.iter().copied().zip(strides.iter().copied()).filter(|&(d, _)| d != 1).collect();
+    let from: Vec<(usize, usize)> =
+        dims.iter().copied().zip(strides.iter().copied()).filter(|&(d, _)| d != 1).collect();
     let wide: Vec<usize> = (0..to.len()).filter(|&axis| to[axis] != 1).collect();
     let mut result = vec![1; to.len()];
     let (mut i, mut j) = (0, 0);

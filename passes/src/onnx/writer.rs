@@ -53,7 +53,8 @@ pub fn write(graph: &Graph, metadata: &[(String, String)]) -> Result<Vec<u8>, Un
             writer.push(&copy, "", "Identity", vec![source], name.clone(), vec![]);
         }
     }
-    let outputs = graph.outputs.iter().map(|(name, id)| value_info(name, &graph.node(*id).shape, DataType::Float)).collect();
+    let outputs =
+        graph.outputs.iter().map(|(name, id)| value_info(name, &graph.node(*id).shape, DataType::Float)).collect();
     let own = writer.nodes.iter().any(|node| node.domain() == OWN_DOMAIN);
     let opset = |domain: &str, version| OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) };
     let opsets = std::iter::once(opset("", OPSET)).chain(own.then(|| opset(OWN_DOMAIN, 1))).collect();
@@ -63,7 +64,10 @@ pub fn write(graph: &Graph, metadata: &[(String, String)]) -> Result<Vec<u8>, Un
         producer_name: Some("releqc".into()),
         graph: Some(GraphProto {
             name: Some(graph.name.clone()),
-            input: graph.inputs().map(|(_, node)| value_info(&node.name, &node.shape, element_type(&node.op))).collect(),
+            input: graph
+                .inputs()
+                .map(|(_, node)| value_info(&node.name, &node.shape, element_type(&node.op)))
+                .collect(),
             output: outputs,
             node: writer.nodes,
             initializer: writer.initializers,

@@ -66,7 +66,11 @@ pub(super) fn without_dead_constants(graph: Graph) -> Graph {
         node.inputs = node.inputs.iter().map(|input| new_ids[input.0]).collect();
         node
     });
-    Graph { name, nodes: nodes.collect(), outputs: outputs.into_iter().map(|(name, id)| (name, new_ids[id.0])).collect() }
+    Graph {
+        name,
+        nodes: nodes.collect(),
+        outputs: outputs.into_iter().map(|(name, id)| (name, new_ids[id.0])).collect(),
+    }
 }
 
 /// The only reader of `id`, where there is exactly one and `id` is no output.

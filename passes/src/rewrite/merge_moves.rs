@@ -40,7 +40,8 @@ fn merged(first: &Op, second: &Op, operand: &[usize]) -> Option<Op> {
                 (true, _) => *a,
                 _ => *b,
             };
-            let maps = inner.iter().zip(outer).zip(operand).map(|((inner, outer), &extent)| composed(inner, outer, extent));
+            let maps =
+                inner.iter().zip(outer).zip(operand).map(|((inner, outer), &extent)| composed(inner, outer, extent));
             Some(Op::Gather { maps: maps.collect(), fill })
         }
         _ => None,

@@ -16,7 +16,11 @@ pub(super) fn parts(writer: &mut Writer, node: &Node, x: Vec<String>) -> Option<
     match &node.op {
         Op::Unary(function) => match standard_function(*function) {
             Some((op_type, attributes)) => standard(op_type, x, attributes),
-            None => own("Function", x, vec![text("function", function.label()), floats("parameters", &function.parameters())]),
+            None => own(
+                "Function",
+                x,
+                vec![text("function", function.label()), floats("parameters", &function.parameters())],
+            ),
         },
         Op::PRelu { slope } => {
             let mut dims = vec![1; node.shape.rank().saturating_sub(1)];
