@@ -1,15 +1,20 @@
 //! The flags: names and meanings are the contract of docs/cli.md.
 
+mod values;
+mod words;
+
+pub(crate) use values::{ActionSet, Bits, NamedRange};
+
 use crate::failure::Failure;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use releqc_passes::data::Preprocessing;
-use releqc_runtime::BitWidth;
+use releqc_passes::data::{Geometry, Preprocessing, Resize};
 use releqc_runtime::SessionOptions;
 use releqc_runtime::isa::{Features, Isa};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+use values::{parse_action_set, parse_bits, parse_count, parse_duration, parse_points, parse_range, parse_threads};
 
 /// Compiles trained ONNX networks to mixed low precision, and runs the result.
 #[derive(Debug, Parser)]
@@ -64,11 +69,15 @@ pub(crate) struct Compile {
     /// Artifact to write; its folder must exist
     #[arg(short, long, value_name = "MODEL.rq")]
     pub(crate) output: PathBuf,
-    /// Labelled data: a folder with IDX or CIFAR-10 binary files, an image folder, or an .npz file; without it the search is label-free
+    /// Data, labelled or not: a folder with IDX or CIFAR-10 binary files or pictures, an .npz or .npy file, or NAME=X.npy for each input; without
+    /// it inputs are synthesised
     #[arg(long, value_name = "PATH")]
-    pub(crate) data: Option<PathBuf>,
+    pub(crate) data: Vec<OsString>,
     #[command(flatten)]
     pub(crate) pixels: Pixels,
+    /// Smallest and largest value of the inputs, or of the input NAME; may be given for each
+    #[arg(long, value_name = "[NAME=]LO:HI", allow_hyphen_values = true, value_parser = parse_range)]
+    pub(crate) input_range: Vec<NamedRange>,
     /// Fixed widths, one for all layers or one per weight layer in ONNX node order: no search
     #[arg(long, value_name = "B|B,B,..", value_parser = parse_bits)]
     pub(crate) bits: Option<Bits>,
@@ -129,9 +138,9 @@ pub(crate) struct Run {
     /// Compiled artifact
     #[arg(value_name = "MODEL.rq")]
     pub(crate) artifact: PathBuf,
-    /// f32 array [N, C, H, W], or N and what the network's input says
-    #[arg(long, value_name = "X.npy")]
-    pub(crate) input: PathBuf,
+    /// Array [N, C, H, W], or what the network's input says; once for each input, in order or by name
+    #[arg(long, value_name = "[NAME=]X.npy", required = true)]
+    pub(crate) input: Vec<OsString>,
     /// File for the first output, one row a row of the input; further outputs go to Y.NAME.npy beside it
     #[arg(long, value_name = "Y.npy")]
     pub(crate) output: Option<PathBuf>,
@@ -173,9 +182,9 @@ pub(crate) struct Sim {
     /// Compiled artifact
     #[arg(value_name = "MODEL.rq")]
     pub(crate) artifact: PathBuf,
-    /// Also run the program on the rows of this array
-    #[arg(long, value_name = "X.npy")]
-    pub(crate) input: Option<PathBuf>,
+    /// Also run the program on the rows of this array; once for each input, in order or by name
+    #[arg(long, value_name = "[NAME=]X.npy")]
+    pub(crate) input: Vec<OsString>,
     /// File for the first output of that run
     #[arg(long, value_name = "Y.npy", requires = "input")]
     pub(crate) output: Option<PathBuf>,
@@ -200,10 +209,26 @@ pub(crate) struct Pixels {
     /// Pixels stay 0..255
     #[arg(long, conflicts_with_all = ["mean", "std"])]
     raw_pixels: bool,
+    /// Pictures are resized first: their shorter side to N pixels, or to H rows and W columns
+    #[arg(long, value_name = "N|HxW")]
+    resize: Option<Resize>,
+    /// .. and their middle is cut out
+    #[arg(long, value_name = "N|HxW")]
+    crop: Option<Resize>,
 }
 
 impl Pixels {
-    /// What the flags state, if anything.
+    /// What the flags state of the size of pictures, if anything.
+    pub(crate) fn geometry(&self) -> Option<Geometry> {
+        let crop = self.crop.map(|crop| match crop {
+            Resize::Shorter(side) => (side, side),
+            Resize::Exact(rows, columns) => (rows, columns),
+        });
+        let geometry = Geometry { resize: self.resize, crop };
+        (!geometry.is_none()).then_some(geometry)
+    }
+
+    /// What the flags state of the values of pixels, if anything.
     pub(crate) fn stated(&self) -> Result<Option<Preprocessing>, Failure> {
         if self.raw_pixels {
             return Ok(Some(Preprocessing::Raw));
@@ -281,71 +306,6 @@ pub(crate) enum Reward {
     Paper,
 }
 
-/// Fixed widths.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Bits {
-    All(BitWidth),
-    Each(Vec<BitWidth>),
-}
-
-/// Widths the search may choose from, ascending.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ActionSet(pub(crate) Vec<BitWidth>);
-
-fn parse_width(text: &str) -> Result<BitWidth, String> {
-    let refuse = || format!("width {text:?}; 2 to 8 is required");
-    text.trim().parse().ok().and_then(BitWidth::new).ok_or_else(refuse)
-}
-
-fn parse_bits(text: &str) -> Result<Bits, String> {
-    let widths = text.split(',').map(parse_width).collect::<Result<Vec<_>, _>>()?;
-    Ok(if let [width] = widths[..] { Bits::All(width) } else { Bits::Each(widths) })
-}
-
-/// Widths and ranges of widths, separated by commas.
-fn parse_action_set(text: &str) -> Result<ActionSet, String> {
-    let mut widths = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (parse_width(first)?, parse_width(last)?);
-        if first > last {
-            return Err(format!("range {part:?} is empty"));
-        }
-        widths.extend(BitWidth::all().filter(|width| (first..=last).contains(width)));
-    }
-    widths.sort_unstable();
-    widths.dedup();
-    Ok(ActionSet(widths))
-}
-
-fn parse_points(text: &str) -> Result<f64, String> {
-    let points = text.parse().ok().filter(|points: &f64| points.is_finite() && *points >= 0.0);
-    points.ok_or_else(|| "points of accuracy, 0 or more, are required".into())
-}
-
-fn parse_count(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| *n >= 1).ok_or_else(|| "a number >= 1 is required".into())
-}
-
-fn parse_threads(text: &str) -> Result<usize, String> {
-    const MOST: usize = 1024;
-    let threads = text.parse().ok().filter(|n| (1..=MOST).contains(n));
-    threads.ok_or_else(|| format!("a number of threads from 1 to {MOST} is required"))
-}
-
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refuse = || "a time such as 90s, 10m or 1h is required".to_owned();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let seconds_a_unit = match &text[digits.len()..] {
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(refuse()),
-    };
-    let number: f64 = digits.parse().map_err(|_| refuse())?;
-    Duration::try_from_secs_f64(number * seconds_a_unit).ok().filter(|time| !time.is_zero()).ok_or_else(refuse)
-}
-
 /// What the words of the command line ask for.
 pub(crate) enum Parsed {
     /// Help or the version.
@@ -356,7 +316,7 @@ pub(crate) enum Parsed {
 
 /// Parses the words of the command line, the first being the program's name.
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Parsed, Failure> {
-    match Cli::try_parse_from(with_default_command(words)) {
+    match Cli::try_parse_from(words::with_default_command(words)?) {
         Ok(cli) => Ok(Parsed::Cli(cli)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Parsed::Text(error.to_string()))
@@ -371,30 +331,12 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Parsed, Failure> {
         }
         Err(error) => {
             let text = error.to_string();
-            let first = text.split("\n\n").next().unwrap_or_default();
-            Err(Failure::input(first.trim_start_matches("error: ")))
+            let mut parts = text.split("\n\n");
+            let first = parts.next().unwrap_or_default().trim_start_matches("error: ");
+            let tip = parts.find_map(|part| part.trim().strip_prefix("tip: ").filter(|tip| tip.contains("similar")));
+            Err(Failure::input(tip.map_or_else(|| first.to_owned(), |tip| format!("{first}; {tip}"))))
         }
     }
-}
-
-/// Inserts `compile` where the first word after the common flags is no command.
-fn with_default_command(mut words: Vec<OsString>) -> Vec<OsString> {
-    const COMMANDS: [&str; 9] = ["compile", "check", "inspect", "run", "eval", "bench", "sim", "disasm", "help"];
-    const OWN: [&str; 4] = ["-h", "--help", "-V", "--version"];
-    let mut at = 1;
-    while let Some(word) = words.get(at).map(|word| word.to_string_lossy()) {
-        match &*word {
-            "--json" | "--quiet" => at += 1,
-            "--threads" => at += 2,
-            word if word.starts_with("--threads=") => at += 1,
-            word if COMMANDS.contains(&word) || OWN.contains(&word) => return words,
-            _ => {
-                words.insert(1, "compile".into());
-                return words;
-            }
-        }
-    }
-    words
 }
 
 #[cfg(test)]
@@ -429,28 +371,6 @@ mod tests {
         }
         assert!(matches!(cli("--json inspect m.rq").unwrap().command, Command::Inspect(_)));
         assert!(cli("--help").unwrap_err().contains("Usage: releqc"));
-    }
-
-    #[test]
-    fn widths_are_2_to_8() {
-        let width = |bits| BitWidth::new(bits).unwrap();
-        assert_eq!(parse_bits("4"), Ok(Bits::All(width(4))));
-        assert_eq!(parse_bits("8,2, 3"), Ok(Bits::Each(vec![width(8), width(2), width(3)])));
-        for bad in ["", "1", "9", "4,", "4.5", "-4", "four"] {
-            assert!(parse_bits(bad).is_err(), "{bad}");
-        }
-        assert_eq!(parse_action_set("2-4,8,3").unwrap().0, [2, 3, 4, 8].map(width));
-        assert!(parse_action_set("8-2").is_err() && parse_action_set("2-9").is_err());
-    }
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("1.5m"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
-        for bad in ["", "m", "10x", "-1s", "0", "nan", "1e300h"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -33,6 +33,11 @@ pub(crate) fn execute(cli: Cli) -> Result<Outcome, Failure> {
     let start = Instant::now();
     let Common { json, quiet, threads } = cli.common;
     console::catch_interrupts()?;
+    // The one pool of the process, before anything could start it with another size; results do not depend on it.
+    if let Some(threads) = threads {
+        let pool = releqc_passes::limit_threads(threads);
+        pool.map_err(|error| Failure::defect(format!("thread pool: {error}")))?;
+    }
     let context = Context { console: Console::new(json, quiet), threads, start };
     match cli.command {
         Command::Compile(args) => compile::execute(&args, &context),

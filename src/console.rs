@@ -1,5 +1,6 @@
 //! stdout, stderr, and progress on a terminal.
 
+use crate::colour;
 use crate::failure::Failure;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -24,15 +25,15 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Starts logging to stderr: notes and warnings, with `quiet` only errors.
+    /// Starts logging to stderr: notes and warnings, with `quiet` only warnings.
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
-        let level = if quiet { LevelFilter::ERROR } else { LevelFilter::INFO };
+        let level = if quiet { LevelFilter::WARN } else { LevelFilter::INFO };
         let log = tracing_subscriber::fmt()
             .with_writer(AboveBars)
             .with_max_level(level)
             .without_time()
             .with_target(false)
-            .with_ansi(io::stderr().is_terminal());
+            .with_ansi(colour::wanted(io::stderr().is_terminal(), |name| std::env::var_os(name)));
         // A second console in one process would find a logger installed; the first stays.
         let _ = log.try_init();
         Console { json, quiet }
@@ -56,9 +57,9 @@ impl Console {
         if self.quiet && !self.json { Ok(()) } else { self.result(object, text) }
     }
 
-    /// A bar of `total` steps; invisible with `--quiet` and away from a terminal.
+    /// A bar of `total` steps; invisible with `--quiet`, away from a terminal and on one that cannot move its cursor.
     pub(crate) fn bar(self, what: &str, total: u64) -> Bar {
-        if self.quiet || !io::stderr().is_terminal() {
+        if self.quiet || !io::stderr().is_terminal() || colour::is_dumb(|name| std::env::var_os(name)) {
             return Bar(ProgressBar::hidden());
         }
         let bar = BARS.add(ProgressBar::new(total));

@@ -2,6 +2,7 @@
 
 mod args;
 mod artifact;
+mod colour;
 mod commands;
 mod console;
 mod executor;
@@ -9,6 +10,8 @@ mod failure;
 mod input;
 mod output;
 mod report;
+mod rows;
+mod saturation;
 
 use mimalloc::MiMalloc;
 use std::process::ExitCode;

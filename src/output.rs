@@ -63,6 +63,11 @@ impl Output {
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
         let mut file = builder.tempfile_in(folder_of(&self.target))?;
+        #[cfg(unix)]
+        if let Ok(old) = fs::metadata(&self.target) {
+            // What is replaced keeps its mode, which the umask would cut.
+            file.as_file().set_permissions(old.permissions())?;
+        }
         let mut buffered = io::BufWriter::with_capacity(1 << 16, file.as_file_mut());
         fill(&mut buffered)?;
         buffered.flush()?;

@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports to a terminal")]
 
 use releqc_models::lenet;
-use releqc_passes::data::{Dataset, Preprocessing, load};
+use releqc_passes::data::{Dataset, Preprocessing, Reading, load};
 use releqc_passes::evaluate::{agreement, largest};
 use releqc_passes::onnx;
 use releqc_passes::rewrite::{canonicalize, fold_batch_norm};
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let preprocessing = Preprocessing::Normalize { mean: vec![0.1307], std: vec![0.3081] };
     let graph = canonicalize(lenet(SEED))?;
-    let splits = load(Path::new(folder), Some(&preprocessing), &graph.input_shape())?;
+    let splits = load(Path::new(folder), &Reading::of(&graph.input_shape()).with(preprocessing.clone()))?;
     let train = splits.train.ok_or("the folder has no training part")?;
     let recipe =
         Recipe { augmentation: Augmentation { shift: 2, flip: false }, learning_rate: 0.03, ..Recipe::float(STEPS) };

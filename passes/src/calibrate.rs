@@ -5,6 +5,7 @@
 
 use crate::float_exec::FloatExecutor;
 use crate::ir::{Graph, NodeId, Op};
+use std::collections::BTreeMap;
 
 /// Range of a tensor's values chosen for quantization; always contains 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,12 +49,12 @@ pub fn sample_budget(graph: &Graph) -> usize {
     (15_000_000_000 / macs.max(1)).clamp(8, 256) as usize
 }
 
-/// Measures the range of every tensor on `samples` (channel, row, column order): the clip that gives the least mean square error
-/// of 8-bit quantization, by a histogram.
+/// Measures the range of every tensor on `samples`: the clip that gives the least mean square error of 8-bit quantization, by a
+/// histogram. Inputs in `stated` have the range given there.
 ///
 /// # Panics
 /// When `samples` is empty.
-pub fn calibrate(graph: Graph, folded: Graph, samples: &[Vec<f32>]) -> Calibrated {
+pub fn calibrate(graph: Graph, folded: Graph, samples: &[Vec<f32>], stated: &BTreeMap<NodeId, Range>) -> Calibrated {
     assert!(!samples.is_empty(), "calibration needs at least one sample");
     let executor = FloatExecutor::new(&folded);
     let observed = observe(&executor, &folded, samples);
@@ -61,6 +62,7 @@ pub fn calibrate(graph: Graph, folded: Graph, samples: &[Vec<f32>]) -> Calibrate
     let mut ranges: Vec<Range> = Vec::with_capacity(folded.nodes.len());
     for (id, node) in folded.iter() {
         ranges.push(match &node.op {
+            Op::Input(_) if stated.contains_key(&id) => stated[&id],
             // Codes move through these, so they keep the range of what they read.
             Op::MaxPool(_) | Op::Reshape if node.activation.is_none() => ranges[node.inputs[0].0],
             _ => least_error(observed[id.0], &histograms[id.0]),

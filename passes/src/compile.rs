@@ -31,7 +31,7 @@ use crate::import;
 use crate::lower::{Lowered, lower};
 use crate::quantize::{Quantized, quantize};
 use crate::rewrite::{canonicalize_observed, fold_batch_norm};
-use crate::synthesize::{InputRange, sure_ones, synthesize};
+use crate::synthesize::{InputRange, RangeSource, sure_ones, synthesize};
 use crate::train::{Recipe, TrainError, Trainer};
 use releqc_runtime::BitWidth;
 use releqc_runtime::format::{Artifact, LoadOptions, Metadata};
@@ -90,10 +90,14 @@ pub fn compile(
     let preprocessing = preprocessing(model, options.preprocessing.as_ref())?;
 
     hooks.stage("calibrate");
-    let input_range = InputRange::of(preprocessing.as_ref(), &folded.input_shape());
-    let material = Material::gather(&folded, data, &input_range, options);
+    let input_ranges = InputRange::of(&folded, preprocessing.as_ref(), &options.input_ranges);
+    if data.is_none() {
+        warn_of_assumed_ranges(&input_ranges, hooks);
+    }
+    let material = Material::gather(&folded, data, &input_ranges, options);
     let samples = material.calibration(&folded);
-    let calibrated = calibrate(graph, folded, &samples);
+    let stated = options.stated_ranges(&folded, &input_ranges);
+    let calibrated = calibrate(graph, folded, &samples, &stated);
     hooks.check_interrupt()?;
 
     let judge = Judge::new(&calibrated, material.validation())?;
@@ -119,7 +123,7 @@ pub fn compile(
     stages.push(("quantized".to_owned(), quantized.to_string()));
     hooks.stage("lower");
     let lowered = lower(&quantized)?;
-    let metadata = metadata(&calibrated, preprocessing.as_ref());
+    let metadata = metadata(&calibrated, preprocessing.as_ref(), options);
     let artifact = emit(lowered, metadata)?;
 
     hooks.stage("verify");
@@ -137,8 +141,26 @@ pub fn compile(
     hooks.stage("measure");
     let sensitivity = sensitivity::alone(&calibrated, &widths, &material)?;
     let accuracy = judge.accuracy(&loaded, &material, reference, unlearned)?;
-    let report = CompileReport::new(&loaded, &quantized, cost, accuracy, search, &sensitivity, &input_range, options);
+    let report = CompileReport::new(&loaded, &quantized, cost, accuracy, search, &sensitivity, options);
     Ok(Compiled { artifact, report, annotated: annotated_model, stages })
+}
+
+/// Says so where nothing told the range of an input: as it is, so good is what was measured on it.
+fn warn_of_assumed_ranges(ranges: &[InputRange], hooks: &mut Hooks<'_>) {
+    let assumed = ranges.iter().filter(|range| range.source == RangeSource::Assumed);
+    let names: Vec<String> = assumed
+        .map(|range| {
+            let (low, high) = range.ends();
+            format!("[{low}, {high}] was assumed for {:?}", range.name)
+        })
+        .collect();
+    if !names.is_empty() {
+        hooks.report(Event::Warning(format!(
+            "input range not stated: {}; the figures below mean nothing if inputs differ (--input-range, --mean and --std, --raw-pixels or --data, which \
+            needs no labels, tell it)",
+            names.join(", ")
+        )));
+    }
 }
 
 /// How pixels become inputs of `model`: as `stated`, or as an annotated model has recorded it.
@@ -215,8 +237,8 @@ pub(crate) fn retrain(
 /// What the stages learn from and are measured on.
 #[allow(clippy::large_enum_variant, reason = "one value a compilation")]
 pub(crate) enum Material<'d> {
-    /// The caller's data.
-    Labelled(&'d Labelled),
+    /// The caller's data, with labels or without.
+    Given(&'d Labelled),
     /// Synthesised through the network.
     Synthetic {
         /// For calibration and distillation.
@@ -230,16 +252,16 @@ impl<'d> Material<'d> {
     fn gather(
         folded: &crate::ir::Graph,
         data: Option<&'d Labelled>,
-        range: &InputRange,
+        ranges: &[InputRange],
         options: &CompileOptions,
     ) -> Self {
         if let Some(labelled) = data {
-            return Material::Labelled(labelled);
+            return Material::Given(labelled);
         }
         let learns = matches!(options.widths, WidthPolicy::Search) || options.retrain != Retrain::None;
         let (training, validation) = if learns { (SYNTHETIC_TRAINING, SYNTHETIC_VALIDATION) } else { (256, 256) };
         let affordable = calibrate::sample_budget(folded) * 4;
-        let draw = |count: usize, seed: u64| synthesize(folded, range, count.min(affordable), seed);
+        let draw = |count: usize, seed: u64| synthesize(folded, ranges, count.min(affordable), seed);
         let set = |samples: Vec<Vec<f32>>| {
             Dataset::new(folded.input_shape(), Samples::Values(samples.concat()), None)
                 .expect("every synthesised sample has the input's shape")
@@ -252,13 +274,18 @@ impl<'d> Material<'d> {
 
     /// Whether the samples have labels.
     pub(crate) fn is_labelled(&self) -> bool {
-        matches!(self, Material::Labelled(_))
+        self.validation().labels().is_some()
+    }
+
+    /// Whether the samples were synthesised.
+    fn is_synthetic(&self) -> bool {
+        matches!(self, Material::Synthetic { .. })
     }
 
     /// Names the samples in the keys of the evaluation store.
     pub(crate) fn fingerprint(&self) -> String {
         match self {
-            Material::Labelled(data) => data.fingerprint.clone(),
+            Material::Given(data) => data.fingerprint.clone(),
             Material::Synthetic { training, validation } => {
                 format!("synthetic {} {}", training.fingerprint(), validation.fingerprint())
             }
@@ -268,7 +295,7 @@ impl<'d> Material<'d> {
     /// What retraining and calibration see.
     pub(crate) fn training(&self) -> &Dataset {
         match self {
-            Material::Labelled(data) => &data.training,
+            Material::Given(data) => &data.training,
             Material::Synthetic { training, .. } => training,
         }
     }
@@ -276,7 +303,7 @@ impl<'d> Material<'d> {
     /// What decides whether a goal is met.
     pub(crate) fn validation(&self) -> &Dataset {
         match self {
-            Material::Labelled(data) => &data.validation,
+            Material::Given(data) => &data.validation,
             Material::Synthetic { validation, .. } => validation,
         }
     }
@@ -350,7 +377,7 @@ impl Judge {
             quantized,
             loss_points,
             loss_of,
-            split: if material.is_labelled() { "validation" } else { "synthetic" },
+            split: if material.is_synthetic() { "synthetic" } else { "validation" },
             samples: validation.len(),
             unlearned,
         })
@@ -391,8 +418,9 @@ fn prove(artifact: &Artifact, samples: &[Vec<f32>]) -> Result<(), CompileError> 
     Ok(())
 }
 
-fn metadata(calibrated: &Calibrated, preprocessing: Option<&Preprocessing>) -> Metadata {
+fn metadata(calibrated: &Calibrated, preprocessing: Option<&Preprocessing>, options: &CompileOptions) -> Metadata {
     let mut metadata = Metadata::new();
+    options.geometry.record(&mut metadata);
     if let Some(preprocessing) = preprocessing {
         preprocessing.record(&mut metadata);
     }

@@ -7,35 +7,96 @@
 mod pattern;
 
 use crate::data::Preprocessing;
+use crate::data::planes::Planes;
 use crate::float_exec::FloatExecutor;
-use crate::ir::{Graph, Shape};
+use crate::ir::{ElementType, Graph, Node, NodeId, Op, Shape};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// Smallest and largest value of each input channel.
+/// The values that one input takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputRange {
-    /// One pair a channel.
+    /// ONNX name of the input.
+    pub name: String,
+    /// Smallest and largest value of each channel.
     pub channels: Vec<(f32, f32)>,
-    /// False where nothing stated the range.
-    pub stated: bool,
+    /// Where the channels lie.
+    planes: Planes,
+    /// Whether only whole numbers are taken.
+    whole: bool,
+    /// What told the range.
+    pub source: RangeSource,
+}
+
+/// What told the range of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeSource {
+    /// The caller, as a range or by the preprocessing of pixels.
+    Stated,
+    /// The network: the element type, or the rows of a table that is looked up.
+    Network,
+    /// Nothing: it was assumed.
+    Assumed,
 }
 
 /// What pixels become with the usual constants: -2.12..=2.64 with those of ImageNet, -0.43..=2.82 with those of MNIST, -1..=1, 0..=1.
 pub const NORMALIZED: (f32, f32) = (-2.2, 2.9);
 
 impl InputRange {
-    /// The range that pixels of 0..=255 have after preprocessing; where none is known [`NORMALIZED`].
-    pub fn of(preprocessing: Option<&Preprocessing>, shape: &Shape) -> Self {
-        let channels = shape.chw()[0];
-        let channel = |c| match preprocessing {
-            Some(p) => {
-                let levels = p.levels(c);
-                (levels[0].min(levels[255]), levels[0].max(levels[255]))
-            }
-            None => NORMALIZED,
+    /// The ranges of all inputs of a graph: as `stated` (by name, or one for all without a name), else what pixels of 0..=255 become by the preprocessing,
+    /// else what the element type or a table lookup tells, else [`NORMALIZED`].
+    pub fn of(
+        graph: &Graph,
+        preprocessing: Option<&Preprocessing>,
+        stated: &[(Option<String>, (f32, f32))],
+    ) -> Vec<Self> {
+        let input = |(id, node): (NodeId, &Node)| {
+            let planes = Planes::of(&node.shape);
+            let named = stated.iter().find(|(name, _)| name.as_ref() == Some(&node.name));
+            let given = named.or_else(|| stated.iter().find(|(name, _)| name.is_none())).map(|(_, range)| *range);
+            let element = match node.op {
+                Op::Input(element) => element,
+                _ => ElementType::F32,
+            };
+            let whole = !matches!(element, ElementType::F32 | ElementType::F16 | ElementType::Bf16 | ElementType::F64);
+            let rows = graph.iter().find_map(|(_, reader)| match &reader.op {
+                Op::Lookup { table } if reader.inputs.contains(&id) => table.dims().first().copied(),
+                _ => None,
+            });
+            let told = match (element, rows) {
+                (_, Some(rows)) => Some((0.0, rows.saturating_sub(1) as f32)),
+                (ElementType::Bool, _) => Some((0.0, 1.0)),
+                (ElementType::U8, _) => Some((0.0, 255.0)),
+                _ => None,
+            };
+            let pixels = |preprocessing: &Preprocessing| -> Vec<(f32, f32)> {
+                let ends = |c| (preprocessing.apply(0.0, c), preprocessing.apply(255.0, c));
+                (0..planes.channels).map(ends).map(|(a, b)| (a.min(b), a.max(b))).collect()
+            };
+            let (channels, source) = match (given, preprocessing, told) {
+                (Some(range), _, _) => (vec![range; planes.channels], RangeSource::Stated),
+                (None, Some(preprocessing), _) if !whole => (pixels(preprocessing), RangeSource::Stated),
+                (None, _, Some(range)) => (vec![range; planes.channels], RangeSource::Network),
+                (None, ..) if whole => (vec![(0.0, 1.0); planes.channels], RangeSource::Assumed),
+                (None, ..) => (vec![NORMALIZED; planes.channels], RangeSource::Assumed),
+            };
+            InputRange { name: node.name.clone(), channels, planes, whole, source }
         };
-        InputRange { channels: (0..channels).map(channel).collect(), stated: preprocessing.is_some() }
+        graph.inputs().map(input).collect()
+    }
+
+    /// Smallest and largest value of all channels.
+    pub fn ends(&self) -> (f32, f32) {
+        self.channels.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), c| (low.min(c.0), high.max(c.1)))
+    }
+
+    /// Pattern values 0..=1 to input values.
+    fn scale(&self, pattern: &[f32]) -> impl Iterator<Item = f32> {
+        pattern.iter().enumerate().map(|(i, &v)| {
+            let (low, high) = self.channels[self.planes.channel(i)];
+            let value = low + v * (high - low);
+            if self.whole { value.round() } else { value }
+        })
     }
 }
 
@@ -47,7 +108,7 @@ const MAC_BUDGET: u64 = 24_000_000_000;
 
 /// One candidate with the network's opinion of it.
 struct Candidate {
-    /// Values in 0..=1, (channel, row, column) order.
+    /// Values in 0..=1 of all inputs.
     pattern: Vec<f32>,
     /// The class it is taken for.
     class: usize,
@@ -55,35 +116,36 @@ struct Candidate {
     margin: f32,
 }
 
-/// `count` samples, (channel, row, column) order.
-pub fn synthesize(graph: &Graph, range: &InputRange, count: usize, seed: u64) -> Vec<Vec<f32>> {
+/// `count` samples, the values of all inputs one after the other, for the ranges of [`InputRange::of`].
+pub fn synthesize(graph: &Graph, ranges: &[InputRange], count: usize, seed: u64) -> Vec<Vec<f32>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let shape = &graph.input_shape();
+    let shapes: Vec<&Shape> = graph.inputs().map(|(_, node)| &node.shape).collect();
     let executor = FloatExecutor::new(graph);
     let macs: u64 = graph.weight_layers().into_iter().map(|id| graph.macs(id)).sum();
     let affordable = (MAC_BUDGET / macs.max(1) / (ROUNDS as u64 + 1)) as usize;
     let pool = affordable.min(count * 2);
     let judge = |patterns: Vec<Vec<f32>>| -> Vec<Candidate> {
-        let inputs: Vec<_> = patterns.iter().map(|p| scale(p, range, shape)).collect();
+        let inputs: Vec<_> = patterns.iter().map(|p| scale(p, ranges, &shapes)).collect();
         let outputs = executor.outputs(&inputs);
         patterns.into_iter().zip(outputs).map(|(pattern, output)| candidate(pattern, &output)).collect()
     };
-    let fresh: Vec<_> = (0..pool.max(count)).map(|_| pattern::random(shape, &mut rng)).collect();
+    let fresh: Vec<Vec<f32>> =
+        (0..pool.max(count)).map(|_| shapes.iter().flat_map(|s| pattern::random(s, &mut rng)).collect()).collect();
     if pool < count || graph.node(graph.outputs[0].1).shape.len() < 2 {
-        return fresh.into_iter().take(count).map(|p| scale(&p, range, shape)).collect();
+        return fresh.into_iter().take(count).map(|p| scale(&p, ranges, &shapes)).collect();
     }
     let mut population = judge(fresh);
     for _ in 0..ROUNDS {
         let children = (0..pool).map(|_| {
             let mother = tournament(&population, None, &mut rng);
             let father = tournament(&population, Some(population[mother].class), &mut rng);
-            pattern::cross(shape, &population[mother].pattern, &population[father].pattern, &mut rng)
+            cross(&shapes, &population[mother].pattern, &population[father].pattern, &mut rng)
         });
         let children = children.collect();
         population.extend(judge(children));
         population = balanced(population, pool);
     }
-    balanced(population, count).iter().map(|c| scale(&c.pattern, range, shape)).collect()
+    balanced(population, count).iter().map(|c| scale(&c.pattern, ranges, &shapes)).collect()
 }
 
 /// Probability of its class (softmax) below which the network is not sure of a sample. A trained classifier is sure of nearly everything it
@@ -144,12 +206,25 @@ fn balanced(mut population: Vec<Candidate>, count: usize) -> Vec<Candidate> {
     ranked.into_iter().take(count).map(|(_, candidate)| candidate).collect()
 }
 
+/// A child of two patterns, input by input.
+fn cross(shapes: &[&Shape], mut mother: &[f32], mut father: &[f32], rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut child = Vec::with_capacity(mother.len());
+    for shape in shapes {
+        let (a, b);
+        (a, mother) = mother.split_at(shape.len());
+        (b, father) = father.split_at(shape.len());
+        child.extend(pattern::cross(shape, a, b, rng));
+    }
+    child
+}
+
 /// Pattern values 0..=1 to input values.
-fn scale(pattern: &[f32], range: &InputRange, shape: &Shape) -> Vec<f32> {
-    let plane = pattern.len() / shape.chw()[0];
-    let value = |(i, &v): (usize, &f32)| {
-        let (low, high) = range.channels[i / plane];
-        low + v * (high - low)
-    };
-    pattern.iter().enumerate().map(value).collect()
+fn scale(mut pattern: &[f32], ranges: &[InputRange], shapes: &[&Shape]) -> Vec<f32> {
+    let mut values = Vec::with_capacity(pattern.len());
+    for (range, shape) in ranges.iter().zip(shapes) {
+        let own;
+        (own, pattern) = pattern.split_at(shape.len());
+        values.extend(range.scale(own));
+    }
+    values
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that says when it is skipped")]
 
 use releqc_passes::compile::{CompileOptions, Event, Hooks, Labelled, Retrain, WidthPolicy, compile};
-use releqc_passes::data::{Dataset, Preprocessing, load};
+use releqc_passes::data::{Dataset, Preprocessing, Reading, load};
 use releqc_passes::ir::Shape;
 use releqc_runtime::BitWidth;
 use std::path::PathBuf;
@@ -27,7 +27,8 @@ fn resnet20_at_eight_and_four_bits() {
     let Some(shared) = shared() else { return };
     let model = std::fs::read(shared.join("models/cifar10_resnet20_convsc.onnx")).unwrap();
     let preprocessing = Preprocessing::Normalize { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] };
-    let splits = load(&shared.join("data/cifar10"), Some(&preprocessing), &Shape::image(3, 32, 32)).unwrap();
+    let splits =
+        load(&shared.join("data/cifar10"), &Reading::of(&Shape::image(3, 32, 32)).with(preprocessing.clone())).unwrap();
     let pick = |set: &Dataset, count: usize| set.select(&(0..count).collect::<Vec<_>>());
     // The test part stands in for validation here: nothing is chosen by it.
     let data = Labelled {
@@ -70,7 +71,8 @@ fn a_search_judges_on_samples_that_were_unlearned() {
     let Some(shared) = shared() else { return };
     let model = std::fs::read(shared.join("models/cifar10_simplenet5.onnx")).unwrap();
     let preprocessing = Preprocessing::Normalize { mean: vec![0.5; 3], std: vec![0.5; 3] };
-    let splits = load(&shared.join("data/cifar10"), Some(&preprocessing), &Shape::image(3, 32, 32)).unwrap();
+    let splits =
+        load(&shared.join("data/cifar10"), &Reading::of(&Shape::image(3, 32, 32)).with(preprocessing.clone())).unwrap();
     let (training, validation) = splits.train.unwrap().split(0, 1.0 / 6.0);
     let data = Labelled { training, validation, fingerprint: "simplenet".into() };
     let options = CompileOptions {

@@ -12,12 +12,13 @@ use releqc_passes::synthesize::{InputRange, synthesize};
 use releqc_runtime::BitWidth;
 use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
 use releqc_runtime::reference::Reference;
+use std::collections::BTreeMap;
 
 /// Root mean square of the difference over that of the float outputs, on synthesised samples.
 fn relative_error(graph: &Graph, bits: u8) -> f64 {
-    let range = InputRange::of(None, &graph.input_shape());
+    let range = InputRange::of(&graph, None, &[]);
     let samples = synthesize(graph, &range, 32, 7);
-    let calibrated = calibrate(graph.clone(), graph.clone(), &samples);
+    let calibrated = calibrate(graph.clone(), graph.clone(), &samples, &BTreeMap::new());
     let widths = vec![BitWidth::new(bits).unwrap(); graph.weight_layers().len()];
     let lowered = lower(&quantize(annotate(&calibrated, &widths)).unwrap()).unwrap();
     let (program, constants, weights) = (lowered.program, lowered.constants, lowered.weights);

@@ -1,5 +1,7 @@
 //! `releqc MODEL.onnx -o MODEL.rq`: the main job.
 
+mod material;
+
 use super::Context;
 use crate::args::{self, Bits};
 use crate::console::{self, Bar};
@@ -11,11 +13,11 @@ use releqc_passes::compile::{
     CompileError, CompileOptions, CompileReport, Compiled, CostKind, Event, Fault, Hooks, Labelled, Retrain,
     RewardKind, Store, WidthPolicy, compile, preprocessing,
 };
-use releqc_passes::data::{self, Preprocessing};
-use releqc_passes::ir::Shape;
+use releqc_passes::data::{Input, Preprocessing, Reading};
 use releqc_passes::{annotation, import};
 use releqc_runtime::BitWidth;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,19 +26,16 @@ use std::time::Instant;
 /// Points of accuracy that a search may lose where the user names no limit.
 const DEFAULT_MAX_LOSS: f64 = 0.3;
 
-/// Validation samples taken from the training data where there is no validation part: at most this many ..
-const VALIDATION_SAMPLES: f64 = 5000.0;
-/// .. and at most this share.
-const VALIDATION_SHARE: f64 = 1.0 / 6.0;
-
 /// The JSON object of a compilation.
 #[derive(Serialize)]
 struct Report<'a> {
-    artifact: &'a Path,
+    /// A path that is no UTF-8 is shown as far as it is.
+    artifact: Cow<'a, str>,
     size_bytes: usize,
     episodes: usize,
     evaluations: usize,
     seconds: f64,
+    warnings: &'a [String],
     #[serde(flatten)]
     compiled: &'a CompileReport,
 }
@@ -57,9 +56,25 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
     let annotated = annotation::header(&model).map_err(|error| failure(&args.model, &error.into()))?.is_some();
     let stated = args.pixels.stated()?;
     let pixels = preprocessing(&model, stated.as_ref()).map_err(|error| failure(&args.model, &error))?;
-    let options = options(args, &places, annotated, pixels)?;
-    let data = labelled(args, &model, &options)?;
-    let compiled = run(&model, data.as_ref(), &options, args, context)?;
+    let mut options = options(args, &places, annotated, pixels)?;
+    let data = match &args.data[..] {
+        [] => None,
+        given => {
+            let graph = import::from_onnx(&model).map_err(|error| failure(&args.model, &error.into()))?;
+            let reading = Reading {
+                inputs: Input::of(&graph),
+                preprocessing: options.preprocessing.clone(),
+                stated: stated.is_some(),
+                geometry: options.geometry,
+            };
+            material::read(given, &reading, options.seed)?
+        }
+    };
+    if let Some(data) = &data {
+        material::settle(&mut options, data, args);
+    }
+    let mut warnings = Vec::new();
+    let compiled = run(&model, data.as_ref(), &options, args, &mut warnings, context)?;
     drop(data);
     if let (Some(place), Some(network)) = (&places.annotated, &compiled.annotated) {
         place.write(|file| file.write_all(network))?;
@@ -69,27 +84,34 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
     }
     let search = compiled.report.search.as_ref();
     let report = Report {
-        artifact: &args.output,
+        artifact: args.output.to_string_lossy(),
         size_bytes: compiled.artifact.len(),
         episodes: search.map_or(0, |search| search.episodes),
         evaluations: search.map_or(0, |search| search.evaluations),
         seconds: context.seconds(),
+        warnings: &warnings,
         compiled: &compiled.report,
     };
     if let Some(place) = &places.report {
-        let page = page::html(&compiled.report, &args.output, report.seconds);
+        let page = page::html(&compiled.report, &warnings, &args.output, report.seconds);
         place.write(|file| file.write_all(page.as_bytes()))?;
     }
     // Last: where there is an artifact, everything beside it is of the same compilation.
     places.artifact.write(|file| file.write_all(&compiled.artifact))?;
-    context.console.summary(&report, || summary::text(&compiled.report, &args.output, report.seconds))?;
-    Ok(if compiled.report.goal_missed { Outcome::GoalMissed } else { Outcome::Done })
+    context.console.summary(&report, || summary::text(&compiled.report, &warnings, &args.output, report.seconds))?;
+    if compiled.report.goal_missed {
+        let (lost, limit) = (compiled.report.accuracy.loss_points, compiled.report.max_loss.unwrap_or_default());
+        tracing::warn!("the goal was missed: {lost:.2} points are lost, at most {limit} may be");
+        return Ok(Outcome::GoalMissed);
+    }
+    Ok(Outcome::Done)
 }
 
 impl Places {
     fn check(args: &args::Compile) -> Result<Self, Failure> {
         let mut inputs = vec![args.model.as_path()];
-        inputs.extend(args.data.as_deref());
+        let data = material::paths(&args.data);
+        inputs.extend(data.iter().map(PathBuf::as_path));
         let artifact = Output::at(&args.output, &inputs)?;
         let report = args.report.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
         let annotated = args.annotated.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
@@ -142,6 +164,10 @@ fn options(
         let what = format!("--retrain: {} is annotated, which fixes its weights", args.model.display());
         return Err(Failure::input(format!("{what}; with --bits they are retrained for other widths")));
     }
+    if finished && !args.input_range.is_empty() {
+        let what = format!("--input-range: {} is annotated with its ranges", args.model.display());
+        return Err(Failure::input(what));
+    }
     if !searches {
         let useless = [
             ("--episodes", args.episodes.is_some()),
@@ -160,8 +186,8 @@ fn options(
         }
     }
     // Without labels retraining has nothing to learn from but the network itself: the search then works on scales alone.
-    let default_retraining = if searches && args.data.is_some() { Retrain::Full } else { Retrain::None };
-    let goal_by_default = searches && args.data.is_some();
+    let default_retraining = if searches && !args.data.is_empty() { Retrain::Full } else { Retrain::None };
+    let goal_by_default = searches && !args.data.is_empty();
     Ok(CompileOptions {
         widths,
         retrain: args.retrain.map_or(default_retraining, |retrain| match retrain {
@@ -188,6 +214,8 @@ fn options(
         annotated: args.annotated.is_some(),
         seed: args.seed,
         preprocessing,
+        geometry: args.pixels.geometry().unwrap_or_default(),
+        input_ranges: args.input_range.clone(),
         store: match &places.store {
             Some(path) if searches && args.resume => Store::Resumed(path.clone()),
             Some(path) if searches => Store::New(path.clone()),
@@ -197,56 +225,25 @@ fn options(
     })
 }
 
-/// The data to learn from, in the shape that the model takes.
-fn labelled(args: &args::Compile, model: &[u8], options: &CompileOptions) -> Result<Option<Labelled>, Failure> {
-    let Some(path) = &args.data else { return Ok(None) };
-    let graph = import::from_onnx(model).map_err(|error| failure(&args.model, &error.into()))?;
-    let shape: &Shape = &graph.input_shape();
-    if options.preprocessing.is_none() {
-        let unit = Preprocessing::unit();
-        tracing::info!("no --mean, --std or --raw-pixels: assumed {unit}");
-    }
-    let splits = data::load_for_compilation(path, options.preprocessing.as_ref(), shape).map_err(Failure::input)?;
-    let what = |what: &str| Failure::input(format!("data {}: {what}", path.display()));
-    let train = splits.train.ok_or_else(|| what("no training part; names with train mark it"))?;
-    let (training, validation) = match splits.validation {
-        Some(validation) => (train, validation),
-        None => {
-            let share = (VALIDATION_SAMPLES / train.len().max(1) as f64).min(VALIDATION_SHARE);
-            let (training, validation) = train.split(options.seed, share);
-            tracing::info!(
-                "{} validation samples taken from the training part, {} left to learn from",
-                validation.len(),
-                training.len()
-            );
-            (training, validation)
-        }
-    };
-    if training.is_empty() || validation.is_empty() {
-        return Err(what("too few samples: at least some to learn from and some to validate on are required"));
-    }
-    let fingerprint = format!("{} {}", training.fingerprint(), validation.fingerprint());
-    Ok(Some(Labelled { training, validation, fingerprint }))
-}
-
 fn run(
     model: &[u8],
     data: Option<&Labelled>,
     options: &CompileOptions,
     args: &args::Compile,
+    warnings: &mut Vec<String>,
     context: &Context,
 ) -> Result<Compiled, Failure> {
-    // The pools of training and calibration; results do not depend on their size.
-    if let Some(threads) = context.threads {
-        let pool = releqc_passes::limit_threads(threads);
-        pool.map_err(|error| Failure::defect(format!("thread pool: {error}")))?;
-    }
     let bar = context.console.bar("compile", 0);
     bar.breathe();
     // A budget beyond what the clock counts never ends.
     let deadline = args.time_budget.and_then(|budget| Instant::now().checked_add(budget));
     let mut hooks = Hooks {
-        events: &mut |event| show(&bar, event),
+        events: &mut |event| {
+            if let Event::Warning(text) = &event {
+                warnings.push(text.clone());
+            }
+            show(&bar, event);
+        },
         interrupted: &console::interrupted,
         remaining: &|| deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
     };

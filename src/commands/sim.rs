@@ -5,8 +5,8 @@ use crate::args::{Executor, IsaFlag, Sim};
 use crate::artifact;
 use crate::executor::{Choice, all_cores};
 use crate::failure::{Failure, Outcome};
-use crate::input::Rows;
 use crate::report::{Align, Table, grouped};
+use crate::rows::Rows;
 use releqc_runtime::accel::cost::{CostReport, LayerCost, estimate};
 use serde::Serialize;
 use std::fmt::Write;
@@ -24,6 +24,7 @@ struct Report {
     layers: Vec<LayerReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     simulated_rows: Option<usize>,
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -49,13 +50,14 @@ struct LayerReport {
 
 pub(super) fn execute(args: &Sim, context: &Context) -> Result<Outcome, Failure> {
     let artifact = artifact::open(&args.artifact)?;
-    let mut inputs = vec![args.artifact.as_path()];
-    inputs.extend(args.input.as_deref());
+    let mut inputs = vec![args.artifact.clone()];
+    inputs.extend(Rows::files(&args.input, artifact.program())?);
     let outputs = run::places(args.output.as_deref(), &artifact, &inputs)?;
     let cost = estimate(&artifact).map_err(|error| Failure::input(format!("accelerator program: {error}")))?;
     let mut report = Report::new(&cost);
-    if let Some(input) = &args.input {
-        let rows = Rows::read(input, artifact::only_input(&artifact)?)?;
+    if !args.input.is_empty() {
+        let rows = Rows::read(&args.input, artifact.program())?;
+        report.warnings = run::warnings(&artifact, &rows);
         let threads = context.threads.unwrap_or_else(all_cores);
         let choice = Choice { executor: Executor::Accelerator, cpu: IsaFlag { isa: None, without: None }, threads };
         let results = run::compute(&artifact, choice, &rows, context)?;
@@ -79,6 +81,7 @@ impl Report {
             host_operations: cost.host_operations,
             layers: cost.layers.iter().map(LayerReport::new).collect(),
             simulated_rows: None,
+            warnings: Vec::new(),
         }
     }
 

@@ -17,7 +17,7 @@ pub(crate) struct Layer {
     pub(crate) weights: u64,
     /// Multiply-accumulates a sample.
     pub(crate) macs: u64,
-    /// Packed weights, biases and multipliers.
+    /// Packed weights.
     pub(crate) bytes: u64,
     /// Input, (channels, rows, columns).
     pub(crate) input: [u32; 3],
@@ -43,7 +43,7 @@ pub(crate) fn layers(artifact: &Artifact) -> Vec<Layer> {
             bits: conv.bits.bits(),
             weights: program.weights(conv),
             macs: program.macs(conv),
-            bytes: artifact.weight_range(conv).len() as u64 + 8 * u64::from(conv.outputs),
+            bytes: artifact.weight_range(conv).len() as u64,
             input: [x.channels, x.height, x.width],
             kernel: conv.window.kernel,
             outputs: conv.outputs,

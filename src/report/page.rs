@@ -10,12 +10,12 @@ table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:left;border-bo
 td.r,th.r{text-align:right;font-variant-numeric:tabular-nums}pre{white-space:pre-wrap}";
 
 /// The page; nothing in it refers to another file.
-pub(crate) fn html(report: &CompileReport, artifact: &Path, seconds: f64) -> String {
+pub(crate) fn html(report: &CompileReport, warnings: &[String], artifact: &Path, seconds: f64) -> String {
     let title = escape(&format!("{} at {:.2} bits", report.network, report.average_bits));
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style>\n<h1>{title}</h1>\n"
     );
-    let _ = write!(page, "<h2>Summary</h2>\n<pre>{}</pre>\n", escape(&facts(report, artifact, seconds)));
+    let _ = write!(page, "<h2>Summary</h2>\n<pre>{}</pre>\n", escape(&facts(report, warnings, artifact, seconds)));
     let _ = write!(page, "<h2>Layers</h2>\n{}", table(&summary::layers(report)));
     if let Some(search) = &report.search {
         let _ = write!(page, "<h2>Agent and baselines</h2>\n{}", table(&summary::methods(search)));
@@ -44,14 +44,14 @@ pub(crate) fn html(report: &CompileReport, artifact: &Path, seconds: f64) -> Str
 }
 
 /// The lines of the summary that are no tables.
-fn facts(report: &CompileReport, artifact: &Path, seconds: f64) -> String {
+fn facts(report: &CompileReport, warnings: &[String], artifact: &Path, seconds: f64) -> String {
     let tables = [
         Some(summary::layers(report)),
         report.search.as_ref().map(summary::methods),
         report.search.as_ref().map(summary::pareto),
         report.search.as_ref().map(summary::finalists),
     ];
-    let mut text = summary::text(report, artifact, seconds);
+    let mut text = summary::text(report, warnings, artifact, seconds);
     for table in tables.into_iter().flatten() {
         text = text.replace(&table.to_string(), "");
     }

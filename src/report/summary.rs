@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Everything a user wants to know, on one screen where the network allows.
-pub(crate) fn text(report: &CompileReport, artifact: &Path, seconds: f64) -> String {
+pub(crate) fn text(report: &CompileReport, warnings: &[String], artifact: &Path, seconds: f64) -> String {
     let mut text = format!("{}\n{}\n", layers(report), accuracy(report));
     let size = &report.size;
     let times = |bytes: u64| bytes as f64 / size.artifact.max(1) as f64;
@@ -27,6 +27,9 @@ pub(crate) fn text(report: &CompileReport, artifact: &Path, seconds: f64) -> Str
     }
     for assumption in &report.assumptions {
         let _ = writeln!(text, "assumed      {assumption}");
+    }
+    for warning in warnings {
+        let _ = writeln!(text, "warning      {warning}");
     }
     let _ = writeln!(text, "seed         {}, {seconds:.1} s", report.seed);
     let _ = writeln!(text, "wrote        {}", artifact.display());

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "in a test a panic is the message")]
 
+mod data;
 mod errors;
 mod executors;
 mod json;
 mod onnx;
+mod ranges;
 mod reproducible;
 mod search;
 mod support;
+mod terminal;

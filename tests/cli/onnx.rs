@@ -66,6 +66,14 @@ impl Net {
         self
     }
 
+    /// These weights under `name`.
+    pub(crate) fn tensor(mut self, name: &str, dims: &[i64], values: &[f32]) -> Self {
+        let tensor = dims.iter().fold(Message::default(), |tensor, &dim| tensor.int(1, dim));
+        let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.graph = self.graph.message(5, &tensor.int(2, 1).text(8, name).bytes(9, &raw));
+        self
+    }
+
     /// A node named as its output, with attributes of integers.
     pub(crate) fn node(mut self, op: &str, inputs: &[&str], output: &str, ints: &[(&str, &[i64])]) -> Self {
         let mut node = Message::default();
@@ -122,6 +130,19 @@ pub(crate) fn small() -> Vec<u8> {
         .node("Add", &["conv2", "pool1"], "sum", &[])
         .node("Flatten", &["sum"], "flat", &[])
         .node("Gemm", &["flat", "w3", "b3"], "classes", &[])
+        .finish(&["classes"])
+}
+
+/// Tells samples of `inputs` values whose mean lies above `middle` from others: class 1.
+pub(crate) fn brightness(dims: &[i64], middle: f32) -> Vec<u8> {
+    let inputs = dims.iter().product::<i64>();
+    let scale = 1.0 / inputs as f32;
+    let weights: Vec<f32> = (0..inputs).flat_map(|_| [-scale, scale]).collect();
+    Net::new("brightness", dims)
+        .tensor("w", &[inputs, 2], &weights)
+        .tensor("b", &[2], &[middle, -middle])
+        .node("Flatten", &["x"], "flat", &[])
+        .node("Gemm", &["flat", "w", "b"], "classes", &[])
         .finish(&["classes"])
 }
 

@@ -1,6 +1,7 @@
 //! Calling the binary and looking at what it leaves.
 
 use crate::onnx;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -59,11 +60,23 @@ impl Place {
 
     /// Calls the binary inside the folder.
     pub(crate) fn releqc(&self, args: &[&str]) -> Answer {
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_releqc")).args(args).current_dir(self.dir.path()).output().unwrap();
-        let Output { status, stdout, stderr } = output;
+        self.call(args, &[])
+    }
+
+    /// .. with words of any bytes, and these variables.
+    pub(crate) fn call(&self, args: &[impl AsRef<OsStr>], env: &[(&str, &str)]) -> Answer {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_releqc"));
+        command.args(args).envs(env.iter().copied()).current_dir(self.dir.path());
+        let Output { status, stdout, stderr } = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Answer { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+    }
+
+    /// A grey picture of one level, or a colour one.
+    pub(crate) fn picture(&self, name: &str, [rows, columns]: [u32; 2], pixel: [u8; 3]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::RgbImage::from_pixel(columns, rows, image::Rgb(pixel)).save(path).unwrap();
     }
 
     /// The JSON object of a call that succeeds.

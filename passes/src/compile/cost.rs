@@ -71,6 +71,7 @@ mod tests {
     use crate::compile::environment::facts;
     use crate::import;
     use crate::rewrite::{canonicalize_observed, fold_batch_norm};
+    use std::collections::BTreeMap;
 
     /// One of the zoo's networks, which holds depthwise and grouped layers.
     fn network(name: &str) -> Calibrated {
@@ -79,7 +80,7 @@ mod tests {
         let graph = canonicalize_observed(graph, |_, _| ()).expect("canonical");
         let folded = fold_batch_norm(&graph);
         let sample: Vec<f32> = (0..graph.input_shape().len()).map(|i| (i % 7) as f32 - 3.0).collect();
-        calibrate(graph, folded, &[sample])
+        calibrate(graph, folded, &[sample], &BTreeMap::new())
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! What a caller asks of a compilation.
 
 use super::error::CompileError;
-use crate::data::{Dataset, Preprocessing};
-use crate::ir::Graph;
+use crate::calibrate::Range;
+use crate::data::planes::Planes;
+use crate::data::{Dataset, Geometry, Preprocessing};
+use crate::ir::{Graph, NodeId};
+use crate::synthesize::InputRange;
 use releqc_runtime::BitWidth;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Labelled data, split. The test part never enters a compilation.
+/// Data, split, with labels or without. The test part never enters a compilation.
 #[derive(Clone, Debug)]
 pub struct Labelled {
     /// Calibration and retraining learn from it.
@@ -102,6 +106,10 @@ pub struct CompileOptions {
     pub seed: u64,
     /// How pixels become inputs; recorded in the artifact and, without data, the range of synthesised inputs.
     pub preprocessing: Option<Preprocessing>,
+    /// How pictures were brought to the network's size; recorded in the artifact.
+    pub geometry: Geometry,
+    /// Smallest and largest value of inputs, by name or for all that are not named.
+    pub input_ranges: Vec<(Option<String>, (f32, f32))>,
     /// Whether to write the annotated network too.
     pub annotated: bool,
     /// Where evaluations are kept.
@@ -122,6 +130,8 @@ impl Default for CompileOptions {
             baselines: true,
             seed: 0,
             preprocessing: None,
+            geometry: Geometry::default(),
+            input_ranges: Vec::new(),
             annotated: false,
             store: Store::Memory,
         }
@@ -150,7 +160,13 @@ impl CompileOptions {
             }
             _ => {}
         }
-        let channels = graph.input_shape().chw()[0];
+        for name in self.input_ranges.iter().filter_map(|(name, _)| name.as_ref()) {
+            if !graph.inputs().any(|(_, input)| input.name == *name) {
+                let names: Vec<&str> = graph.inputs().map(|(_, input)| input.name.as_str()).collect();
+                return option(format!("--input-range: no input {name:?}; the network has {}", names.join(", ")));
+            }
+        }
+        let channels = graph.inputs().map(|(_, input)| Planes::of(&input.shape).channels).max().unwrap_or(1);
         if let Some(Preprocessing::Normalize { mean, std }) = &self.preprocessing {
             for (name, values) in [("--mean", mean), ("--std", std)] {
                 if values.len() != 1 && values.len() != channels {
@@ -178,6 +194,18 @@ impl CompileOptions {
             }
         }
         Ok(layers.len())
+    }
+
+    /// The quantized range of the inputs for which the caller states one.
+    pub(super) fn stated_ranges(&self, graph: &Graph, ranges: &[InputRange]) -> BTreeMap<NodeId, Range> {
+        let is_stated = |name: &str| self.input_ranges.iter().any(|(of, _)| of.as_ref().is_none_or(|of| of == name));
+        let inputs = graph.inputs().zip(ranges).filter(|((_, node), _)| is_stated(&node.name));
+        inputs
+            .map(|((id, _), range)| {
+                let (low, high) = range.ends();
+                (id, Range { min: low.min(0.0), max: high.max(0.0) })
+            })
+            .collect()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::{CompileOptions, packed_bytes};
 use crate::quantize::Quantized;
-use crate::synthesize::{InputRange, NORMALIZED};
 use releqc_runtime::accel::cost::CostReport;
 use releqc_runtime::format::Artifact;
 use serde::Serialize;
@@ -242,7 +241,6 @@ impl CompileReport {
         accuracy: Accuracy,
         search: Option<SearchReport>,
         sensitivity: &[f64],
-        range: &InputRange,
         options: &CompileOptions,
     ) -> Self {
         let layers: Vec<LayerReport> = quantized
@@ -274,11 +272,8 @@ impl CompileReport {
         if accuracy.split == "synthetic" {
             assumptions
                 .push("no data: inputs were synthesised, accuracy is agreement with the float network on them".into());
-            if !range.stated {
-                let (low, high) = NORMALIZED;
-                assumptions
-                    .push(format!("input range not stated (--mean, --std, --raw-pixels): [{low}, {high}] was assumed"));
-            }
+        } else if accuracy.metric == Metric::Agreement {
+            assumptions.push("no labels: accuracy is agreement with the float network".into());
         }
         let goal_missed = options.goal && accuracy.loss_points > options.max_loss + 1e-9;
         CompileReport {

@@ -68,7 +68,9 @@ impl Unlearned {
         }
         let folded = fold_batch_norm(&graph);
         let samples = material.calibration(&folded);
-        let calibrated = calibrate(graph, folded, &samples);
+        // The inputs are the same, whatever was unlearned.
+        let inputs = calibrated.graph.inputs().map(|(id, _)| (id, calibrated.ranges[id.0])).collect();
+        let calibrated = calibrate(graph, folded, &samples, &inputs);
         let judge = Judge::new(&calibrated, material.validation())?;
         let left = agreement(judge.float_classes(), expected);
         if left >= float {

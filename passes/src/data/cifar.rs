@@ -1,20 +1,22 @@
 //! CIFAR-10 binary files: records of a label byte and 3072 pixel bytes (red, green and blue plane, 32x32 each).
 
-use super::load::fit;
+use super::planes::{arrange, fit};
+use super::reading::Reading;
 use super::stream::Stream;
-use super::{DataError, Dataset, Preprocessing, Samples};
-use crate::ir::Shape;
+use super::{DataError, Dataset, Samples};
 use std::path::{Path, PathBuf};
 
+const EXTENTS: [usize; 3] = [3, 32, 32];
 const PIXELS: usize = 3 * 32 * 32;
 const RECORD: usize = 1 + PIXELS;
 const CLASSES: u8 = 10;
 
 /// The records of all files, one file after the other.
-pub(super) fn read(files: &[PathBuf], preprocessing: &Preprocessing, shape: &Shape) -> Result<Dataset, DataError> {
+pub(super) fn read(files: &[PathBuf], folder: &Path, reading: &Reading) -> Result<Dataset, DataError> {
+    let input = reading.only(folder)?;
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for path in files {
-        fit(path, &[3, 32, 32], shape)?;
+        let arrangement = fit(path, &EXTENTS, &input.shape)?;
         let bytes = Stream::open(path)?.all()?;
         if bytes.is_empty() || bytes.len() % RECORD != 0 {
             let what = format!("{} bytes are no whole number of CIFAR-10 records of {RECORD} bytes", bytes.len());
@@ -28,10 +30,9 @@ pub(super) fn read(files: &[PathBuf], preprocessing: &Preprocessing, shape: &Sha
                 return Err(DataError::damaged(path, what));
             }
             labels.push(label.into());
-            pixels.extend_from_slice(image);
+            pixels.extend(arrange(image.to_vec(), &EXTENTS, arrangement));
         }
     }
-    let folder = files.first().map_or(Path::new(""), |p| p.as_path());
-    Dataset::new(shape.clone(), Samples::Pixels(pixels, preprocessing.clone()), Some(labels))
+    Dataset::new(input.shape.clone(), Samples::Pixels(pixels, reading.pixels(input)), Some(labels))
         .ok_or_else(|| DataError::damaged(folder, "samples and labels do not match"))
 }

@@ -1,6 +1,7 @@
 //! Samples in memory.
 
 use super::Preprocessing;
+use super::planes::Planes;
 use crate::ir::Shape;
 
 /// The stored form of the samples, `[sample][channel][row][column]`.
@@ -27,6 +28,8 @@ pub struct Dataset {
     shape: Shape,
     samples: Samples,
     labels: Option<Vec<u32>>,
+    /// How values were made of stored numbers, where that is done already.
+    scaled: Option<Preprocessing>,
 }
 
 impl Dataset {
@@ -35,7 +38,20 @@ impl Dataset {
         let stored = samples.len();
         let whole = !shape.is_empty() && stored.is_multiple_of(shape.len());
         let matching = labels.as_ref().is_none_or(|l| l.len() * shape.len() == stored);
-        (whole && matching).then_some(Dataset { shape, samples, labels })
+        (whole && matching).then_some(Dataset { shape, samples, labels, scaled: None })
+    }
+
+    /// The same samples, whose values were made of stored numbers by `scaled`.
+    pub(super) fn scaled_by(self, scaled: Option<Preprocessing>) -> Self {
+        Dataset { scaled, ..self }
+    }
+
+    /// How inputs are made of the stored numbers; `None` where those are the inputs.
+    pub fn preprocessing(&self) -> Option<&Preprocessing> {
+        match &self.samples {
+            Samples::Pixels(_, preprocessing) => Some(preprocessing),
+            Samples::Values(_) => self.scaled.as_ref(),
+        }
     }
 
     /// Shape of one sample.
@@ -58,7 +74,7 @@ impl Dataset {
         self.labels.as_deref()
     }
 
-    /// Writes sample `index` as network input, (channel, row, column) order, into `out` of `shape().len()` values.
+    /// Writes sample `index` as network input, in ONNX order, into `out` of `shape().len()` values.
     ///
     /// # Panics
     /// When there is no such sample, or `out` has another length.
@@ -68,15 +84,16 @@ impl Dataset {
             Samples::Values(data) => out.copy_from_slice(&data[index * len..][..len]),
             Samples::Pixels(data, preprocessing) => {
                 let pixels = &data[index * len..][..len];
-                // A network over features sees one plane, whatever the number of its "channels".
-                let [channels, height, width] = self.shape.chw();
-                let plane = if preprocessing.is_uniform() { len } else { len / channels };
-                debug_assert_eq!(channels * height * width, len);
-                for (c, (values, pixels)) in out.chunks_exact_mut(plane).zip(pixels.chunks_exact(plane)).enumerate() {
-                    let levels = preprocessing.levels(c);
-                    for (value, &pixel) in values.iter_mut().zip(pixels) {
-                        *value = levels[usize::from(pixel)];
-                    }
+                assert_eq!(out.len(), len, "one value a pixel");
+                if preprocessing.is_uniform() {
+                    let levels = preprocessing.levels(0);
+                    out.iter_mut().zip(pixels).for_each(|(value, &pixel)| *value = levels[usize::from(pixel)]);
+                    return;
+                }
+                let planes = Planes::of(&self.shape);
+                let levels: Vec<[f32; 256]> = (0..planes.channels).map(|c| preprocessing.levels(c)).collect();
+                for (i, (value, &pixel)) in out.iter_mut().zip(pixels).enumerate() {
+                    *value = levels[planes.channel(i)][usize::from(pixel)];
                 }
             }
         }
@@ -116,7 +133,7 @@ impl Dataset {
             Samples::Values(data) => Samples::Values(pick(data, len, indices)),
         };
         let labels = self.labels.as_ref().map(|l| pick(l, 1, indices));
-        Dataset { shape: self.shape.clone(), samples, labels }
+        Dataset { shape: self.shape.clone(), samples, labels, scaled: self.scaled.clone() }
     }
 }
 

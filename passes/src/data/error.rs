@@ -21,10 +21,10 @@ pub enum DataError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// Nothing in a folder, or a file that is not an `.npz`, looks like data.
+    /// Nothing in a folder, or a file that holds no arrays, looks like data.
     #[error(
         "data {}: nothing recognised; looked for IDX files (*idx*, *ubyte*), CIFAR-10 binary files (*.bin) (both also .gz), \
-         class folders with *.png or *.jpg, train / val / test folders of such, or an .npz file; found {found}",
+         class folders with *.png or *.jpg, train / val / test folders of such, *.png or *.jpg without labels, .npy files, or an .npz file; found {found}",
         path.display()
     )]
     NothingRecognised {

@@ -7,10 +7,10 @@
 //!
 //! A file of rank 1 holds labels, one of a higher rank samples.
 
-use super::load::{StoredShape, fit};
+use super::planes::{Planes, arrange, fit};
+use super::reading::Reading;
 use super::stream::{MAX_FILE_BYTES, Stream};
-use super::{DataError, Dataset, Preprocessing, Samples};
-use crate::ir::Shape;
+use super::{DataError, Dataset, Samples};
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,12 +98,11 @@ impl Files {
 }
 
 /// Samples and labels of all files of one part, in name order; one label file for each sample file.
-pub(super) fn read(
-    files: &[PathBuf],
-    folder: &Path,
-    preprocessing: &Preprocessing,
-    shape: &Shape,
-) -> Result<Dataset, DataError> {
+pub(super) fn read(files: &[PathBuf], folder: &Path, reading: &Reading) -> Result<Dataset, DataError> {
+    let input = reading.only(folder)?;
+    let (shape, preprocessing) = (&input.shape, &reading.pixels(input));
+    let planes = Planes::of(shape);
+    let mut scaled = None;
     let files = Files::of(files)?;
     if files.samples.is_empty() || files.samples.len() != files.labels.len() {
         let (samples, labels) = (files.samples.len(), files.labels.len());
@@ -125,23 +124,23 @@ pub(super) fn read(
         }
         labels.extend(read_labels(label_file)?);
         let stored: Vec<usize> = samples.dims[1..].iter().map(|&d| d as usize).collect();
-        if fit(sample_path, &stored, shape)? == StoredShape::ChannelLast {
-            return Err(shape_error(sample_path, &stored, shape));
-        }
+        let arrangement = fit(sample_path, &stored, shape)?;
         let element = samples.element;
         let bytes = samples.bytes()?;
         match element {
-            Element::U8 => pixels.extend(bytes),
+            Element::U8 => pixels.extend(arrange(bytes, &stored, arrangement)),
             Element::I8 => {
-                let plane = shape.len() / shape.chw()[0];
-                let channel = |i: usize| i % shape.len() / plane;
+                let bytes = arrange(bytes, &stored, arrangement);
                 values.extend(bytes.iter().enumerate().map(|(i, &b)| {
-                    let c = if preprocessing.is_uniform() { 0 } else { channel(i) };
+                    let c = if preprocessing.is_uniform() { 0 } else { planes.channel(i % shape.len()) };
                     preprocessing.apply(f32::from(b.cast_signed()), c)
                 }));
+                scaled = Some(preprocessing.clone());
             }
             Element::F32 => {
-                values.extend(bytes.as_chunks().0.iter().map(|word| f32::from_be_bytes(*word)));
+                reading.check_values(sample_path, "f32")?;
+                let words: Vec<f32> = bytes.as_chunks().0.iter().map(|word| f32::from_be_bytes(*word)).collect();
+                values.extend(arrange(words, &stored, arrangement));
             }
             Element::I16 | Element::I32 => {
                 return Err(DataError::damaged(sample_path, "samples must be of type u8 (08), i8 (09) or f32 (0d)"));
@@ -156,12 +155,9 @@ pub(super) fn read(
         (_, true) => Samples::Pixels(pixels, preprocessing.clone()),
         _ => Samples::Values(values),
     };
-    Dataset::new(shape.clone(), samples, Some(labels))
-        .ok_or_else(|| DataError::damaged(folder, "samples and labels do not match"))
-}
-
-fn shape_error(path: &Path, stored: &[usize], shape: &Shape) -> DataError {
-    DataError::Shape { path: path.to_owned(), found: super::load::extents(stored), expected: shape.to_string() }
+    let dataset = Dataset::new(shape.clone(), samples, Some(labels));
+    let dataset = dataset.ok_or_else(|| DataError::damaged(folder, "samples and labels do not match"))?;
+    Ok(dataset.scaled_by(scaled))
 }
 
 fn read_labels(file: Idx) -> Result<Vec<u32>, DataError> {

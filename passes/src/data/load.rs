@@ -1,8 +1,9 @@
 //! Finds out what a data path holds and reads it.
 
-use super::npz::Npz;
-use super::{DataError, Dataset, Preprocessing, cifar, idx, images};
-use crate::ir::Shape;
+use super::arrays::Arrays;
+use super::images::{self, Pictures};
+use super::reading::Reading;
+use super::{DataError, Dataset, cifar, idx};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -58,40 +59,41 @@ pub struct Splits {
     pub unnamed: bool,
 }
 
-/// Reads every part of the data at `path`: a folder of IDX or CIFAR-10 binary files (plain or gzip), an image folder, or an
-/// `.npz` file. Pixels get `preprocessing`, or are scaled to 0..1 without one; float samples are network inputs as they are.
-/// Every sample has a label.
+/// Reads every part of the data at `path`: a folder of IDX or CIFAR-10 binary files (plain or gzip), of pictures, or of `.npy` files, an `.npz` or
+/// `.npy` file. Pixels are preprocessed as `reading` says; float samples are network inputs as they are. Arrays and pictures may have no labels.
 ///
 /// # Errors
-/// A [`DataError`] that names the file: nothing recognised, damaged or truncated files, samples of another shape than `shape`,
-/// counts that do not match.
-pub fn load(path: &Path, preprocessing: Option<&Preprocessing>, shape: &Shape) -> Result<Splits, DataError> {
-    load_parts(path, preprocessing, shape, &[Part::Whole, Part::Train, Part::Validation, Part::Test])
+/// A [`DataError`] that names the file: nothing recognised, damaged or truncated files, samples of another shape than the network's inputs,
+/// counts that do not match, preprocessing stated for what are no pixels.
+pub fn load(path: &Path, reading: &Reading) -> Result<Splits, DataError> {
+    splits(Source::find(path)?, path, reading, &[Part::Whole, Part::Train, Part::Validation, Part::Test])
 }
 
 /// Reads what a compilation learns from and judges on: everything but the test part, of which not a byte is read.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_for_compilation(
-    path: &Path,
-    preprocessing: Option<&Preprocessing>,
-    shape: &Shape,
-) -> Result<Splits, DataError> {
-    load_parts(path, preprocessing, shape, &[Part::Whole, Part::Train, Part::Validation])
+pub fn load_for_compilation(path: &Path, reading: &Reading) -> Result<Splits, DataError> {
+    splits(Source::find(path)?, path, reading, &COMPILATION)
 }
 
-fn load_parts(
-    path: &Path,
-    preprocessing: Option<&Preprocessing>,
-    shape: &Shape,
-    wanted: &[Part],
-) -> Result<Splits, DataError> {
-    let (mut source, preprocessing) = (Source::find(path)?, checked(preprocessing, shape)?);
-    let parts = source.parts()?;
+/// As [`load_for_compilation`], from one `.npy` file for each named input.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_arrays(files: &BTreeMap<String, PathBuf>, reading: &Reading) -> Result<Splits, DataError> {
+    let path = files.values().next().and_then(|file| file.parent()).unwrap_or(Path::new(""));
+    splits(Source::Arrays(Arrays::of_files(path, files.clone())), path, reading, &COMPILATION)
+}
+
+const COMPILATION: [Part; 3] = [Part::Whole, Part::Train, Part::Validation];
+
+fn splits(mut source: Source, path: &Path, reading: &Reading, wanted: &[Part]) -> Result<Splits, DataError> {
+    reading.check()?;
+    let parts = source.parts(reading)?;
     let mut read = |part: Part| {
         let wanted = wanted.contains(&part) && parts.contains(&part);
-        wanted.then(|| source.read(part, path, &preprocessing, shape)).transpose()
+        wanted.then(|| source.read(part, path, reading)).transpose()
     };
     let unnamed = read(Part::Whole)?;
     let is_unnamed = unnamed.is_some();
@@ -103,44 +105,32 @@ fn load_parts(
 ///
 /// # Errors
 /// As [`load`], and [`DataError::NoTestPart`] where there are only training samples.
-pub fn load_for_evaluation(
-    path: &Path,
-    preprocessing: Option<&Preprocessing>,
-    shape: &Shape,
-) -> Result<(Part, Dataset), DataError> {
-    let (mut source, preprocessing) = (Source::find(path)?, checked(preprocessing, shape)?);
-    let parts = source.parts()?;
+pub fn load_for_evaluation(path: &Path, reading: &Reading) -> Result<(Part, Dataset), DataError> {
+    let mut source = Source::find(path)?;
+    reading.check()?;
+    let parts = source.parts(reading)?;
     let part = [Part::Test, Part::Validation, Part::Whole].into_iter().find(|part| parts.contains(part));
     let part = part.ok_or_else(|| {
         let names: Vec<_> = parts.iter().map(|p| p.name()).collect();
         DataError::NoTestPart { path: path.to_owned(), found: names.join(", ") }
     })?;
-    Ok((part, source.read(part, path, &preprocessing, shape)?))
-}
-
-fn checked(preprocessing: Option<&Preprocessing>, shape: &Shape) -> Result<Preprocessing, DataError> {
-    let preprocessing = preprocessing.cloned().unwrap_or_else(Preprocessing::unit);
-    // Features have no channels: one value serves them all.
-    preprocessing.check(if shape.is_vector() { 1 } else { shape.chw()[0] })?;
-    Ok(preprocessing)
+    Ok((part, source.read(part, path, reading)?))
 }
 
 /// What a path holds, by part; nothing but names has been read.
 enum Source {
     Idx(BTreeMap<Part, Vec<PathBuf>>),
     Cifar(BTreeMap<Part, Vec<PathBuf>>),
-    Images(BTreeMap<Part, images::Classes>),
-    Npz(Npz),
+    Images(BTreeMap<Part, Pictures>),
+    Arrays(Arrays),
 }
 
 impl Source {
     fn find(path: &Path) -> Result<Self, DataError> {
         let metadata = std::fs::metadata(path).map_err(|e| DataError::io(path, e))?;
         if metadata.is_file() {
-            if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz")) {
-                return Npz::open(path).map(Source::Npz);
-            }
-            return Err(DataError::NothingRecognised { path: path.to_owned(), found: "a single file".into() });
+            let nothing = || DataError::NothingRecognised { path: path.to_owned(), found: "a single file".into() };
+            return Ok(Source::Arrays(Arrays::open(path)?.ok_or_else(nothing)?));
         }
         let entries = entries(path)?;
         if let Some(images) = image_parts(&entries)? {
@@ -158,49 +148,42 @@ impl Source {
             (false, true) => Ok(Source::Idx(grouped(by_part(path, idx)?))),
             (true, false) => Ok(Source::Cifar(grouped(by_part(path, cifar)?))),
             (true, true) => {
-                let classes = images::scan(path)?;
-                if classes.is_empty() {
-                    return Err(DataError::NothingRecognised { path: path.to_owned(), found: listing(&entries) });
+                let pictures = Pictures::scan(path)?;
+                if !pictures.is_empty() {
+                    return Ok(Source::Images(BTreeMap::from([(Part::Whole, pictures)])));
                 }
-                Ok(Source::Images(BTreeMap::from([(Part::Whole, classes)])))
+                let nothing = || DataError::NothingRecognised { path: path.to_owned(), found: listing(&entries) };
+                Ok(Source::Arrays(Arrays::in_folder(path)?.ok_or_else(nothing)?))
             }
         }
     }
 
-    fn parts(&self) -> Result<BTreeSet<Part>, DataError> {
+    fn parts(&self, reading: &Reading) -> Result<BTreeSet<Part>, DataError> {
         Ok(match self {
             Source::Idx(parts) => parts.keys().copied().collect(),
             Source::Cifar(parts) => parts.keys().copied().collect(),
             Source::Images(parts) => parts.keys().copied().collect(),
-            Source::Npz(npz) => npz.parts()?.into_iter().collect(),
+            Source::Arrays(arrays) => arrays.parts(reading)?.into_iter().collect(),
         })
     }
 
     /// Reads a part that [`Source::parts`] lists.
-    fn read(
-        &mut self,
-        part: Part,
-        path: &Path,
-        preprocessing: &Preprocessing,
-        shape: &Shape,
-    ) -> Result<Dataset, DataError> {
+    fn read(&mut self, part: Part, path: &Path, reading: &Reading) -> Result<Dataset, DataError> {
         let missing = || DataError::NoTestPart { path: path.to_owned(), found: part.name().into() };
         match self {
-            Source::Idx(parts) => idx::read(parts.get(&part).ok_or_else(missing)?, path, preprocessing, shape),
-            Source::Cifar(parts) => cifar::read(parts.get(&part).ok_or_else(missing)?, preprocessing, shape),
+            Source::Idx(parts) => idx::read(parts.get(&part).ok_or_else(missing)?, path, reading),
+            Source::Cifar(parts) => cifar::read(parts.get(&part).ok_or_else(missing)?, path, reading),
             Source::Images(parts) => {
-                // A class that one part lacks keeps its index in the others.
-                let names: BTreeSet<&String> = parts.values().flat_map(BTreeMap::keys).collect();
-                let names: Vec<String> = names.into_iter().cloned().collect();
-                images::read(parts.get(&part).ok_or_else(missing)?, &names, preprocessing, shape)
+                let names = images::class_names(path, parts.values())?;
+                images::read(parts.get(&part).ok_or_else(missing)?, &names, path, reading)
             }
-            Source::Npz(npz) => npz.read(part, preprocessing, shape),
+            Source::Arrays(arrays) => arrays.read(part, reading),
         }
     }
 }
 
-/// The class folders below train, val and test folders, where there are such.
-fn image_parts(entries: &[PathBuf]) -> Result<Option<BTreeMap<Part, images::Classes>>, DataError> {
+/// The pictures below train, val and test folders, where there are such.
+fn image_parts(entries: &[PathBuf]) -> Result<Option<BTreeMap<Part, Pictures>>, DataError> {
     let mut parts = BTreeMap::new();
     for folder in entries.iter().filter(|entry| entry.is_dir()) {
         let name = file_name(folder).to_ascii_lowercase();
@@ -210,11 +193,11 @@ fn image_parts(entries: &[PathBuf]) -> Result<Option<BTreeMap<Part, images::Clas
             "test" | "testing" => Part::Test,
             _ => continue,
         };
-        let classes = images::scan(folder)?;
-        if classes.is_empty() {
+        let pictures = Pictures::scan(folder)?;
+        if pictures.is_empty() {
             continue;
         }
-        if parts.insert(part, classes).is_some() {
+        if parts.insert(part, pictures).is_some() {
             let what = format!("two folders for the {} part", part.name());
             return Err(DataError::Ambiguous { path: folder.clone(), what });
         }
@@ -263,11 +246,16 @@ fn is_cifar(file: &Path) -> bool {
     name.ends_with(".bin") || name.ends_with(".bin.gz")
 }
 
-/// The entries of a folder in name order.
+/// The entries of a folder in name order, without what file managers leave there: hidden files and folders (`._x.png` of macOS among them),
+/// `Thumbs.db`, `desktop.ini`, `__MACOSX`.
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let io = |e| DataError::io(folder, e);
     let listed = std::fs::read_dir(folder).map_err(io)?;
     let mut paths = listed.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>().map_err(io)?;
+    paths.retain(|path| {
+        let name = file_name(path);
+        !name.starts_with('.') && !["thumbs.db", "desktop.ini", "__macosx"].contains(&&*name.to_ascii_lowercase())
+    });
     paths.sort();
     Ok(paths)
 }
@@ -287,37 +275,4 @@ fn listing(entries: &[PathBuf]) -> String {
         names.push(format!("{} more", entries.len() - SHOWN));
     }
     names.join(", ")
-}
-
-/// The order of a stored sample's values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StoredShape {
-    /// (channel, row, column), what the network takes.
-    ChannelFirst,
-    /// (row, column, channel).
-    ChannelLast,
-}
-
-/// Checks the extents of a stored sample against the network's input. Extents of 1 do not count, and a network over features
-/// takes samples of any extents with as many values.
-pub(super) fn fit(path: &Path, stored: &[usize], shape: &Shape) -> Result<StoredShape, DataError> {
-    let essential = |dims: &[usize]| dims.iter().copied().filter(|&d| d != 1).collect::<Vec<_>>();
-    let len = stored.iter().try_fold(1usize, |len, &d| len.checked_mul(d));
-    let [channels, height, width] = shape.chw();
-    let channel_last = stored == [height, width, channels] && stored != &shape.dims()[1..];
-    let same = essential(stored) == essential(shape.dims()) || (shape.is_vector() && len == Some(shape.len()));
-    if channel_last {
-        Ok(StoredShape::ChannelLast)
-    } else if same {
-        Ok(StoredShape::ChannelFirst)
-    } else {
-        Err(DataError::Shape { path: path.to_owned(), found: extents(stored), expected: shape.to_string() })
-    }
-}
-
-pub(super) fn extents(dims: &[usize]) -> String {
-    if dims.is_empty() {
-        return "single values".into();
-    }
-    dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
 }

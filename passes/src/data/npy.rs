@@ -32,7 +32,7 @@ pub enum Values {
     I8(Vec<i8>),
     /// `bool` and the wider integers.
     Integers(Vec<i64>),
-    /// `float32`; `float64` rounded.
+    /// `float32`; `float16` widened, `float64` rounded.
     F32(Vec<f32>),
 }
 
@@ -56,7 +56,7 @@ fn invalid(what: impl Into<String>) -> io::Error {
 /// # Errors
 /// `InvalidData` with what was seen and what is required, or the error of the reader.
 pub fn read(reader: &mut impl Read) -> io::Result<Array> {
-    let header = bounded_header(reader)?;
+    let (header, is_half) = bounded_header(reader)?;
     let file = NpyFile::new(header.chain(reader)).map_err(end_of_data)?;
     let DType::Plain(element) = file.dtype() else {
         return Err(invalid("an .npy array of records; a plain array of numbers is required"));
@@ -68,6 +68,7 @@ pub fn read(reader: &mut impl Read) -> io::Result<Array> {
     let dims = dims.map_err(|_| invalid("extents out of range"))?;
     let (kind, size) = (element.type_char(), element.size_field());
     let values = match (kind, size) {
+        (TypeChar::Uint, 2) if is_half => Values::F32(elements::<u16>(file)?.into_iter().map(half).collect()),
         (TypeChar::Uint, 1) => Values::U8(elements(file)?),
         (TypeChar::Int, 1) => Values::I8(elements(file)?),
         (TypeChar::Bool, 1) => Values::Integers(elements::<bool>(file)?.into_iter().map(i64::from).collect()),
@@ -81,15 +82,29 @@ pub fn read(reader: &mut impl Read) -> io::Result<Array> {
         (TypeChar::Float, 4) => Values::F32(elements(file)?),
         (TypeChar::Float, 8) => Values::F32(elements::<f64>(file)?.into_iter().map(|v| v as f32).collect()),
         _ => {
-            let known = "u1, i1, f4, f8, b1 or an integer of 2, 4 or 8 bytes";
+            let known = "u1, i1, f2, f4, f8, b1 or an integer of 2, 4 or 8 bytes";
             return Err(invalid(format!("type {:?}; {known} is required", element.to_string())));
         }
     };
-    Ok(Array { dims, dtype: element.to_string(), values })
+    let dtype = if is_half { element.to_string().replace('u', "f") } else { element.to_string() };
+    Ok(Array { dims, dtype, values })
 }
 
-/// The bytes up to the values, checked before a library allocates or recurses for them.
-fn bounded_header(reader: &mut impl Read) -> io::Result<Cursor<Vec<u8>>> {
+/// The value of a float16.
+fn half(bits: u16) -> f32 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
+    let size = match exponent {
+        0 => fraction * 2f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
+    };
+    if bits >> 15 == 1 { -size } else { size }
+}
+
+/// The bytes up to the values, checked before a library allocates or recurses for them. The library knows no float16: such an array
+/// (then true) is declared as one of u16.
+fn bounded_header(reader: &mut impl Read) -> io::Result<(Cursor<Vec<u8>>, bool)> {
     let mut bytes = vec![0; 10];
     let magic = reader.read_exact(&mut bytes).is_ok() && bytes.starts_with(b"\x93NUMPY");
     if !magic {
@@ -119,7 +134,12 @@ fn bounded_header(reader: &mut impl Read) -> io::Result<Cursor<Vec<u8>>> {
     if product.fold(1u128, u128::saturating_mul) > MAX_EXTENTS_PRODUCT {
         return Err(invalid("the extents of the array are too large"));
     }
-    Ok(Cursor::new(bytes))
+    let is_half = |at: &usize| matches!(bytes.get(*at..at + 5), Some([b'\'' | b'"', _, b'f', b'2', b'\'' | b'"']));
+    let half = (start..bytes.len()).find(is_half);
+    if let Some(at) = half {
+        bytes[at + 2] = b'u';
+    }
+    Ok((Cursor::new(bytes), half.is_some()))
 }
 
 /// All values; the file must hold as many as its header states.
@@ -193,7 +213,10 @@ mod tests {
         assert_eq!(values(">i2", &[0, 1, 0xff, 0xfe]).unwrap(), Values::Integers(vec![1, -2]));
         assert_eq!(values("<u2", &[1, 0, 0xfe, 0xff]).unwrap(), Values::Integers(vec![1, 65534]));
         assert_eq!(values(">f4", &[0x3f, 0x80, 0, 0, 0xbf, 0x80, 0, 0]).unwrap(), Values::F32(vec![1.0, -1.0]));
-        for bad in ["<c8", "<f2", "|O", "f4", "", "<f"] {
+        let halves = [0x00, 0x3c, 0xff, 0xfb];
+        assert_eq!(values("<f2", &halves).unwrap(), Values::F32(vec![1.0, -65504.0]));
+        assert_eq!(values("<f2", &[1, 0, 0, 0x80]).unwrap(), Values::F32(vec![2f32.powi(-24), 0.0]));
+        for bad in ["<c8", "<f16", "|O", "f4", "", "<f"] {
             assert!(values(bad, &[0; 32]).is_err(), "{bad}");
         }
     }

@@ -32,6 +32,22 @@ fn folder(files: &[(&str, &[u8])]) -> TempDir {
     dir
 }
 
+fn reading(preprocessing: Option<&Preprocessing>, shape: &Shape) -> Reading {
+    Reading { preprocessing: preprocessing.cloned(), ..Reading::of(shape) }
+}
+
+fn load(path: &Path, preprocessing: Option<&Preprocessing>, shape: &Shape) -> Result<Splits, DataError> {
+    super::load(path, &reading(preprocessing, shape))
+}
+
+fn load_for_evaluation(
+    path: &Path,
+    preprocessing: Option<&Preprocessing>,
+    shape: &Shape,
+) -> Result<(Part, Dataset), DataError> {
+    super::load_for_evaluation(path, &reading(preprocessing, shape))
+}
+
 fn sample(data: &Dataset, index: usize) -> Vec<f32> {
     let mut out = vec![0.0; data.shape().len()];
     data.read(index, &mut out);
@@ -200,7 +216,7 @@ fn image_folders_have_classes_and_maybe_parts() {
     assert!(whole.unnamed && whole.train.unwrap().len() == 2);
     assert_eq!(
         message(dir.path(), &Shape::image(3, 4, 4)),
-        "data DIR/train/cat/1.png: samples are an image of 1x2 (height x width; images are not resized); the network takes 3x4x4"
+        "data DIR/train/cat/1.png: samples are an image of 1x2 (height x width; images are resized only by --resize and --crop); the network takes 3x4x4"
     );
     fs::write(dir.path().join("train/cat/2.png"), b"\x89PNG\r\n\x1a\nbroken").unwrap();
     assert!(
@@ -216,7 +232,8 @@ fn nothing_recognised_says_what_was_looked_for() {
     assert_eq!(
         message(dir.path(), &shape),
         "data DIR: nothing recognised; looked for IDX files (*idx*, *ubyte*), CIFAR-10 binary files (*.bin) (both also .gz), \
-         class folders with *.png or *.jpg, train / val / test folders of such, or an .npz file; found more.txt, notes.txt"
+         class folders with *.png or *.jpg, train / val / test folders of such, *.png or *.jpg without labels, .npy files, or an .npz file; \
+         found more.txt, notes.txt"
     );
     assert!(message(folder(&[]).path(), &shape).ends_with("found an empty folder"));
     assert!(message(&dir.path().join("notes.txt"), &shape).ends_with("found a single file"));

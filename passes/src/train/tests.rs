@@ -15,6 +15,7 @@ use crate::ir::{
 use crate::rewrite::fold_batch_norm;
 use burn::tensor::Device;
 use releqc_runtime::BitWidth;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 fn noise(len: usize, seed: u32) -> Vec<f32> {
@@ -106,7 +107,7 @@ fn calibrated(train: &Dataset) -> Calibrated {
             sample
         })
         .collect();
-    calibrate(float, folded, &samples)
+    calibrate(float, folded, &samples, &BTreeMap::new())
 }
 
 fn widths(bits: &[u8]) -> Vec<BitWidth> {
@@ -153,7 +154,7 @@ fn inputs_of_any_scale_are_learned_from() {
             sample
         })
         .collect();
-    let calibrated = calibrate(graph.clone(), graph, &samples);
+    let calibrated = calibrate(graph.clone(), graph, &samples, &BTreeMap::new());
     let evaluator = Evaluator::new(&calibrated.folded, &test).unwrap();
     let after = |recipe: Recipe| {
         let trainer = Trainer::new(&calibrated, &train, recipe, 9).unwrap();
