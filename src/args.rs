@@ -3,18 +3,21 @@
 mod values;
 mod words;
 
-pub(crate) use values::{ActionSet, Bits, NamedRange};
+pub(crate) use values::{ActionSet, Bits, NamedRange, NamedShape};
 
 use crate::failure::Failure;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use releqc_passes::data::{Geometry, Preprocessing, Resize};
+use releqc_passes::import::ImportOptions;
 use releqc_runtime::SessionOptions;
 use releqc_runtime::isa::{Features, Isa};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{parse_action_set, parse_bits, parse_count, parse_duration, parse_points, parse_range, parse_threads};
+use values::{
+    parse_action_set, parse_bits, parse_count, parse_duration, parse_points, parse_range, parse_shape, parse_threads,
+};
 
 /// Compiles trained ONNX networks to mixed low precision, and runs the result.
 #[derive(Debug, Parser)]
@@ -74,6 +77,8 @@ pub(crate) struct Compile {
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Vec<OsString>,
     #[command(flatten)]
+    pub(crate) import: Import,
+    #[command(flatten)]
     pub(crate) pixels: Pixels,
     /// Smallest and largest value of the inputs, or of the input NAME; may be given for each
     #[arg(long, value_name = "[NAME=]LO:HI", allow_hyphen_values = true, value_parser = parse_range)]
@@ -124,6 +129,25 @@ pub(crate) struct Check {
     /// Trained float network
     #[arg(value_name = "MODEL.onnx")]
     pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) import: Import,
+}
+
+/// How a model is read.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Import {
+    /// Extents of an input that the file leaves open, the batch included; may be given for each input
+    #[arg(long, value_name = "NAME=1,3,..", value_parser = parse_shape)]
+    pub(crate) shape: Vec<NamedShape>,
+    /// Compile up to this value, or this node's first output, in place of the file's outputs; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cut: Vec<String>,
+}
+
+impl Import {
+    pub(crate) fn options(&self) -> ImportOptions {
+        ImportOptions { shapes: self.shape.iter().cloned().collect(), cut: self.cut.clone() }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -73,7 +73,9 @@ fn main() -> ExitCode {
     for line in &lines {
         let before = known.get(name_of(line)).copied().unwrap_or("refused");
         let now = verdict_of(line);
-        if (before.starts_with("pass") && !now.starts_with("pass")) || (now.starts_with("wrong") && !before.starts_with("wrong")) {
+        if (before.starts_with("pass") && !now.starts_with("pass"))
+            || (now.starts_with("wrong") && !before.starts_with("wrong"))
+        {
             println!("worse: {line} (before: {before})");
             worse += 1;
         }
@@ -139,12 +141,7 @@ fn run(folder: &Path, case: &Case) -> String {
     format!("refused: {}", refusal.replace('\n', " "))
 }
 
-fn difference(
-    case: &Case,
-    expected: &[&[f32]],
-    seen: &[Vec<f32>],
-    graph: &releqc_passes::ir::Graph,
-) -> Option<String> {
+fn difference(case: &Case, expected: &[&[f32]], seen: &[Vec<f32>], graph: &releqc_passes::ir::Graph) -> Option<String> {
     if seen.len() != expected.len() {
         return Some(format!("{} outputs instead of {}", seen.len(), expected.len()));
     }

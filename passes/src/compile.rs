@@ -27,10 +27,11 @@ use crate::data::{Dataset, Preprocessing, Samples};
 use crate::emit::emit;
 use crate::evaluate::{agreement, predictions};
 use crate::float_exec::FloatExecutor;
-use crate::import;
-use crate::lower::{Lowered, lower};
+use crate::import::{self, ErrorKind, ImportError, ImportOptions};
+use crate::legality;
+use crate::lower::{LowerError, Lowered, lower};
 use crate::quantize::{Quantized, quantize};
-use crate::rewrite::{canonicalize_observed, fold_batch_norm};
+use crate::rewrite::{canonicalize, canonicalize_observed, fold_batch_norm};
 use crate::synthesize::{InputRange, RangeSource, sure_ones, synthesize};
 use crate::train::{Recipe, TrainError, Trainer};
 use releqc_runtime::BitWidth;
@@ -76,12 +77,13 @@ pub fn compile(
 ) -> Result<Compiled, CompileError> {
     let mut stages = Vec::new();
     hooks.stage("import");
-    let imported = import::from_onnx(model)?;
+    let imported = import::import(model, &options.import)?;
     stages.push(("import".to_owned(), imported.to_string()));
     let graph = canonicalize_observed(imported, |name, graph| stages.push((name.to_owned(), graph.to_string())))?;
     let folded = fold_batch_norm(&graph);
     stages.push(("fold_batch_norm".to_owned(), folded.to_string()));
     let layers = options.check(&folded, data)?;
+    legality::check(&folded)?;
 
     let annotation = match options.widths {
         WidthPolicy::Search => annotation::read(model, &folded)?,
@@ -161,6 +163,46 @@ fn warn_of_assumed_ranges(ranges: &[InputRange], hooks: &mut Hooks<'_>) {
             names.join(", ")
         )));
     }
+}
+
+/// What of a model compiles, before any work on it.
+///
+/// # Errors
+/// [`ImportError`] where the bytes are no ONNX model at all; what is wrong inside a model is in the report.
+pub fn check(model: &[u8], options: &ImportOptions) -> Result<import::Report, ImportError> {
+    let mut report = import::check(model, options)?;
+    if !report.findings.is_empty() {
+        return Ok(report);
+    }
+    let mut refuse = |kind, subject: &str, problem: String| {
+        report.findings.push(import::Finding {
+            kind,
+            subject: subject.to_owned(),
+            operator: None,
+            problem,
+            advice: None,
+        });
+    };
+    let graph = match import::import(model, options).map(canonicalize) {
+        Ok(Ok(graph)) => fold_batch_norm(&graph),
+        Ok(Err(error)) => {
+            refuse(ErrorKind::Violation, "graph", error.to_string());
+            return Ok(report);
+        }
+        Err(error) => return Err(error),
+    };
+    if graph.weight_layers().is_empty() {
+        let error = CompileError::NoWeights { network: graph.name.clone() };
+        refuse(ErrorKind::Unsupported, &graph.name, error.to_string());
+    } else if let Err(error) = legality::check(&graph) {
+        let (subject, problem) = match &error {
+            LowerError::TooLarge { node, .. } => (node.clone(), error.to_string()),
+            LowerError::Unsupported { node, what } => (node.clone(), what.clone()),
+            LowerError::Quantize(_) => (graph.name.clone(), error.to_string()),
+        };
+        refuse(ErrorKind::Unsupported, &subject, problem);
+    }
+    Ok(report)
 }
 
 /// How pixels become inputs of `model`: as `stated`, or as an annotated model has recorded it.

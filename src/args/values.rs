@@ -17,6 +17,17 @@ pub(crate) struct ActionSet(pub(crate) Vec<BitWidth>);
 /// Smallest and largest value of an input, or of all that are not named.
 pub(crate) type NamedRange = (Option<String>, (f32, f32));
 
+/// Extents of the input of a name.
+pub(crate) type NamedShape = (String, Vec<usize>);
+
+/// `NAME=1,3,320,320`; a name may hold `=`.
+pub(super) fn parse_shape(text: &str) -> Result<NamedShape, String> {
+    let refuse = || format!("{text:?}; NAME=1,3,320,320 with extents of at least 1 is required");
+    let (name, extents) = text.rsplit_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(refuse)?;
+    let extent = |text: &str| text.trim().parse().ok().filter(|&d: &usize| d >= 1).ok_or_else(refuse);
+    Ok((name.to_owned(), extents.split(',').map(extent).collect::<Result<_, _>>()?))
+}
+
 /// `LO:HI` or `NAME=LO:HI`; a name may hold colons.
 pub(super) fn parse_range(text: &str) -> Result<NamedRange, String> {
     let (name, range) = match text.rsplit_once('=') {

@@ -5,6 +5,7 @@ use crate::args::Check;
 use crate::failure::{Failure, Outcome};
 use crate::input;
 use crate::report::{Align, Table};
+use releqc_passes::compile;
 use releqc_passes::import::{self, ErrorKind};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ struct Finding {
 pub(super) fn execute(args: &Check, context: &Context) -> Result<Outcome, Failure> {
     let bytes = input::model(&args.model)?;
     let path = args.model.display();
-    let found = import::check(&bytes, &import::ImportOptions::default()).map_err(|error| match error.kind() {
+    let found = compile::check(&bytes, &args.import.options()).map_err(|error| match error.kind() {
         ErrorKind::Unsupported => Failure::unsupported(format!("{path}: {error}")),
         ErrorKind::Invalid => Failure::input(format!("{path}: {error}")),
         ErrorKind::Violation => Failure::defect(format!("{path}: {error}")),

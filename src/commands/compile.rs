@@ -60,7 +60,7 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
     let data = match &args.data[..] {
         [] => None,
         given => {
-            let graph = import::from_onnx(&model).map_err(|error| failure(&args.model, &error.into()))?;
+            let graph = import::import(&model, &options.import).map_err(|error| failure(&args.model, &error.into()))?;
             let reading = Reading {
                 inputs: Input::of(&graph),
                 preprocessing: options.preprocessing.clone(),
@@ -216,6 +216,7 @@ fn options(
         preprocessing,
         geometry: args.pixels.geometry().unwrap_or_default(),
         input_ranges: args.input_range.clone(),
+        import: args.import.options(),
         store: match &places.store {
             Some(path) if searches && args.resume => Store::Resumed(path.clone()),
             Some(path) if searches => Store::New(path.clone()),

@@ -4,6 +4,7 @@ use super::error::CompileError;
 use crate::calibrate::Range;
 use crate::data::planes::Planes;
 use crate::data::{Dataset, Geometry, Preprocessing};
+use crate::import::ImportOptions;
 use crate::ir::{Graph, NodeId};
 use crate::synthesize::InputRange;
 use releqc_runtime::BitWidth;
@@ -84,6 +85,8 @@ pub enum Store {
 /// Everything a compilation depends on besides model and data.
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
+    /// How the model is read.
+    pub import: ImportOptions,
     /// Who chooses the widths.
     pub widths: WidthPolicy,
     /// Retraining of the result.
@@ -132,6 +135,7 @@ impl Default for CompileOptions {
             preprocessing: None,
             geometry: Geometry::default(),
             input_ranges: Vec::new(),
+            import: ImportOptions::default(),
             annotated: false,
             store: Store::Memory,
         }

@@ -143,14 +143,25 @@ pub fn tensor_i64(tensor: &TensorProto) -> Result<(Vec<usize>, Vec<i64>), ReadEr
     Ok((dims, values))
 }
 
+/// Bytes of `raw_data` that extents and element type ask for.
+pub(super) fn stored_bytes(tensor: &TensorProto) -> Result<u64, ReadError> {
+    let elements = tensor_dims(tensor)?.iter().map(|&d| d as u64).product::<u64>();
+    let bits = element_bits(stated_type(tensor)?).unwrap_or(0) as u64;
+    Ok(elements.saturating_mul(bits).div_ceil(8))
+}
+
 /// The element type, restricted to those whose values can be read; checks that the data is inside the file.
 fn element_type(tensor: &TensorProto) -> Result<DataType, ReadError> {
     if tensor.data_location == Some(DataLocation::External as i32) || !tensor.external_data.is_empty() {
-        return Err(unsupported(tensor, "external data; the values must be inside the model file".into()));
+        return Err(unsupported(tensor, "external data that was not read; the values must be inside the model".into()));
     }
     if tensor.segment.is_some() {
         return Err(unsupported(tensor, "stored in segments; the values must be in one message".into()));
     }
+    stated_type(tensor)
+}
+
+fn stated_type(tensor: &TensorProto) -> Result<DataType, ReadError> {
     let code = tensor.data_type.unwrap_or(0);
     match DataType::try_from(code) {
         Ok(DataType::Undefined) | Err(_) => {

@@ -14,7 +14,6 @@ pub(crate) type LookupRow = unsafe fn(x: &[u8], codes: &[u8; 256], y: &mut [u8])
 pub(crate) fn lookup_row(available: Available) -> LookupRow {
     #[cfg(target_arch = "x86_64")]
     {
-        
         if available.vbmi().is_some() {
             return vbmi;
         }
