@@ -4,7 +4,8 @@
 //! one for all, the constant joins the layer's bias. Does not touch a layer with batch normalisation or an activation, a
 //! constant that varies along another axis, or an output.
 
-use super::edit::{Removal, sole_user, without_dead_constants};
+use super::drop_unread::drop_unread;
+use super::edit::{Removal, sole_user};
 use crate::ir::{BinaryKind, Graph, NodeId, Op, Tensor};
 
 pub(super) fn attach_bias(mut graph: Graph) -> Graph {
@@ -31,7 +32,7 @@ pub(super) fn attach_bias(mut graph: Graph) -> Graph {
             }
         }
     }
-    without_dead_constants(removal.apply(graph))
+    drop_unread(removal.apply(graph))
 }
 
 fn one_an_output(constant: &Tensor, outputs: usize) -> Option<Vec<f32>> {

@@ -47,32 +47,6 @@ impl Removal {
     }
 }
 
-/// The graph without constants that nobody reads.
-pub(super) fn without_dead_constants(graph: Graph) -> Graph {
-    let users = graph.users();
-    let dead = |(index, node): (usize, &crate::ir::Node)| {
-        let is_output = graph.outputs.iter().any(|(_, output)| output.0 == index);
-        matches!(node.op, crate::ir::Op::Constant(_)) && users[index].is_empty() && !is_output
-    };
-    let keep: Vec<bool> = graph.nodes.iter().enumerate().map(|at| !dead(at)).collect();
-    let mut new_ids = Vec::with_capacity(keep.len());
-    let mut kept = 0;
-    for &keep in &keep {
-        new_ids.push(NodeId(kept));
-        kept += usize::from(keep);
-    }
-    let Graph { name, nodes, outputs } = graph;
-    let nodes = nodes.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(mut node, _)| {
-        node.inputs = node.inputs.iter().map(|input| new_ids[input.0]).collect();
-        node
-    });
-    Graph {
-        name,
-        nodes: nodes.collect(),
-        outputs: outputs.into_iter().map(|(name, id)| (name, new_ids[id.0])).collect(),
-    }
-}
-
 /// The only reader of `id`, where there is exactly one and `id` is no output.
 pub(super) fn sole_user(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Option<NodeId> {
     let is_output = graph.outputs.iter().any(|(_, output)| *output == id);

@@ -15,6 +15,7 @@
 //! Factors and constants are found wherever they stand, and compared to six digits. Inner nodes that nobody reads any more stay;
 //! `drop_unread` takes them away. Does not look through nodes with an activation.
 
+use super::drop_unread::drop_unread;
 use super::edit::Rebuild;
 use crate::ir::{BinaryKind, Clip, Function, Graph, Node, NodeId, Op};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
@@ -40,7 +41,7 @@ pub(super) fn fuse_function(graph: Graph) -> Graph {
         };
         rebuild.replace_inserted(id, Node { op, activation: node.activation, ..node.clone() }, inner);
     }
-    rebuild.finish()
+    drop_unread(rebuild.finish())
 }
 
 fn is_near(seen: f64, wanted: f64) -> bool {

@@ -25,6 +25,9 @@ pub enum NetworkError {
     /// More or fewer than one output.
     #[error("the network has {0} outputs; retraining needs exactly 1")]
     Outputs(usize),
+    /// More than one input.
+    #[error("the network has {0} inputs; retraining needs exactly 1")]
+    Inputs(usize),
     /// Extents that contradict each other.
     #[error("{node}: {seen}; {required}")]
     Invalid {
@@ -139,6 +142,10 @@ impl Network {
         let [(_, output)] = &graph.outputs[..] else {
             return Err(NetworkError::Outputs(graph.outputs.len()));
         };
+        let inputs = graph.inputs().count();
+        if inputs != 1 {
+            return Err(NetworkError::Inputs(inputs));
+        }
         let mut logits = *output;
         while let Op::Softmax { .. } = graph.node(logits).op {
             logits = graph.node(logits).inputs[0];
