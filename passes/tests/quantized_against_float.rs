@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 /// Root mean square of the difference over that of the float outputs, on synthesised samples.
 fn relative_error(graph: &Graph, bits: u8) -> f64 {
-    let range = InputRange::of(&graph, None, &[]);
+    let range = InputRange::of(graph, None, &[]);
     let samples = synthesize(graph, &range, 32, 7);
     let calibrated = calibrate(graph.clone(), graph.clone(), &samples, &BTreeMap::new());
     let widths = vec![BitWidth::new(bits).unwrap(); graph.weight_layers().len()];

@@ -37,7 +37,8 @@ impl Slide {
             return self;
         }
         let cells = self.height * self.width;
-        Slide { height: 1, width: cells, rows: 1, columns: cells, window: self.window, inside: vec![0..cells] }
+        let inside = std::iter::once(0..cells).collect();
+        Slide { height: 1, width: cells, rows: 1, columns: cells, window: self.window, inside }
     }
 
     pub(super) fn taps(&self) -> usize {

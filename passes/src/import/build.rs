@@ -147,6 +147,9 @@ fn no_rule(step: &Step) -> Problem {
     unsupported(format!("operator {}; it is not supported", step.operator()))
 }
 
+/// A value with its element type; `None` where it is not known.
+type Known = Option<(Value, DataType)>;
+
 impl<'a> Builder<'a> {
     fn input(&mut self, name: &str, kind: DataType, dims: &[usize]) -> Result<(), Problem> {
         let shape = Shape::new(dims.to_vec());
@@ -240,7 +243,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The values of a node's outputs; `None` where an input is unknown.
-    fn results(&mut self, step: &Step) -> Result<Option<Vec<Option<(Value, DataType)>>>, Problem> {
+    fn results(&mut self, step: &Step) -> Result<Option<Vec<Known>>, Problem> {
         let function = self.functions.called_by(&step.node);
         let is_if = is_if(step);
         if function.is_none() && !is_known(step) {

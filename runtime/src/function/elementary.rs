@@ -15,7 +15,7 @@ const SHIFT: f64 = 6_755_399_441_055_744.0; // 3 * 2^51
 const LARGEST: f64 = 700.0;
 
 /// `ln(2)` in two parts; products of the first with integers below 2^20 are exact.
-const LN_2: [f64; 2] = [6.931_471_803_691_238_165e-1, 1.908_214_929_270_587_7e-10];
+const LN_2: [f64; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10];
 
 /// `x` within `-LARGEST..=LARGEST`; NaN stays.
 #[inline(always)]

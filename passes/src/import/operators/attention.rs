@@ -51,7 +51,7 @@ fn join_heads(b: &mut Builder<'_>, x: NodeId) -> Result<NodeId, Problem> {
 /// Heads of keys or values repeated until there are as many as of queries.
 fn repeat_heads(b: &mut Builder<'_>, x: NodeId, heads: usize) -> Result<NodeId, Problem> {
     let own = b.dims(x)[1];
-    if own == 0 || heads % own != 0 {
+    if own == 0 || !heads.is_multiple_of(own) {
         return Err(invalid(format!("{heads} heads of queries for {own} of keys; they must divide")));
     }
     b.gather_axis(x, 1, (0..heads).map(|head| Some(head / (heads / own))).collect(), 0.0)

@@ -82,7 +82,7 @@ fn target(stated: &[i64], dims: &[usize], allow_zero: bool) -> Result<Vec<usize>
     }
     let product = result.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
     let fits = |product: usize| match open {
-        Some(_) => product != 0 && total % product == 0,
+        Some(_) => product != 0 && total.is_multiple_of(product),
         None => total == product,
     };
     let Some(product) = product.filter(|&product| fits(product)) else {

@@ -155,7 +155,7 @@ fn group_normalization(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, P
     let x = b.node(step, 0)?;
     let dims = b.dims(x);
     let groups = axis::count(step.attributes().int("num_groups", 0)?, "num_groups")?;
-    if dims.len() < 2 || groups == 0 || dims[1] % groups != 0 {
+    if dims.len() < 2 || groups == 0 || !dims[1].is_multiple_of(groups) {
         return Err(invalid(format!("{groups} groups of {dims:?}; the channels must divide")));
     }
     let inner = dims[1..].iter().product::<usize>() / groups;
