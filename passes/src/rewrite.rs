@@ -6,7 +6,6 @@
 mod attach_batch_norm;
 mod attach_bias;
 mod drop_identity;
-mod drop_unread;
 mod edit;
 mod fold_batch_norm;
 mod fold_forward;
@@ -26,9 +25,8 @@ use crate::verify::{self, Violation};
 pub type Rewrite = fn(Graph) -> Graph;
 
 /// The rewrites of [`canonicalize`] in the order they run.
-pub const REWRITES: [(&str, Rewrite); 13] = [
+pub const REWRITES: [(&str, Rewrite); 12] = [
     ("fuse_function", fuse_function::fuse_function),
-    ("drop_unread", drop_unread::drop_unread),
     ("merge_padding", merge_padding::merge_padding),
     ("drop_identity", drop_identity::drop_identity),
     ("hoist_pointwise", hoist_pointwise::hoist_pointwise),

@@ -56,6 +56,26 @@ pub(super) fn sole_user(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Opt
     }
 }
 
+/// The graph without nodes from which no output can be reached. Inputs stay: they are part of a sample.
+pub(super) fn without_unread(graph: &Graph) -> Graph {
+    let mut read = vec![false; graph.nodes.len()];
+    for (_, output) in &graph.outputs {
+        read[output.0] = true;
+    }
+    for index in (0..graph.nodes.len()).rev() {
+        if read[index] {
+            graph.nodes[index].inputs.iter().for_each(|input| read[input.0] = true);
+        }
+    }
+    let mut rebuild = Rebuild::of(graph);
+    for (id, node) in graph.iter() {
+        if read[id.0] || node.is_input() {
+            rebuild.keep(id);
+        }
+    }
+    rebuild.finish()
+}
+
 /// A graph put together anew from the nodes of another one, in order; nodes may be left out, replaced and inserted.
 pub(super) struct Rebuild<'a> {
     graph: &'a Graph,

@@ -12,11 +12,10 @@
 //! | `x * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` | `gelu_tanh` |
 //! | `max(x, a x)` with 0 < a < 1 | `leaky_relu` |
 //!
-//! Factors and constants are found wherever they stand, and compared to six digits. Inner nodes that nobody reads any more stay;
-//! `drop_unread` takes them away. Does not look through nodes with an activation.
+//! Factors and constants are found wherever they stand, and compared to six digits. Inner nodes that nobody reads any more go.
+//! Does not look through nodes with an activation.
 
-use super::drop_unread::drop_unread;
-use super::edit::Rebuild;
+use super::edit::{Rebuild, without_unread};
 use crate::ir::{BinaryKind, Clip, Function, Graph, Node, NodeId, Op};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
 
@@ -41,7 +40,7 @@ pub(super) fn fuse_function(graph: Graph) -> Graph {
         };
         rebuild.replace_inserted(id, Node { op, activation: node.activation, ..node.clone() }, inner);
     }
-    drop_unread(rebuild.finish())
+    without_unread(&rebuild.finish())
 }
 
 fn is_near(seen: f64, wanted: f64) -> bool {

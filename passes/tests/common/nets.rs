@@ -2,7 +2,8 @@
 
 use super::Random;
 use releqc_passes::ir::{
-    BatchNorm, Clip, Conv, ElementType, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
+    AxisMap, BatchNorm, BinaryKind, Clip, Conv, ElementType, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape,
+    Tensor, Window,
 };
 
 /// A graph under construction; every method appends a node and returns its id.
@@ -147,7 +148,7 @@ impl Net {
 const INPUT: NodeId = NodeId(0);
 
 pub fn all() -> Vec<Graph> {
-    vec![plain(), residual(), branches(), second_readers(), head_norm()]
+    vec![plain(), residual(), branches(), second_readers(), head_norm(), written_out()]
 }
 
 /// conv, batch norm, relu, pool, flatten, two fc, softmax.
@@ -230,6 +231,31 @@ pub fn head_norm() -> Graph {
     let last = net.fc(shifted, 2, false);
     let bias = net.affine(last, 1);
     net.output(&[("logits", bias)])
+}
+
+/// What exporters write in several nodes: padding, a hard swish, transposes in a row, a bias behind a product.
+pub fn written_out() -> Graph {
+    let mut net = Net::new("written_out", Shape::image(2, 6, 6), 6);
+    let around = AxisMap::Indices([None].into_iter().chain((0..6).map(Some)).chain([None]).collect());
+    let maps = vec![AxisMap::All, AxisMap::All, around.clone(), around];
+    let padded = net.push(Op::Gather { maps, fill: 0.0 }, vec![INPUT], Shape::image(2, 8, 8));
+    let conv = net.conv(padded, 4, window([3, 3], [1, 1], [1, 1], [0; 4]), 1, true);
+    let shape = net.shape(conv);
+    let line = |mul: f32, add: f32| Op::ChannelAffine { mul: vec![mul; 4], add: vec![add; 4] };
+    let shifted = net.push(line(1.0, 3.0), vec![conv], shape.clone());
+    let gate = net.clip(shifted, 0.0, 6.0);
+    let product = net.push(Op::Binary(BinaryKind::Mul), vec![conv, gate], shape.clone());
+    let swish = net.push(line(1.0 / 6.0, 0.0), vec![product], shape);
+    let last = net.push(Op::Transpose { perm: vec![0, 2, 3, 1] }, vec![swish], Shape::new(vec![1, 6, 6, 4]));
+    let turned = net.push(Op::Transpose { perm: vec![0, 2, 1, 3] }, vec![last], Shape::new(vec![1, 6, 6, 4]));
+    let rows = net.reshape(turned, Shape::new(vec![1, 36, 4]));
+    let weight = net.tensor(vec![5, 4]);
+    let layer = FullyConnected { weight, bias: None, batch_norm: None };
+    let products = net.push(Op::FullyConnected(layer), vec![rows], Shape::new(vec![1, 36, 5]));
+    let values = net.tensor(vec![5]);
+    let bias = net.push(Op::Constant(values), vec![], Shape::new(vec![5]));
+    let sum = net.push(Op::ADD, vec![products, bias], Shape::new(vec![1, 36, 5]));
+    net.output(&[("sum", sum)])
 }
 
 /// A network of up to 12 random nodes.

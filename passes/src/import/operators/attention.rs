@@ -10,7 +10,7 @@ use crate::import::Rule;
 use crate::import::build::{Builder, Value};
 use crate::import::error::{Problem, invalid, unsupported};
 use crate::import::source::Step;
-use crate::ir::{BinaryKind, ElementType, Function, NodeId, Op};
+use crate::ir::{BinaryKind, ElementType, Function, NodeId, Op, ReduceKind};
 
 pub(super) const RULES: &[(&str, Rule)] = &[
     ("Attention", attention),
@@ -82,7 +82,8 @@ fn attention(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     heads.k = repeat_heads(b, heads.k, queries)?;
     heads.v = repeat_heads(b, heads.v, queries)?;
     let mut bias = Vec::new();
-    if step.input(3).is_some() {
+    let is_masked = step.input(3).is_some();
+    if is_masked {
         bias.push(mask(b, step, 3, b.dims(heads.k)[2])?);
     }
     let windows = [attributes.int("left_window_size", -1)?, attributes.int("right_window_size", -1)?];
@@ -91,6 +92,7 @@ fn attention(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
         bias.push(position_mask(b, &heads, past, is_causal, windows)?);
     }
     let wanted = Wanted {
+        is_masked,
         scale: if attributes.has("scale") { Some(attributes.float("scale", 1.0)?) } else { None },
         softcap: attributes.float("softcap", 0.0)?,
         scores: usize::try_from(attributes.int("qk_matmul_output_mode", 0)?).unwrap_or(0),
@@ -140,6 +142,8 @@ fn position_mask(
 
 /// What beside the heads and masks decides.
 struct Wanted {
+    /// Whether the masks may leave a query without any key; what it sees then is 0.
+    is_masked: bool,
     /// Factor of the scores; by default `1 / sqrt(D)`.
     scale: Option<f32>,
     /// Where above 0, scores are `softcap * tanh(scores / softcap)`.
@@ -163,7 +167,10 @@ fn attend(b: &mut Builder<'_>, heads: &Heads, bias: &[NodeId], wanted: &Wanted) 
     for &mask in bias {
         scores = b.binary(BinaryKind::Add, scores, mask)?;
     }
-    let weights = b.push(Op::Softmax { axis: 3, log: false }, &[scores])?;
+    let mut weights = b.push(Op::Softmax { axis: 3, log: false }, &[scores])?;
+    if wanted.is_masked {
+        weights = without_blind_rows(b, weights, bias)?;
+    }
     let result = b.push(Op::MatMul, &[weights, heads.v])?;
     let shown = match wanted.scores {
         0 => raw,
@@ -172,6 +179,21 @@ fn attend(b: &mut Builder<'_>, heads: &Heads, bias: &[NodeId], wanted: &Wanted) 
         _ => weights,
     };
     Ok((result, shown))
+}
+
+/// The weights with 0 in the rows in which no key counts.
+fn without_blind_rows(b: &mut Builder<'_>, weights: NodeId, bias: &[NodeId]) -> Result<NodeId, Problem> {
+    let Some((&first, others)) = bias.split_first() else { return Ok(weights) };
+    let mut sum = first;
+    for &mask in others {
+        sum = b.binary(BinaryKind::Add, sum, mask)?;
+    }
+    let last = b.rank(sum) - 1;
+    let best = b.reduce(ReduceKind::Max, sum, &[last], true)?;
+    let bound = b.literal(vec![], vec![MASKED / 2.0])?;
+    let blind = b.binary(BinaryKind::Less, best, bound)?;
+    let zero = b.literal(vec![], vec![0.0])?;
+    b.push(Op::Select, &[blind, zero, weights])
 }
 
 /// `com.microsoft.Attention`: queries, keys and values from one weight `[width, 3 * hidden]`.
@@ -230,7 +252,7 @@ fn multi_head_attention(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, 
 
 fn finish(b: &mut Builder<'_>, step: &Step, heads: &Heads, bias: &[NodeId]) -> Result<Vec<Value>, Problem> {
     let scale = step.attributes().float("scale", 0.0)?;
-    let wanted = Wanted { scale: (scale != 0.0).then_some(scale), softcap: 0.0, scores: 0 };
+    let wanted = Wanted { is_masked: false, scale: (scale != 0.0).then_some(scale), softcap: 0.0, scores: 0 };
     let (result, _) = attend(b, heads, bias, &wanted)?;
     Ok(vec![Value::Node(join_heads(b, result)?)])
 }

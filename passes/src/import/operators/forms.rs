@@ -72,8 +72,9 @@ impl Builder<'_> {
         self.push(Op::Binary(kind), &[a, b])
     }
 
-    /// An operand that is the same for every sample.
-    pub(super) fn literal(&mut self, dims: Vec<usize>, values: Vec<f32>) -> Result<NodeId, Problem> {
+    /// An operand that is the same for every sample; infinities become the greatest numbers.
+    pub(super) fn literal(&mut self, dims: Vec<usize>, mut values: Vec<f32>) -> Result<NodeId, Problem> {
+        values.iter_mut().for_each(|value| *value = value.clamp(f32::MIN, f32::MAX));
         let tensor = tensor(dims, values)?;
         self.push(Op::Constant(tensor), &[])
     }

@@ -136,7 +136,14 @@ fn unsqueeze(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
 }
 
 fn concat(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
-    let parts = (0..step.input_count()).map(|index| b.node(step, index)).collect::<Result<Vec<NodeId>, _>>()?;
+    // Parts without elements add nothing.
+    let mut parts = Vec::with_capacity(step.input_count());
+    for index in 0..step.input_count() {
+        let empty = b.is_constant(step, index) && b.required(step, index)?.dims().contains(&0);
+        if !empty || (parts.is_empty() && index + 1 == step.input_count()) {
+            parts.push(b.node(step, index)?);
+        }
+    }
     let Some(&first) = parts.first() else { return Err(invalid("Concat without an input; it requires one")) };
     let axis = axis::axis(step.attributes().int("axis", 1)?, b.rank(first))?;
     one(b.concat(axis, &parts)?)
@@ -217,7 +224,12 @@ fn space_to_depth(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Proble
         return Err(invalid(format!("{h}x{w} in blocks of {size}x{size}; they must divide")));
     }
     let x = b.reshape(x, vec![n, c, h / size, size, w / size, size])?;
-    let x = b.transpose(x, &[0, 3, 5, 1, 2, 4])?;
+    let perm = match step.attributes().string("mode", "DCR")? {
+        "DCR" => [0, 3, 5, 1, 2, 4],
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        other => return Err(invalid(format!("mode {other:?}; DCR or CRD is required"))),
+    };
+    let x = b.transpose(x, &perm)?;
     one(b.reshape(x, vec![n, c * size * size, h / size, w / size])?)
 }
 

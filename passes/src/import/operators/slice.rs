@@ -92,7 +92,7 @@ fn split(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     let sizes = match b.ints_of(step, 1, "split")? {
         Some(sizes) => sizes.iter().map(|&size| axis::count(size, "a piece of")).collect::<Result<_, _>>()?,
         None => {
-            let outputs = i64::try_from(step.output_count()).unwrap_or(i64::MAX);
+            let outputs = i64::try_from(step.stated_outputs()).unwrap_or(i64::MAX);
             let stated = axis::count(step.attributes().int("num_outputs", outputs)?, "num_outputs")?;
             if stated > dims[axis] {
                 return Err(invalid(format!("{stated} pieces of an axis of {}; there are too many", dims[axis])));
