@@ -364,7 +364,7 @@ impl Binder<'_> {
         let (mut grid, mut runs) = (windows.grid, windows.runs.clone());
         // Where few windows use each weight, twice the bytes of weights cost more than they save.
         let many = grid.height * grid.width > 16;
-        let words = wanted.words && many && needs_words(isa) && layout::uses_words(conv);
+        let words = wanted.words && many && needs_words(isa) && layout::uses_words(self.program, conv);
         let wanted = Wanted { words, ..wanted };
         let (run_depth, depth) = (windows.run_depth, conv.depth(self.program.tensor(conv.x)));
         self.budget.take(weights::arranged_bytes(conv, depth, run_depth, &runs, wanted))?;

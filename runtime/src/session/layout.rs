@@ -12,7 +12,7 @@ use super::bind::winograd::suits;
 use super::budget::Budget;
 use crate::kernels::conv::winograd;
 use crate::kernels::{Values, View};
-use crate::program::{Conv, LayerKind, Op, Program, Tensor, TensorId};
+use crate::program::{Conv, FloatId, Op, Program, Tensor, TensorId};
 use crate::{BitWidth, RunError};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -155,8 +155,8 @@ fn gathered_row(program: &Program, conv: &Conv) -> usize {
 }
 
 /// Whether a layer may want its activations as u16: the others have products that fit i16, or use each weight too few times.
-pub(super) fn uses_words(conv: &Conv) -> bool {
-    conv.bits == BitWidth::MAX && conv.kind == LayerKind::Conv
+pub(super) fn uses_words(program: &Program, conv: &Conv) -> bool {
+    conv.bits == BitWidth::MAX && program.conv_output(conv) != [1, 1]
 }
 
 /// Bytes of scratch memory a layer needs.
@@ -209,7 +209,7 @@ pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Place
         // A layer that could gather a strip may read its tensor all the same.
         let strip = if gathers_strip(program, &dense, conv) { scratch(program, &dense, conv) } else { 0 };
         let bytes = strip.max(shape(tensor, halos[conv.x.0 as usize]).bytes());
-        let direct = if uses_words(conv) { 2 * (bytes + SLACK) } else { 0 };
+        let direct = if uses_words(program, conv) { 2 * (bytes + SLACK) } else { 0 };
         if suits(program, &dense, conv) {
             let [height, width] = program.conv_output(conv).map(|extent| extent as usize);
             return direct.max(winograd::scratch_bytes(height * width, tensor.channels as usize) + SLACK);
@@ -233,22 +233,44 @@ pub(super) fn plan(program: &Program, words: bool, panels_bytes: usize) -> Place
 }
 
 /// A place for every slot but inputs that are only quantized, which stay where the caller has them; and how many floats these take.
+/// Slots of one length reuse a place once their last reader is done.
 fn float_places(program: &Program) -> (Vec<Values>, usize) {
     let mut in_place = vec![None; program.floats.len()];
+    let mut last_use = vec![0; program.floats.len()];
     for (slot, range) in program.input_ranges() {
         in_place[slot.0 as usize] = Some(Values::Input(range));
     }
-    for op in program.ops.iter().filter(|op| !matches!(op, Op::Quantize { .. })) {
-        op.reads_floats().into_iter().for_each(|slot| in_place[slot.0 as usize] = None);
+    for (at, op) in program.ops.iter().enumerate() {
+        for slot in op.reads_floats() {
+            last_use[slot.0 as usize] = at;
+            if !matches!(op, Op::Quantize { .. }) {
+                in_place[slot.0 as usize] = None;
+            }
+        }
+    }
+    for (_, slot) in &program.outputs {
+        last_use[slot.0 as usize] = usize::MAX;
     }
     let mut end = 0;
-    let mut placed = |len: usize| {
-        end += len;
-        Values::Slot(end - len..end)
+    let mut places: BTreeMap<usize, PlacesOfShape> = BTreeMap::new();
+    let mut place = |slot: FloatId, at: usize| {
+        let (len, last_use) = (program.float_len(slot), last_use[slot.0 as usize]);
+        let places = places.entry(len).or_default();
+        let first = places.take(at).unwrap_or(end);
+        end = end.max(first + len);
+        places.busy.push(Reverse((last_use.max(at), first)));
+        Values::Slot(first..first + len)
     };
-    let slots = in_place.into_iter().zip(&program.floats);
-    let places = slots.map(|(place, slot)| place.unwrap_or_else(|| placed(slot.len as usize))).collect();
-    (places, end)
+    // Inputs are there before the first operator.
+    let inputs = program.inputs.iter().map(|(_, slot)| (*slot, 0));
+    let written = program.ops.iter().enumerate().filter_map(|(at, op)| Some((op.writes_floats()?, at)));
+    for (slot, at) in inputs.chain(written) {
+        let known = &mut in_place[slot.0 as usize];
+        if known.is_none() {
+            *known = Some(place(slot, at));
+        }
+    }
+    (in_place.into_iter().map(|place| place.unwrap_or(Values::Slot(0..0))).collect(), end)
 }
 
 fn shape(tensor: &Tensor, halo: Halo) -> Shape {
