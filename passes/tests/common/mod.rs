@@ -1,7 +1,12 @@
 //! What several test files share: a plain float executor, random values, and the place of real models.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test says why it was skipped or failed")]
-#![allow(dead_code, unreachable_pub, reason = "every test file compiles this module and uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "every test file compiles this module and uses a part of it"
+)]
 
 mod evaluate;
 pub mod nets;
