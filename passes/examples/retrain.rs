@@ -7,11 +7,12 @@
 
 use releqc_passes::annotate::annotate;
 use releqc_passes::calibrate::calibrate;
-use releqc_passes::data::{Preprocessing, load};
+use releqc_passes::data::{Preprocessing, Reading, load};
 use releqc_passes::import::from_onnx;
 use releqc_passes::rewrite::{canonicalize, fold_batch_norm};
 use releqc_passes::train::{Augmentation, Evaluator, NormStatistics, Recipe, Trainer};
 use releqc_runtime::BitWidth;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
@@ -33,7 +34,7 @@ fn main() {
         "raw" => Preprocessing::Raw,
         _ => Preprocessing::Normalize { mean: numbers(mean), std: numbers(std) },
     };
-    let splits = load(Path::new(folder), Some(&preprocessing), &folded.input_shape()).expect("the data are readable");
+    let splits = load(Path::new(folder), &Reading::of(&folded.input_shape()).with(preprocessing.clone())).expect("the data are readable");
     let (all, test) = (splits.train.expect("a train part"), splits.test.expect("a test part"));
     let (train, validation) = all.split(1, 1.0 / 6.0);
     let samples: Vec<Vec<f32>> = (0..128)
@@ -44,7 +45,7 @@ fn main() {
         })
         .collect();
     let start = Instant::now();
-    let calibrated = calibrate(graph, folded, &samples);
+    let calibrated = calibrate(graph, folded, &samples, &BTreeMap::new());
     println!("calibrated in {:.1} s", start.elapsed().as_secs_f32());
     let start = Instant::now();
     let evaluator = Evaluator::new(&calibrated.folded, &test).expect("the data fit");

@@ -5,6 +5,7 @@
 
 use crate::calibrate::{Calibrated, Range};
 use crate::ir::{Graph, NodeId, Op};
+use crate::simd::{Isa, vectorized};
 use rayon::prelude::*;
 use releqc_runtime::BitWidth;
 use std::collections::BTreeMap;
@@ -40,16 +41,17 @@ pub struct Annotated {
 }
 
 impl ActivationQuant {
-    /// Scales stay in this range, so that every product of two of them is a normal number.
-    pub const SCALES: std::ops::RangeInclusive<f32> = 9.313_226e-10..=1_073_741_824.0; // 2^-30, 2^30
+    /// Scales are normal numbers, and so are all codes times a scale. What relates scales to each other is a multiplier, whose range is
+    /// checked by itself.
+    pub const SCALES: std::ops::RangeInclusive<f32> = 7.523_164e-37..=1.329_227_9e36; // 2^-120, 2^120
 
     /// The 8-bit quantization of a range that contains 0; scale 1 for a range of width 0.
     pub fn of(range: Range) -> Self {
-        let width = range.max - range.min;
+        let width = f64::from(range.max) - f64::from(range.min);
         if width <= 0.0 {
             return ActivationQuant { scale: 1.0, zero_point: 0 };
         }
-        let scale = (width / 255.0).clamp(*Self::SCALES.start(), *Self::SCALES.end());
+        let scale = ((width / 255.0) as f32).clamp(*Self::SCALES.start(), *Self::SCALES.end());
         let zero_point = (-range.min / scale).round_ties_even().clamp(0.0, 255.0) as u8;
         ActivationQuant { scale, zero_point }
     }
@@ -78,8 +80,9 @@ pub fn annotate(calibrated: &Calibrated, widths: &[BitWidth]) -> Annotated {
     Annotated { graph: graph.clone(), weights, activations }
 }
 
-/// Candidate scales tried between the narrowest useful one and that of the largest weight.
-const SCALE_CANDIDATES: u32 = 80;
+/// Candidate scales, in parts of that of the largest weight: from the whole down to the narrowest useful one.
+const PARTS: usize = 80;
+const CANDIDATES: usize = PARTS - PARTS / 10 + 1;
 
 /// The scale with the least `sum((w - scale * code)^2)`, sums in f64 in order of the weights; 1 for a channel of zeros.
 pub fn least_error_scale(weights: &[f32], bits: BitWidth) -> f32 {
@@ -88,20 +91,31 @@ pub fn least_error_scale(weights: &[f32], bits: BitWidth) -> f32 {
         return 1.0;
     }
     let max_code = f32::from(bits.max_code());
-    let mut best = (f64::INFINITY, largest / max_code);
+    let scales: [f32; CANDIDATES] = std::array::from_fn(|i| largest / max_code * ((PARTS - i) as f32 / PARTS as f32));
+    let mut errors = [0.0; CANDIDATES];
+    square_errors(Isa::detect(), weights, &scales, max_code, &mut errors);
     // From the widest down; ties keep the wider.
-    for step in (SCALE_CANDIDATES / 10..=SCALE_CANDIDATES).rev() {
-        let scale = largest / max_code * (step as f32 / SCALE_CANDIDATES as f32);
-        let error = weights.iter().fold(0.0f64, |sum, &w| {
-            let code = (w / scale).round_ties_even().clamp(-max_code, max_code);
-            let distance = f64::from(w) - f64::from(code) * f64::from(scale);
-            sum + distance * distance
-        });
+    let mut best = (f64::INFINITY, scales[0]);
+    for (error, scale) in errors.into_iter().zip(scales) {
         if error < best.0 {
             best = (error, scale);
         }
     }
     best.1
+}
+
+vectorized! {
+    /// What each scale costs; vectors run along the scales, so that every sum has its own order.
+    fn square_errors(weights: &[f32], scales: &[f32; CANDIDATES], max_code: f32, errors: &mut [f64; CANDIDATES]) {
+        for &w in weights {
+            for (error, &scale) in errors.iter_mut().zip(scales) {
+                let code = (w / scale).round_ties_even().clamp(-max_code, max_code);
+                // Exact: a product of a code and a scale.
+                let distance = f64::from(w) - f64::from(code) * f64::from(scale);
+                *error += distance * distance;
+            }
+        }
+    }
 }
 
 impl fmt::Display for Annotated {

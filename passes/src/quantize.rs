@@ -131,13 +131,23 @@ fn quantize_layer(
         biases: Vec::with_capacity(outputs),
         multipliers: Vec::with_capacity(outputs),
     };
+    let mut vanished = 0u32;
     for (channel, row) in weights.chunks_exact(depth).enumerate() {
         let bias = bias.map_or(0.0, |b| b[channel]);
         let to_multiplier = f64::from(input.scale) / f64::from(output_scale);
         // A scale too small for the range of multipliers is widened to its lower end.
-        let mut scale = scales[channel].max((f64::from(*MULTIPLIER_RANGE.start()) * 1.000_001 / to_multiplier) as f32);
+        let smallest =
+            ((f64::from(*MULTIPLIER_RANGE.start()) * 1.000_001 / to_multiplier) as f32).max(f32::MIN_POSITIVE);
+        let mut scale = scales[channel].max(smallest);
+        let is_zero = codes(row, scale, bits).iter().all(|&code| code == 0);
+        if is_zero {
+            vanished += u32::from(scale == smallest && row.iter().any(|&w| w != 0.0));
+            // Nothing but the bias is left, so the scale is what holds the bias best.
+            let finest = f64::from(bias.abs()) / (f64::from(input.scale) * BIAS_STEPS);
+            scale = smallest.max(finest as f32);
+        }
         let (codes, biased) = loop {
-            let codes = codes(row, scale, bits);
+            let codes = if is_zero { vec![0; depth] } else { codes(row, scale, bits) };
             let biased = bias_code(bias, input, scale, &codes);
             let magnitude: i64 = codes.iter().map(|&w| i64::from(w).abs()).sum();
             if biased.abs() + 255.0 * (magnitude as f64) < 2_147_483_648.0 {
@@ -156,8 +166,16 @@ fn quantize_layer(
         layer.biases.push(biased as i32);
         layer.multipliers.push(multiplier);
     }
+    // Codes may be too coarse for what is that small; floats are not.
+    if quantized.domains[id.0] == Domain::Float && vanished as usize == outputs {
+        let value = (f64::from(scales[0]) * f64::from(input.scale)) as f32;
+        return Err(QuantizeError::Multiplier { node: node.name.clone(), value });
+    }
     Ok(layer)
 }
+
+/// Steps that the bias of a channel without weights gets.
+const BIAS_STEPS: f64 = 1_073_741_824.0; // 2^30
 
 /// Weights in the order of ONNX, outputs first, and the bias.
 fn parameters(node: &Node) -> (&[f32], Option<&[f32]>) {

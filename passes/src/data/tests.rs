@@ -358,6 +358,7 @@ fn shared(name: &str) -> Option<PathBuf> {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
     let path = root.join("data").join(name);
     if !path.exists() {
+        assert!(std::env::var_os("RELEQC_REQUIRE_SHARED").is_none(), "{} is absent", path.display());
         // Past the capture of test output: a skipped test must be seen.
         let _ = std::io::Write::write_all(
             &mut std::io::stderr(),

@@ -4,8 +4,7 @@
 //! one for all, the constant joins the layer's bias. Does not touch a layer with batch normalisation or an activation, a
 //! constant that varies along another axis, or an output.
 
-use super::drop_unread::drop_unread;
-use super::edit::{Removal, sole_user};
+use super::edit::{Removal, sole_user, without_unread};
 use crate::ir::{BinaryKind, Graph, NodeId, Op, Tensor};
 
 pub(super) fn attach_bias(mut graph: Graph) -> Graph {
@@ -32,7 +31,7 @@ pub(super) fn attach_bias(mut graph: Graph) -> Graph {
             }
         }
     }
-    drop_unread(removal.apply(graph))
+    without_unread(&removal.apply(graph))
 }
 
 fn one_an_output(constant: &Tensor, outputs: usize) -> Option<Vec<f32>> {

@@ -24,6 +24,7 @@ pub fn shared_models() -> Option<PathBuf> {
     if models.is_dir() {
         return Some(models);
     }
+    assert!(std::env::var_os("RELEQC_REQUIRE_SHARED").is_none(), "{} is absent", models.display());
     // Past the capture of test output: a skipped test must be seen.
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),
