@@ -31,6 +31,7 @@ use crate::import::{self, ErrorKind, ImportError, ImportOptions};
 use crate::legality;
 use crate::lower::{LowerError, Lowered, lower};
 use crate::quantize::{Quantized, quantize};
+use crate::random::{Purpose, stream};
 use crate::rewrite::{canonicalize, canonicalize_observed, fold_batch_norm};
 use crate::synthesize::{InputRange, RangeSource, sure_ones, synthesize};
 use crate::train::{Recipe, TrainError, Trainer};
@@ -219,12 +220,16 @@ pub fn preprocessing(model: &[u8], stated: Option<&Preprocessing>) -> Result<Opt
     }
 }
 
-/// The bytes of the artifact of an annotated graph, loaded.
-pub(crate) fn build(annotated: Annotated) -> Result<Artifact, CompileError> {
+/// The bytes of the artifact of an annotated graph, without accelerator program and metadata.
+pub(crate) fn encoded(annotated: Annotated) -> Result<Vec<u8>, CompileError> {
     let Lowered { program, constants, weights } = lower(&quantize(annotated)?)?;
     let parts = releqc_runtime::format::ArtifactParts { program, constants, weights, ..Default::default() };
-    let bytes = releqc_runtime::format::encode(&parts);
-    Artifact::from_bytes(bytes, LoadOptions::default()).map_err(CompileError::Unloadable)
+    Ok(releqc_runtime::format::encode(&parts))
+}
+
+/// The artifact of an annotated graph, loaded.
+pub(crate) fn build(annotated: Annotated) -> Result<Artifact, CompileError> {
+    Artifact::from_bytes(encoded(annotated)?, LoadOptions::default()).map_err(CompileError::Unloadable)
 }
 
 /// Widths with the graph annotated for them, and what the search did.
@@ -303,14 +308,15 @@ impl<'d> Material<'d> {
         let learns = matches!(options.widths, WidthPolicy::Search) || options.retrain != Retrain::None;
         let (training, validation) = if learns { (SYNTHETIC_TRAINING, SYNTHETIC_VALIDATION) } else { (256, 256) };
         let affordable = calibrate::sample_budget(folded) * 4;
-        let draw = |count: usize, seed: u64| synthesize(folded, ranges, count.min(affordable), seed);
+        let draw = |count: usize, purpose: Purpose| {
+            synthesize(folded, ranges, count.min(affordable), stream(options.seed, purpose))
+        };
         let set = |samples: Vec<Vec<f32>>| {
             Dataset::new(folded.input_shape(), Samples::Values(samples.concat()), None)
                 .expect("every synthesised sample has the input's shape")
         };
-        // Another seed: the validation samples are other draws than those that training sees.
-        let training = set(draw(training, options.seed));
-        let validation = set(sure_ones(folded, draw(validation, options.seed ^ 0x5eed)));
+        let training = set(draw(training, Purpose::Synthesis));
+        let validation = set(sure_ones(folded, draw(validation, Purpose::SyntheticValidation)));
         Material::Synthetic { training, validation }
     }
 

@@ -15,6 +15,7 @@ pub mod legality;
 pub mod lower;
 pub mod onnx;
 pub mod quantize;
+pub mod random;
 pub mod rewrite;
 pub mod search;
 pub mod simd;

@@ -11,7 +11,7 @@ use crate::data::planes::Planes;
 use crate::float_exec::FloatExecutor;
 use crate::ir::{ElementType, Graph, Node, NodeId, Op, Shape};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 
 /// The values that one input takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,8 +117,7 @@ struct Candidate {
 }
 
 /// `count` samples, the values of all inputs one after the other, for the ranges of [`InputRange::of`].
-pub fn synthesize(graph: &Graph, ranges: &[InputRange], count: usize, seed: u64) -> Vec<Vec<f32>> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+pub fn synthesize(graph: &Graph, ranges: &[InputRange], count: usize, mut rng: ChaCha8Rng) -> Vec<Vec<f32>> {
     let shapes: Vec<&Shape> = graph.inputs().map(|(_, node)| &node.shape).collect();
     let executor = FloatExecutor::new(graph);
     let macs: u64 = graph.weight_layers().into_iter().map(|id| graph.macs(id)).sum();

@@ -10,14 +10,15 @@
 //! network    the IR graph in NHWC, with its parameters in one list
 //! recording  one forward pass of it on the tape
 //! inference  the same without a tape, a few samples at a time
-//! session    batches, updates, statistics: one run
+//! session    batches, updates: one run
+//! statistics of batch normalisation, over batches
 //! trainer    retrain, train_float, evaluate
 //! export     parameters back into graphs, weights on their codes
 //! ```
 
 /// Raised by every change of this module that changes what a run yields, so that kept evaluations of earlier code are not taken for ones of
 /// today's.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 mod augment;
 mod batches;
@@ -31,6 +32,7 @@ mod optimizer;
 mod recipe;
 mod recording;
 mod session;
+mod statistics;
 mod steps;
 pub mod tape;
 mod trainer;

@@ -8,6 +8,7 @@ use releqc_passes::float_exec::FloatExecutor;
 use releqc_passes::ir::Graph;
 use releqc_passes::lower::lower;
 use releqc_passes::quantize::quantize;
+use releqc_passes::random::{Purpose, stream};
 use releqc_passes::synthesize::{InputRange, synthesize};
 use releqc_runtime::BitWidth;
 use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 /// Root mean square of the difference over that of the float outputs, on synthesised samples.
 fn relative_error(graph: &Graph, bits: u8) -> f64 {
     let range = InputRange::of(graph, None, &[]);
-    let samples = synthesize(graph, &range, 32, 7);
+    let samples = synthesize(graph, &range, 32, stream(7, Purpose::Synthesis));
     let calibrated = calibrate(graph.clone(), graph.clone(), &samples, &BTreeMap::new());
     let widths = vec![BitWidth::new(bits).unwrap(); graph.weight_layers().len()];
     let lowered = lower(&quantize(annotate(&calibrated, &widths)).unwrap()).unwrap();

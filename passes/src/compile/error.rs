@@ -110,9 +110,10 @@ impl CompileError {
                     source.downcast_ref::<CompileError>().map_or(Fault::Defect, CompileError::fault)
                 }
                 SearchError::Interrupted => Fault::Interrupted,
-                SearchError::Invalid { .. } | SearchError::Store { .. } | SearchError::DamagedStore { .. } => {
-                    Fault::Input
-                }
+                SearchError::Invalid { .. }
+                | SearchError::Store { .. }
+                | SearchError::StoreInUse { .. }
+                | SearchError::DamagedStore { .. } => Fault::Input,
             },
             CompileError::Train(error) => match error {
                 TrainError::Network(_) => Fault::Unsupported,

@@ -8,7 +8,7 @@ use super::sensitivity::Profiler;
 use super::unlearn::Unlearned;
 use super::{
     CompileError, CompileOptions, Decision, Event, Hooks, Judge, LayerExplanation, Material, MethodReport, ParetoPoint,
-    Retrain, SearchReport, Store, UnlearnedAccuracy, WidthCost, budget, retrain,
+    Retrain, SearchReport, Store, UnlearnedAccuracy, WidthCost, budget, encoded, retrain,
 };
 use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
@@ -42,6 +42,8 @@ pub(super) struct Exploration {
     paid: usize,
     /// What widths cost.
     pub(super) cost: CostModel,
+    /// Holds the file of the evaluations until the compilation has what it needs of them.
+    _store: EvaluationStore,
     /// What each layer loses alone, where there was time to measure it.
     pub(super) profile: Option<SensitivityProfile>,
 }
@@ -54,6 +56,11 @@ pub(super) fn bitwidths(
     options: &CompileOptions,
     hooks: &mut Hooks<'_>,
 ) -> Result<Decision, CompileError> {
+    let store = match &options.store {
+        Store::Memory => EvaluationStore::in_memory(),
+        Store::New(path) => EvaluationStore::create(path)?,
+        Store::Resumed(path) => EvaluationStore::open(path)?,
+    };
     let recipes = match options.retrain {
         Retrain::None => None,
         Retrain::Short | Retrain::Full => {
@@ -74,7 +81,7 @@ pub(super) fn bitwidths(
     let recipes = recipes.as_ref();
     let yardstick = Yardstick { calibrated: judged, material, judge, options, goal, recipes, pace: &pace, runs_after };
 
-    let exploration = yardstick.explore(hooks)?;
+    let exploration = yardstick.explore(store, hooks)?;
     let finished = Finish::new(&yardstick, &exploration, hooks).run()?;
     let search = Some(exploration.report(goal.search_limit, &finished));
     let Finished { annotated, widths, reference, accuracy: quantized, recipe, .. } = finished;
@@ -125,7 +132,7 @@ impl Yardstick<'_> {
         vec![widest; self.calibrated.folded.weight_layers().len()]
     }
 
-    fn explore(&self, hooks: &mut Hooks<'_>) -> Result<Exploration, CompileError> {
+    fn explore(&self, mut store: EvaluationStore, hooks: &mut Hooks<'_>) -> Result<Exploration, CompileError> {
         let Yardstick { calibrated, material, options, goal, recipes, pace, runs_after, .. } = *self;
         hooks.stage("profile");
         let profile = Profiler::new(calibrated, material)?.profile(&options.action_set, hooks)?;
@@ -146,12 +153,7 @@ impl Yardstick<'_> {
 
         let hooks = RefCell::new(hooks);
         let environment = RetrainingEnvironment::new(self, trainer.as_ref(), &hooks);
-        let mut store = match &options.store {
-            Store::Memory => EvaluationStore::in_memory(),
-            Store::New(path) => EvaluationStore::create(path)?,
-            Store::Resumed(path) => EvaluationStore::open(path)?,
-        };
-        let key = key(calibrated, material, recipes.map(|recipes| &recipes.short), options.seed);
+        let key = key(calibrated, material, recipes.map(|recipes| &recipes.short), options.seed)?;
         let layers = facts(&calibrated.folded);
         let cost = cost_model(&layers, calibrated, options, &mut store, &key)?;
         let mut environment = Stored::new(environment, store, key);
@@ -222,7 +224,7 @@ impl Yardstick<'_> {
             hooks.borrow_mut().report(Event::Warning(text.into()));
         }
         let paid = environment.paid();
-        Ok(Exploration { result, methods, known, careful, paid, cost, profile })
+        Ok(Exploration { result, methods, known, careful, paid, cost, profile, _store: environment.into_store() })
     }
 }
 
@@ -267,14 +269,25 @@ impl Exploration {
     }
 }
 
-/// Everything an evaluation depends on besides the widths: network, ranges, samples, recipe, the code that trains, and the instruction set that
-/// it trains with, as each rounds sums in its own order.
-fn key(calibrated: &Calibrated, material: &Material<'_>, recipe: Option<&Recipe>, seed: u64) -> String {
+/// Everything an evaluation depends on besides the widths: network, ranges, samples, recipe, the code that trains, the instruction set that
+/// it trains with, as each rounds sums in its own order, and the code between a trained network and its artifact, by what that makes of
+/// this network at the widest and the narrowest width.
+fn key(
+    calibrated: &Calibrated,
+    material: &Material<'_>,
+    recipe: Option<&Recipe>,
+    seed: u64,
+) -> Result<String, CompileError> {
     let network = calibrated.graph.fingerprint();
     let ranges: Vec<_> = calibrated.ranges.iter().map(|r| (r.min.to_bits(), r.max.to_bits())).collect();
     let code = format!("{} {} {:?} {}", env!("CARGO_PKG_VERSION"), train::REVISION, Isa::detect(), ending_rule());
     let recipe = format!("{recipe:?} {ranges:?} {code}");
-    store_key(&[&network, material.fingerprint().as_bytes(), recipe.as_bytes(), &seed.to_le_bytes()])
+    let layers = calibrated.folded.weight_layers().len();
+    let artifact = |bits| encoded(annotate(calibrated, &vec![bits; layers]));
+    let (widest, narrowest) = (artifact(BitWidth::MAX)?, artifact(BitWidth::MIN)?);
+    let fingerprint = material.fingerprint();
+    let parts = [&network[..], fingerprint.as_bytes(), recipe.as_bytes(), &seed.to_le_bytes(), &widest, &narrowest];
+    Ok(store_key(&parts))
 }
 
 fn method(name: &str, best: &Evaluated, evaluations: usize) -> MethodReport {

@@ -1,9 +1,8 @@
 //! Validation samples taken from the training data.
 
 use super::Dataset;
+use crate::random::{Purpose, stream};
 use rand::Rng;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 
 impl Dataset {
@@ -15,7 +14,7 @@ impl Dataset {
         for index in 0..self.len() {
             classes.entry(self.labels().map_or(0, |labels| labels[index])).or_default().push(index);
         }
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut rng = stream(seed, Purpose::Split);
         let mut taken = vec![false; self.len()];
         for indices in classes.values_mut() {
             let count = (indices.len() as f64 * fraction.clamp(0.0, 1.0)).round() as usize;

@@ -1,12 +1,13 @@
 //! Moves batch normalisation and constant affine maps into the layer they follow.
 //!
 //! Takes any verified graph. A BatchNorm whose operand is a conv or fully connected layer without batch normalisation joins
-//! the layer's `batch_norm`; a constant addition joins its bias; another affine map becomes its batch normalisation
-//! (mean 0, variance 1, epsilon 0) or is multiplied into the one that is there. The layer keeps its name.
-//! Does not touch a layer with a second reader, with an activation, or that is an output; does not change weights.
+//! the layer's `batch_norm`; a constant affine map is multiplied into the layer's weights and bias, or into the gamma and beta that
+//! are there: it has no statistics, and retraining must not take any for it. In f64, rounded once. The layer keeps its name.
+//! Does not touch a layer with a second reader, with an activation, or that is an output.
 
 use super::edit::{Removal, sole_user};
-use crate::ir::{BatchNorm, Graph, NodeId, Op};
+use super::fold_batch_norm::scale_rows;
+use crate::ir::{Graph, NodeId, Op};
 
 pub(super) fn attach_batch_norm(mut graph: Graph) -> Graph {
     let users = graph.users();
@@ -25,9 +26,10 @@ pub(super) fn attach_batch_norm(mut graph: Graph) -> Graph {
         if matches!(graph.node(layer).op, Op::FullyConnected(_)) && !last_axis {
             continue;
         }
-        let (bias, batch_norm, outputs) = match &mut graph.nodes[layer.0].op {
-            Op::Conv(conv) => (&mut conv.bias, &mut conv.batch_norm, conv.weight.dims()[0]),
-            Op::FullyConnected(fc) => (&mut fc.bias, &mut fc.batch_norm, fc.weight.dims()[0]),
+        let (weight, bias, batch_norm) = match &mut graph.nodes[layer.0].op {
+            Op::Conv(conv) => (&mut conv.weight, &mut conv.bias, &mut conv.batch_norm),
+            // Its outputs lie on the last axis, the channels of a map on axis 1.
+            Op::FullyConnected(fc) if node.shape.rank() == 2 => (&mut fc.weight, &mut fc.bias, &mut fc.batch_norm),
             _ => continue,
         };
         let attached = match (&node.op, batch_norm.as_mut()) {
@@ -35,17 +37,18 @@ pub(super) fn attach_batch_norm(mut graph: Graph) -> Graph {
                 *batch_norm = Some(norm.clone());
                 true
             }
-            (Op::ChannelAffine { mul, add }, None) if mul.iter().all(|&m| m == 1.0) => {
-                let before = bias.take().unwrap_or_else(|| vec![0.0; outputs]);
-                *bias = Some(before.iter().zip(add).map(|(b, a)| b + a).collect());
-                true
-            }
             (Op::ChannelAffine { mul, add }, None) => {
-                *batch_norm = Some(affine_norm(mul.clone(), add.clone()));
+                let wide: Vec<f64> = mul.iter().map(|&m| f64::from(m)).collect();
+                *weight = scale_rows(weight, &wide);
+                let shifted = |(c, &a): (usize, &f32)| {
+                    let before = bias.as_ref().map_or(0.0, |bias| f64::from(bias[c]));
+                    (before * wide[c] + f64::from(a)) as f32
+                };
+                *bias = Some(add.iter().enumerate().map(shifted).collect());
                 true
             }
             (Op::ChannelAffine { mul, add }, Some(norm)) => {
-                for c in 0..outputs {
+                for c in 0..mul.len() {
                     let (m, a) = (f64::from(mul[c]), f64::from(add[c]));
                     norm.gamma[c] = (f64::from(norm.gamma[c]) * m) as f32;
                     norm.beta[c] = (f64::from(norm.beta[c]) * m + a) as f32;
@@ -60,9 +63,4 @@ pub(super) fn attach_batch_norm(mut graph: Graph) -> Graph {
         }
     }
     removal.apply(graph)
-}
-
-fn affine_norm(mul: Vec<f32>, add: Vec<f32>) -> BatchNorm {
-    let channels = mul.len();
-    BatchNorm { gamma: mul, beta: add, mean: vec![0.0; channels], variance: vec![1.0; channels], epsilon: 0.0 }
 }

@@ -24,16 +24,20 @@ pub fn fold_batch_norm(graph: &Graph) -> Graph {
 }
 
 fn fold(weight: &mut Tensor, bias: &mut Option<Vec<f32>>, norm: &BatchNorm) {
-    let outputs = norm.gamma.len();
-    let row = weight.data().len() / outputs.max(1);
-    let mut folded = Vec::with_capacity(weight.data().len());
-    let mut shifted = Vec::with_capacity(outputs);
-    for o in 0..outputs {
-        let m = f64::from(norm.gamma[o]) / (f64::from(norm.variance[o]) + f64::from(norm.epsilon)).sqrt();
-        folded.extend(weight.data()[o * row..(o + 1) * row].iter().map(|&w| (f64::from(w) * m) as f32));
+    let deviation = |o: usize| (f64::from(norm.variance[o]) + f64::from(norm.epsilon)).sqrt();
+    let mul: Vec<f64> = (0..norm.gamma.len()).map(|o| f64::from(norm.gamma[o]) / deviation(o)).collect();
+    let shifted = |(o, &m): (usize, &f64)| {
         let before = bias.as_ref().map_or(0.0, |bias| f64::from(bias[o]));
-        shifted.push(((before - f64::from(norm.mean[o])) * m + f64::from(norm.beta[o])) as f32);
-    }
-    *weight = weight.with_data(folded);
+        ((before - f64::from(norm.mean[o])) * m + f64::from(norm.beta[o])) as f32
+    };
+    let shifted = mul.iter().enumerate().map(shifted).collect();
+    *weight = scale_rows(weight, &mul);
     *bias = Some(shifted);
+}
+
+/// The weight with the row of every output multiplied, rounded once.
+pub(super) fn scale_rows(weight: &Tensor, mul: &[f64]) -> Tensor {
+    let row = weight.data().len() / mul.len().max(1);
+    let rows = weight.data().chunks_exact(row.max(1)).zip(mul);
+    weight.with_data(rows.flat_map(|(row, m)| row.iter().map(move |&w| (f64::from(w) * m) as f32)).collect::<Vec<_>>())
 }

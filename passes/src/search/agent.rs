@@ -19,6 +19,7 @@ use super::random::Draws;
 use super::refine::{Candidate, Screen};
 use super::state::{Dynamic, Embedding, FEATURES};
 use super::surrogate::{Observation, Surrogate};
+use crate::random::Purpose;
 use releqc_runtime::BitWidth;
 
 /// Virtual episodes in one batch.
@@ -157,7 +158,7 @@ pub fn search(
         surrogate: Surrogate::new(prior, &bits, scale, options.seed),
         learner: Learner::new(problem.widths.len(), options.seed)?,
         canonical: options.terms.cost.canonical_actions(&problem.widths),
-        draws: Draws::new(options.seed, 3),
+        draws: Draws::new(options.seed, Purpose::Agent),
         ledger,
         options,
         episodes: 0,

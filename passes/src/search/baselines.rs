@@ -4,6 +4,7 @@ use super::environment::{Environment, Problem, SearchError};
 use super::ledger::{Evaluated, Ledger, Origin, Terms, best_of};
 use super::prior::SensitivityProfile;
 use super::random::Draws;
+use crate::random::Purpose;
 
 /// A method without learning.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,7 +144,7 @@ fn sensitivity_greedy(
 }
 
 fn random(ledger: &mut Ledger<'_>, problem: &Problem, seed: u64) -> Result<(), SearchError> {
-    let mut draws = Draws::new(seed, 4);
+    let mut draws = Draws::new(seed, Purpose::RandomBaseline);
     let different = problem.choices();
     while !ledger.closed() && (ledger.entries().len() as u64) < different {
         let actions: Vec<usize> = (0..problem.depth()).map(|_| draws.below(problem.widths.len())).collect();

@@ -101,6 +101,14 @@ pub enum SearchError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// Another search keeps its evaluations in the same file.
+    #[error(
+        "evaluation store {path}: another search for the same output is using it; let it end, or choose another output"
+    )]
+    StoreInUse {
+        /// The file.
+        path: String,
+    },
     /// The store of evaluations holds a line that is none.
     #[error("evaluation store {path}: line {line} is not an evaluation ({reason}); remove the file or the line")]
     DamagedStore {

@@ -118,14 +118,15 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Purpose;
     use burn::tensor::activation::softmax;
 
     #[test]
     fn a_sequence_gives_what_its_steps_give() {
         let device = Device::flex();
-        let policy = Policy::new(4, &mut Draws::new(9, 0), &device);
+        let policy = Policy::new(4, &mut Draws::new(9, Purpose::Agent), &device);
         let (layers, batch) = (5, 3);
-        let mut draws = Draws::new(1, 0);
+        let mut draws = Draws::new(1, Purpose::Agent);
         let values: Vec<f32> = (0..layers * batch * FEATURES).map(|_| draws.normal() as f32).collect();
         let states = Tensor::<2>::from_data(TensorData::new(values, [layers * batch, FEATURES]), &device);
         let (logits, values) = policy.sequence(states.clone(), layers, &device);
@@ -148,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_heads_have_the_papers_sizes() {
-        let policy = Policy::new(7, &mut Draws::new(9, 0), &Device::flex());
+        let policy = Policy::new(7, &mut Draws::new(9, Purpose::Agent), &Device::flex());
         let lstm = FEATURES * 512 + 512 + 128 * 512;
         let heads = (128 * 128 + 128) * 2 + (128 * 7 + 7) + (128 * 128 + 128) + (128 * 64 + 64) + (64 + 1);
         assert_eq!(policy.num_params(), lstm + heads);

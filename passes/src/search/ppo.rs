@@ -12,6 +12,7 @@ use super::environment::SearchError;
 use super::policy::Policy;
 use super::random::Draws;
 use super::state::FEATURES;
+use crate::random::Purpose;
 
 /// The constants of the learner, the paper's value and source beside each.
 pub mod constants {
@@ -80,7 +81,7 @@ impl Learner {
         let thread = rayon::ThreadPoolBuilder::new().num_threads(1).build();
         let thread = thread.map_err(|e| SearchError::invalid("agent's thread", e.to_string(), "must be available"))?;
         let device = Device::flex().autodiff();
-        let mut draws = Draws::new(seed, 2);
+        let mut draws = Draws::new(seed, Purpose::Policy);
         let policy = Policy::new(actions, &mut draws, &device);
         let optimizer = AdamConfig::new()
             .with_epsilon(ADAM_EPSILON)

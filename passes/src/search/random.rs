@@ -1,18 +1,17 @@
 //! Draws from a specified generator, so that a seed means the same on every platform and with every version of `rand`.
 
+use crate::random::{Purpose, stream};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 
 /// A seeded stream of draws.
 #[derive(Clone, Debug)]
 pub(crate) struct Draws(ChaCha8Rng);
 
 impl Draws {
-    /// Streams of one seed with different purposes are independent.
-    pub(crate) fn new(seed: u64, purpose: u64) -> Self {
-        let mut generator = ChaCha8Rng::seed_from_u64(seed);
-        generator.set_stream(purpose);
-        Draws(generator)
+    /// The stream of a purpose.
+    pub(crate) fn new(seed: u64, purpose: Purpose) -> Self {
+        Draws(stream(seed, purpose))
     }
 
     /// Uniform in 0..1.

@@ -5,10 +5,10 @@
 //! or a cost table that was measured, `{"key":"<hex>","costs":[[1830.0,..],..]}`, as another measurement would lead elsewhere.
 //! Every line is written with one call and synced before the evaluation is used, so after a crash at most the last line is
 //! torn; it is cut off when the file is opened again. Lines of other keys (another network, data set, recipe or seed) are kept
-//! and ignored.
+//! and ignored. The file is locked as long as the store lives: a second search for the same output is refused.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -35,27 +35,24 @@ pub struct EvaluationStore {
 }
 
 impl EvaluationStore {
-    /// Begins a new file; one that is there is removed unread.
+    /// Begins a new file; one that is there is emptied unread.
     ///
     /// # Errors
-    /// [`SearchError::Store`] when the old file cannot be removed or the new one not be written.
+    /// [`SearchError::Store`] when the file cannot be written, [`SearchError::StoreInUse`] when another search holds it.
     pub fn create(path: &Path) -> Result<Self, SearchError> {
-        match std::fs::remove_file(path) {
-            Err(source) if source.kind() != ErrorKind::NotFound => {
-                Err(SearchError::Store { path: path.display().to_string(), source })
-            }
-            _ => Self::open(path),
-        }
+        let file = locked(path)?;
+        file.set_len(0).map_err(|source| SearchError::Store { path: path.display().to_string(), source })?;
+        Ok(EvaluationStore { path: path.to_path_buf(), file: Some(file), ..Self::in_memory() })
     }
 
     /// Opens or creates the file; a torn last line is cut off.
     ///
     /// # Errors
-    /// [`SearchError::Store`] when the file cannot be read or written, [`SearchError::DamagedStore`] when a whole line is
-    /// not an evaluation.
+    /// [`SearchError::Store`] when the file cannot be read or written, [`SearchError::StoreInUse`] when another search holds it,
+    /// [`SearchError::DamagedStore`] when a whole line is not an evaluation.
     pub fn open(path: &Path) -> Result<Self, SearchError> {
         let at = |source| SearchError::Store { path: path.display().to_string(), source };
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(at)?;
+        let mut file = locked(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(at)?;
         let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
@@ -144,6 +141,17 @@ impl EvaluationStore {
     }
 }
 
+/// The file, open for appending, for this store alone. File systems that know no locks are taken as they are.
+fn locked(path: &Path) -> Result<File, SearchError> {
+    let at = |source| SearchError::Store { path: path.display().to_string(), source };
+    let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(at)?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(SearchError::StoreInUse { path: path.display().to_string() }),
+        Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => Err(at(error)),
+        _ => Ok(file),
+    }
+}
+
 fn codes(widths: &[BitWidth]) -> Vec<u8> {
     widths.iter().map(|w| w.bits()).collect()
 }
@@ -172,6 +180,11 @@ impl<E: Environment> Stored<E> {
     /// `key` names everything besides the widths that the answers of `inner` depend on, see [`store_key`].
     pub fn new(inner: E, store: EvaluationStore, key: String) -> Self {
         Stored { inner, store, key, paid: 0 }
+    }
+
+    /// Gives up the environment for the store.
+    pub fn into_store(self) -> EvaluationStore {
+        self.store
     }
 
     /// Evaluations that the inner environment had to answer.
@@ -295,6 +308,22 @@ mod tests {
         assert_eq!(EvaluationStore::open(&path).expect("opens").len(), 1);
         assert!(EvaluationStore::create(&path).expect("begins anew").is_empty());
         assert!(EvaluationStore::create(folder.path()).is_err(), "a folder is no store");
+    }
+
+    #[test]
+    fn a_store_in_use_is_refused_and_stays_as_it_is() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("evaluations.jsonl");
+        let answer = Evaluation { accuracy: 0.875, samples: 10, standard_error: None, cached: false };
+        let mut first = EvaluationStore::create(&path).expect("begins");
+        first.put("k", &widths(2, 2), &answer).expect("writes");
+        for second in [EvaluationStore::create(&path), EvaluationStore::open(&path)] {
+            let error = second.expect_err("in use").to_string();
+            assert!(error.contains("another search") && error.contains("evaluations.jsonl"), "{error}");
+        }
+        first.put("k", &widths(3, 2), &answer).expect("writes");
+        drop(first);
+        assert_eq!(EvaluationStore::open(&path).expect("free again").len(), 2);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 
 use super::prior::DamagePrior;
 use super::random::Draws;
+use crate::random::Purpose;
 
 /// Number of chains, which is the number of models in the mixture.
 const CHAINS: usize = 6;
@@ -106,8 +107,14 @@ impl Surrogate {
     /// A model before any observation. `bits` are the widths of the action set, `scale` the loss in points that must be resolved.
     pub fn new(prior: DamagePrior, bits: &[u8], scale: f64, seed: u64) -> Self {
         let bits: Vec<f64> = bits.iter().map(|&b| f64::from(b)).collect();
-        let mut model =
-            Surrogate { prior, bits, scale, observations: Vec::new(), chains: Vec::new(), draws: Draws::new(seed, 1) };
+        let mut model = Surrogate {
+            prior,
+            bits,
+            scale,
+            observations: Vec::new(),
+            chains: Vec::new(),
+            draws: Draws::new(seed, Purpose::Surrogate),
+        };
         for _ in 0..CHAINS {
             let hyper = std::array::from_fn(|i| PRIOR[i].0 + PRIOR[i].1 * model.draws.normal());
             if let Some(fit) = model.fit(&hyper) {
@@ -338,7 +345,7 @@ mod tests {
         let prior = DamagePrior::new(&problem, None).expect("valid");
         let bits: Vec<u8> = network.widths().iter().map(|w| w.bits()).collect();
         let mut model = Surrogate::new(prior, &bits, 0.3, 7);
-        let mut draws = Draws::new(11, 0);
+        let mut draws = Draws::new(11, Purpose::Surrogate);
         let mut choices = Vec::new();
         for _ in 0..seen {
             let actions: Vec<usize> = (0..depth).map(|_| draws.below(bits.len())).collect();
@@ -353,7 +360,7 @@ mod tests {
     fn forecasts_what_it_has_not_seen() {
         let (model, network, _) = fitted(6, 60, 0.0);
         let problem = Problem::of(&network).expect("valid");
-        let mut draws = Draws::new(99, 0);
+        let mut draws = Draws::new(99, Purpose::Surrogate);
         let (mut error, mut spread, mut inside) = (0.0, 0.0, 0.0);
         let count = 50;
         for _ in 0..count {

@@ -12,6 +12,7 @@ use super::ledger::{Evaluated, Origin, Terms};
 use super::random::Draws;
 use super::store::{EvaluationStore, Stored};
 use super::{CostModel, Ingredients, Reward, SearchOptions, SearchResult, search};
+use crate::random::Purpose;
 
 pub(super) fn layers(weights: &[u64], macs: &[u64]) -> Vec<LayerFacts> {
     let layer = |(index, (&weights, &macs)): (usize, (&u64, &u64))| LayerFacts {
@@ -36,7 +37,7 @@ pub(super) struct Additive {
 
 impl Additive {
     pub(super) fn new(depth: usize, seed: u64) -> Self {
-        let mut draws = Draws::new(seed, 77);
+        let mut draws = Draws::new(seed, Purpose::Agent);
         let mut sensitivity: Vec<f64> = (0..depth).map(|_| draws.normal().exp()).collect();
         let scale = 0.3 * 4.0f64.powf(1.0 + draws.unit()) / sensitivity.iter().sum::<f64>();
         sensitivity.iter_mut().for_each(|s| *s *= scale);

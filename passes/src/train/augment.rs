@@ -7,6 +7,7 @@ use super::recipe::Augmentation;
 use crate::data::Dataset;
 use crate::evaluate::largest;
 use crate::ir::Graph;
+use crate::random::{Purpose, stream};
 
 /// Samples looked at.
 const SAMPLES: usize = 2048;
@@ -26,7 +27,7 @@ impl Augmentation {
         let inference = Inference::float(folded)?;
         let count = SAMPLES.min(data.len());
         let accuracy = |changes: Augmentation| {
-            let batch = Batches::new(data, count, changes, seed).next();
+            let batch = Batches::new(data, count, changes, stream(seed, Purpose::Augmentation)).next();
             let logits = inference.logits_of(&batch.input);
             let classes = logits.chunks_exact(inference.classes()).map(largest);
             let right = classes.zip(&batch.samples).filter(|(class, sample)| *class == labels[**sample]).count();

@@ -4,7 +4,7 @@ use super::inference::interleave;
 use super::recipe::Augmentation;
 use crate::data::Dataset;
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 use rayon::prelude::*;
 
 /// One batch: NHWC inputs and the places of its samples in the data.
@@ -32,10 +32,10 @@ struct View {
 }
 
 impl<'a> Batches<'a> {
-    pub(crate) fn new(data: &'a Dataset, size: usize, augmentation: Augmentation, seed: u64) -> Self {
+    pub(crate) fn new(data: &'a Dataset, size: usize, augmentation: Augmentation, random: ChaCha8Rng) -> Self {
         let order: Vec<usize> = (0..data.len()).collect();
         let next = order.len();
-        Batches { data, size, augmentation, random: ChaCha8Rng::seed_from_u64(seed), order, next }
+        Batches { data, size, augmentation, random, order, next }
     }
 
     /// The next batch.

@@ -3,11 +3,12 @@
 //! Folding a batch normalisation into rounded weights keeps the codes:
 //!
 //! ```text
-//! factor = gamma / sqrt(variance + epsilon)
+//! factor = gamma / sqrt(variance + epsilon), 0 for a channel that is constant
 //! scale' = step * |factor|        code' = sign(factor) * code        w' = code' * scale'
 //! bias'  = beta + (bias - mean) * factor
 //! ```
 
+use super::layers::inverse_deviation;
 use super::network::{Layer, Network, Norm, from_hwio};
 use super::recording::Rounding;
 use super::session::State;
@@ -77,8 +78,7 @@ fn fold(state: &State, layer: &Layer, norm: &Norm, codes: &mut [i8], scales: &mu
     let channels = scales.len();
     let mut bias = Vec::with_capacity(channels);
     for (c, scale) in scales.iter_mut().enumerate() {
-        let deviation = (f64::from(statistics.variance[c]) + f64::from(norm.epsilon)).sqrt();
-        let factor = f64::from(value(norm.gamma)[c]) / deviation;
+        let factor = f64::from(value(norm.gamma)[c]) * inverse_deviation(statistics.variance[c], norm.epsilon);
         *scale = (f64::from(*scale) * factor.abs()) as f32;
         if factor < 0.0 {
             codes.iter_mut().skip(c).step_by(channels).for_each(|code| *code = -*code);

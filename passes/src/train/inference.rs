@@ -5,7 +5,7 @@ use super::kernels::convolution::Convolution;
 use super::kernels::epilogue;
 use super::kernels::simd::Isa;
 use super::kernels::tiles::{PackedWeight, Position, Run, multiply};
-use super::layers::{Permute, Product};
+use super::layers::{Permute, Product, inverse_deviation};
 use super::network::{Kind, Layer, Network, NetworkError, Step};
 use crate::annotate::{ActivationQuant, Annotated};
 use crate::calibrate::Range;
@@ -233,7 +233,7 @@ fn prepare(isa: Isa, network: &Network, layer: &Layer, weights: impl Fn(Vec<f32>
     if let Some(norm) = &layer.norm {
         let statistics = &network.statistics[norm.statistics];
         for c in 0..channels {
-            let mul = value(norm.gamma)[c] / (statistics.variance[c] + norm.epsilon).sqrt();
+            let mul = value(norm.gamma)[c] * inverse_deviation(statistics.variance[c], norm.epsilon) as f32;
             bias[c] = value(norm.beta)[c] + (bias[c] - statistics.mean[c]) * mul;
             weight.iter_mut().skip(c).step_by(channels).for_each(|w| *w *= mul);
         }

@@ -6,7 +6,7 @@ mod pointwise;
 mod weights;
 
 pub(crate) use loss::{Loss, Targets, largest};
-pub(crate) use normalize::{NormMode, Normalize, Statistics};
+pub(crate) use normalize::{NormMode, Normalize, Statistics, inverse_deviation};
 pub(crate) use pointwise::{Affine, Concat, Permute, Pooling, Sum};
 pub(crate) use weights::{RoundWeights, WeightRounding};
 

@@ -48,6 +48,10 @@ impl Updates {
         self.step += 1;
         for (i, (parameter, gradient)) in parameters.iter_mut().zip(gradients).enumerate() {
             let Some(gradient) = gradient else { continue };
+            // One batch that overflows must not cost the run.
+            if gradient.iter().any(|g| !g.is_finite()) {
+                continue;
+            }
             let decay = if parameter.role == Role::Weight { recipe.weight_decay } else { 0.0 };
             let first = &mut self.first[i];
             let clip = clip(&parameter.values, gradient, recipe.largest_gradient);

@@ -9,8 +9,10 @@ use super::network::{Network, Parameter};
 use super::optimizer::Updates;
 use super::recipe::{NormStatistics, Recipe};
 use super::recording::{Recording, Rounding};
+use super::statistics;
 use super::tape::{apply, constant, values};
 use crate::data::Dataset;
+use crate::random::{Purpose, stream};
 use burn::tensor::{Device, Tensor};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -67,7 +69,8 @@ pub(crate) fn train(
     progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Outcome {
     let recipe = lesson.recipe;
-    let mut batches = Batches::new(lesson.data, recipe.batch, recipe.augmentation, lesson.seed);
+    let mut batches =
+        Batches::new(lesson.data, recipe.batch, recipe.augmentation, stream(lesson.seed, Purpose::Batches));
     let mut updates = Updates::new(&state.parameters, recipe);
     let start = state.parameters.clone();
     let window = recipe.steps.div_ceil(10).max(1);
@@ -87,8 +90,9 @@ pub(crate) fn train(
         recent.push_back((loss, accuracy));
         stopped = progress(&Progress { step: done, steps: recipe.steps, loss, accuracy }).is_break();
     }
-    if recipe.norm == NormStatistics::Batch && !state.statistics.is_empty() {
-        measure_statistics(network, state, rounding, &mut batches, recipe.norm_batches);
+    // Without an update the weights are those that the statistics belong to.
+    if done > 0 && recipe.norm == NormStatistics::Batch && !state.statistics.is_empty() {
+        statistics::measure(network, state, rounding, &mut batches, recipe.norm_batches);
     }
     let count = recent.len().max(1) as f32;
     Outcome {
@@ -147,7 +151,7 @@ fn update(
     if norm == NormMode::Batch {
         let count = (lesson.recipe.batch * network.input_len()) as f32;
         for (running, norm) in state.statistics.iter_mut().zip(&norms) {
-            if let Some(batch) = norm.batch.get() {
+            if let Some(batch) = norm.batch.get().filter(|batch| batch.is_finite()) {
                 let unbiased = (count / (count - 1.0)).min(2.0);
                 blend(&mut running.mean, &batch.mean, 1.0);
                 blend(&mut running.variance, &batch.variance, unbiased);
@@ -161,44 +165,5 @@ fn update(
 fn blend(running: &mut [f32], batch: &[f32], factor: f32) {
     for (running, batch) in running.iter_mut().zip(batch) {
         *running += STATISTICS_MOMENTUM * (batch * factor - *running);
-    }
-}
-
-/// Sets the statistics to their mean over `count` batches passed through the finished weights.
-fn measure_statistics(
-    network: &Network,
-    state: &mut State,
-    rounding: Option<&Rounding>,
-    batches: &mut Batches<'_>,
-    count: usize,
-) {
-    let device = Device::flex();
-    let buffers = Arc::new(Buffers::default());
-    let tensors: Vec<Tensor<1>> = state.parameters.iter().map(|p| constant(p.values.clone(), &device)).collect();
-    let mut sums: Vec<(Vec<f64>, Vec<f64>)> =
-        state.statistics.iter().map(|s| (vec![0.0; s.mean.len()], vec![0.0; s.mean.len()])).collect();
-    for _ in 0..count {
-        let recording = Recording {
-            isa: Isa::detect(),
-            network,
-            parameters: &tensors,
-            statistics: &state.statistics,
-            rounding,
-            norm: NormMode::Batch,
-            buffers: &buffers,
-        };
-        let (_, norms) = recording.forward(constant(batches.next().input, &device));
-        for (sum, norm) in sums.iter_mut().zip(&norms) {
-            if let Some(batch) = norm.batch.get() {
-                sum.0.iter_mut().zip(&batch.mean).for_each(|(s, &v)| *s += f64::from(v));
-                sum.1.iter_mut().zip(&batch.variance).for_each(|(s, &v)| *s += f64::from(v));
-            }
-        }
-    }
-    if count > 0 {
-        for (statistics, (mean, variance)) in state.statistics.iter_mut().zip(sums) {
-            statistics.mean = mean.iter().map(|s| (s / count as f64) as f32).collect();
-            statistics.variance = variance.iter().map(|s| (s / count as f64) as f32).collect();
-        }
     }
 }

@@ -100,14 +100,17 @@ fn calibrated(train: &Dataset) -> Calibrated {
     let learning = Recipe { largest_gradient: f32::INFINITY, ..recipe(60) };
     let float = train_float(&start, train, &learning, 3, |_| ControlFlow::Continue(())).unwrap();
     let folded = fold_batch_norm(&float);
-    let samples: Vec<Vec<f32>> = (0..64)
-        .map(|i| {
-            let mut sample = vec![0.0; 108];
-            train.read(i, &mut sample);
-            sample
-        })
-        .collect();
-    calibrate(float, folded, &samples, &BTreeMap::new())
+    calibrate(float, folded, &samples(train), &BTreeMap::new())
+}
+
+/// The first samples of a data set.
+fn samples(data: &Dataset) -> Vec<Vec<f32>> {
+    let read = |i| {
+        let mut sample = vec![0.0; 108];
+        data.read(i, &mut sample);
+        sample
+    };
+    (0..64).map(read).collect()
 }
 
 fn widths(bits: &[u8]) -> Vec<BitWidth> {
@@ -147,14 +150,7 @@ fn inputs_of_any_scale_are_learned_from() {
     let smaller: Vec<f32> = first.weight.data().iter().map(|w| w / SCALE).collect();
     first.weight = Tensor::new(first.weight.dims().to_vec(), smaller).unwrap();
     let (train, test) = (scaled(dataset(600, 1)), scaled(dataset(300, 2)));
-    let samples: Vec<Vec<f32>> = (0..64)
-        .map(|i| {
-            let mut sample = vec![0.0; 108];
-            train.read(i, &mut sample);
-            sample
-        })
-        .collect();
-    let calibrated = calibrate(graph.clone(), graph, &samples, &BTreeMap::new());
+    let calibrated = calibrate(graph.clone(), graph, &samples(&train), &BTreeMap::new());
     let evaluator = Evaluator::new(&calibrated.folded, &test).unwrap();
     let after = |recipe: Recipe| {
         let trainer = Trainer::new(&calibrated, &train, recipe, 9).unwrap();
@@ -192,6 +188,98 @@ fn every_weight_lies_on_its_code() {
                 }
             }
             assert!(used, "{method:?} {id:?}: every weight became 0");
+        }
+    }
+}
+
+/// The small network with what stands behind its first layer: batch normalisation whose statistics are not those of the data, constant affine
+/// maps, both, or both the other way round.
+fn with_maps(kind: usize) -> Calibrated {
+    let mut graph = init_random(&graph(), 3).unwrap();
+    for (index, channels) in [(1, 10), (2, 10)] {
+        let Op::Conv(conv) = &mut graph.nodes[index].op else { panic!("a convolution") };
+        let around =
+            |centre: f32, seed| noise(channels, seed).into_iter().map(|v| centre + 0.4 * v).collect::<Vec<f32>>();
+        let norm = BatchNorm {
+            gamma: around(-1.0, 21),
+            beta: around(0.2, 22),
+            mean: around(0.5, 23),
+            variance: around(3.0, 24),
+            epsilon: 0.0,
+        };
+        let affine = Op::ChannelAffine { mul: around(-1.5, 25), add: around(-0.3, 26) };
+        conv.batch_norm = None;
+        let maps = match kind {
+            0 => vec![Op::BatchNorm(norm)],
+            1 => vec![affine],
+            2 => vec![Op::BatchNorm(norm), affine],
+            _ => vec![affine, Op::BatchNorm(norm)],
+        };
+        for op in maps {
+            // Appended in execution order: the nodes behind are moved by one.
+            let at = graph.nodes.iter().rposition(|n| n.name.starts_with(["first", "branch"][index - 1])).unwrap();
+            let node = Node {
+                name: format!("{}_{}", graph.nodes[at].name, op.label()),
+                op,
+                inputs: vec![NodeId(at)],
+                shape: graph.nodes[at].shape.clone(),
+                activation: graph.nodes[at].activation.take(),
+            };
+            for later in &mut graph.nodes[at + 1..] {
+                later.inputs.iter_mut().filter(|i| i.0 >= at).for_each(|i| i.0 += 1);
+            }
+            graph.nodes.insert(at + 1, node);
+            graph.outputs.iter_mut().for_each(|(_, id)| id.0 += 1);
+        }
+    }
+    let graph = crate::rewrite::canonicalize(graph).unwrap();
+    assert_eq!(graph.nodes.len(), 7, "every map joined its layer");
+    let folded = fold_batch_norm(&graph);
+    calibrate(graph, folded, &samples(&dataset(64, 1)), &BTreeMap::new())
+}
+
+/// 10 log10 of the power of the float network's logits over that of the difference.
+fn decibel(calibrated: &Calibrated, annotated: &crate::annotate::Annotated, data: &Dataset) -> f64 {
+    let float = Inference::float(&calibrated.folded).unwrap().logits(data);
+    let seen = Inference::annotated(annotated).unwrap().logits(data);
+    let power = float.iter().map(|y| f64::from(*y).powi(2)).sum::<f64>();
+    let error = float.iter().zip(&seen).map(|(y, z)| f64::from(y - z).powi(2)).sum::<f64>();
+    10.0 * (power / error).log10()
+}
+
+#[test]
+fn a_run_starts_as_the_float_network_whatever_follows_its_layers() {
+    let train = dataset(600, 1);
+    for kind in 0..4 {
+        let calibrated = with_maps(kind);
+        let after = |steps: usize| {
+            let recipe = Recipe { learning_rate: 0.0, augmentation: Augmentation::NONE, ..recipe(steps) };
+            let trainer = Trainer::new(&calibrated, &train, recipe, 9).unwrap();
+            let result = trainer.retrain(&widths(&[8, 8, 8]), |_| ControlFlow::Continue(())).unwrap();
+            decibel(&calibrated, &result.annotated, &train)
+        };
+        let without = decibel(&calibrated, &annotate(&calibrated, &widths(&[8, 8, 8])), &train);
+        assert!(after(0) > without - 1.0 && without > 35.0, "{kind}: {} dB after no step, {without} without", after(0));
+        // Three updates that move nothing; the statistics are those of other batches.
+        assert!(after(3) > 28.0, "{kind}: {} dB", after(3));
+    }
+}
+
+/// Every channel of a normalisation without epsilon is constant: its input is 0.
+#[test]
+fn constant_channels_and_overflowing_batches_leave_numbers() {
+    let mut calibrated = with_maps(0);
+    let Op::Conv(conv) = &mut calibrated.graph.nodes[1].op else { panic!("a convolution") };
+    conv.weight = conv.weight.with_data(vec![0.0; conv.weight.data().len()]);
+    calibrated.folded = fold_batch_norm(&calibrated.graph);
+    let train = dataset(96, 1);
+    for recipe in [recipe(5), Recipe { learning_rate: 1e20, largest_gradient: f32::INFINITY, ..recipe(5) }] {
+        let trainer = Trainer::new(&calibrated, &train, recipe, 9).unwrap();
+        let result = trainer.retrain(&widths(&[8, 8, 8]), |_| ControlFlow::Continue(())).unwrap();
+        for node in &result.annotated.graph.nodes {
+            let Op::Conv(conv) = &node.op else { continue };
+            let bias = conv.bias.as_deref().unwrap_or_default();
+            assert!(conv.weight.data().iter().chain(bias).all(|v| v.is_finite()), "{}", node.name);
         }
     }
 }

@@ -1,20 +1,23 @@
 //! Retraining under given widths, training from random weights, and evaluation.
 
+use super::batches::Batches;
 use super::export::{annotated_graph, float_graph};
 use super::inference::Inference;
 use super::kernels::simd::Isa;
 use super::layers::{RoundWeights, WeightRounding, largest};
 use super::network::{Network, NetworkError, Parameter, Role};
-use super::recipe::{Augmentation, Recipe, WeightMethod};
+use super::recipe::{Augmentation, NormStatistics, Recipe, WeightMethod};
 use super::recording::Rounding;
 use super::session::{Lesson, Outcome, Progress, State, train};
+use super::statistics;
 use super::steps::initial_steps;
 use crate::annotate::{ActivationQuant, Annotated};
 use crate::calibrate::Calibrated;
 use crate::data::Dataset;
 use crate::ir::{Graph, Op};
+use crate::random::{Purpose, stream};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::Rng;
 use releqc_runtime::BitWidth;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
@@ -84,6 +87,7 @@ pub struct Trainer<'a> {
     network: Network,
     teacher: Inference,
     teacher_logits: OnceLock<Vec<f32>>,
+    start: OnceLock<State>,
 }
 
 impl<'a> Trainer<'a> {
@@ -95,7 +99,16 @@ impl<'a> Trainer<'a> {
         let network = Network::new(&calibrated.graph)?;
         check_data(&calibrated.graph, &network, train)?;
         let teacher = Inference::float(&calibrated.folded)?;
-        Ok(Trainer { calibrated, data: train, recipe, seed, network, teacher, teacher_logits: OnceLock::new() })
+        Ok(Trainer {
+            calibrated,
+            data: train,
+            recipe,
+            seed,
+            network,
+            teacher,
+            teacher_logits: OnceLock::new(),
+            start: OnceLock::new(),
+        })
     }
 
     /// The recipe it follows.
@@ -151,13 +164,25 @@ impl<'a> Trainer<'a> {
         Ok((state, rounding, annotated))
     }
 
+    /// The float network in the form that training starts from.
+    fn float_state(&self) -> State {
+        let Recipe { steps, batch, augmentation, norm, norm_batches, .. } = self.recipe;
+        let mut state =
+            State { parameters: self.network.parameters.clone(), statistics: self.network.statistics.clone() };
+        if steps > 0 && norm == NormStatistics::Batch {
+            let mut batches = Batches::new(self.data, batch, augmentation, stream(self.seed, Purpose::Statistics));
+            statistics::adopt(&self.network, &mut state, &mut batches, norm_batches);
+        }
+        state
+    }
+
     /// The state before the first update: float weights, steps by the recipe's method.
     fn start(&self, bits: &[BitWidth]) -> Result<(State, Rounding), TrainError> {
         let layers = self.network.layers().count();
         if bits.len() != layers {
             return Err(TrainError::Widths { given: bits.len(), layers });
         }
-        let mut parameters = self.network.parameters.clone();
+        let State { mut parameters, statistics } = self.start.get_or_init(|| self.float_state()).clone();
         let mut rounding = Rounding {
             weights: Vec::new(),
             weight_steps: Vec::new(),
@@ -186,7 +211,7 @@ impl<'a> Trainer<'a> {
                 parameters.push(Parameter { values: vec![scale], role: Role::ActivationStep });
             }
         }
-        Ok((State { parameters, statistics: self.network.statistics.clone() }, rounding))
+        Ok((State { parameters, statistics }, rounding))
     }
 }
 
@@ -234,7 +259,7 @@ pub fn train_float(
 /// Where the graph has no training form.
 pub fn init_random(graph: &Graph, seed: u64) -> Result<Graph, NetworkError> {
     let network = Network::new(graph)?;
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut random = stream(seed, Purpose::Weights);
     let mut state = State { parameters: network.parameters.clone(), statistics: network.statistics.clone() };
     for (id, layer) in network.layers() {
         let fan_in = match &graph.node(id).op {

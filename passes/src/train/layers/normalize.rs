@@ -17,6 +17,13 @@ pub(crate) struct Statistics {
     pub(crate) variance: Vec<f32>,
 }
 
+impl Statistics {
+    /// False where a batch overflowed.
+    pub(crate) fn is_finite(&self) -> bool {
+        self.mean.iter().chain(&self.variance).all(|v| v.is_finite())
+    }
+}
+
 /// Where the statistics come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NormMode {
@@ -24,6 +31,17 @@ pub(crate) enum NormMode {
     Batch,
     /// As they are.
     Fixed,
+    /// As they are; those of the batch are measured too.
+    Observed,
+}
+
+/// Below this a channel counts as constant: normalised it is 0.
+const CONSTANT: f64 = 1e-12;
+
+/// `1 / sqrt(variance + epsilon)`, and 0 for a channel that is constant.
+pub(crate) fn inverse_deviation(variance: f32, epsilon: f32) -> f64 {
+    let deviation = (f64::from(variance) + f64::from(epsilon)).sqrt();
+    if deviation > CONSTANT { 1.0 / deviation } else { 0.0 }
 }
 
 /// `y = epilogue(gamma * (x - mean) / sqrt(variance + epsilon) + beta)`: inputs x, gamma, beta and perhaps a step.
@@ -45,20 +63,20 @@ pub(crate) struct Normalize {
 impl Normalize {
     fn statistics(&self) -> &Statistics {
         match self.mode {
-            NormMode::Fixed => &self.running,
+            NormMode::Fixed | NormMode::Observed => &self.running,
             NormMode::Batch => self.batch.get().unwrap_or(&self.running),
         }
     }
 
-    fn deviations(&self) -> Vec<f64> {
-        self.statistics().variance.iter().map(|&v| (f64::from(v) + f64::from(self.epsilon)).sqrt()).collect()
+    fn inverse_deviations(&self) -> Vec<f64> {
+        self.statistics().variance.iter().map(|&v| inverse_deviation(v, self.epsilon)).collect()
     }
 
     /// The normalisation as `x * mul + add`.
     fn affine(&self, gamma: &[f32], beta: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let mean = &self.statistics().mean;
-        let deviations = self.deviations();
-        let mul: Vec<f32> = gamma.iter().zip(&deviations).map(|(&g, d)| (f64::from(g) / d) as f32).collect();
+        let inverse = self.inverse_deviations();
+        let mul: Vec<f32> = gamma.iter().zip(&inverse).map(|(&g, i)| (f64::from(g) * i) as f32).collect();
         let add = mul.iter().zip(beta).zip(mean).map(|((&m, &b), &mean)| b - mean * m).collect();
         (mul, add)
     }
@@ -88,7 +106,7 @@ impl Normalize {
 impl Differentiable for Normalize {
     fn forward(&self, inputs: &[&[f32]], buffers: &Buffers) -> Vec<f32> {
         let x = inputs[0];
-        if self.mode == NormMode::Batch {
+        if self.mode != NormMode::Fixed {
             self.batch.get_or_init(|| self.measure(x));
         }
         let (mul, add) = self.affine(inputs[1], inputs[2]);
@@ -120,7 +138,7 @@ impl Differentiable for Normalize {
             .zip(dy.par_chunks(part))
             .map(|(x, dy)| epilogue::backward_sums(self.isa, x, dy, (&mul, &add), mean, &epilogue, want_step))
             .collect();
-        let deviations = self.deviations();
+        let inverse = self.inverse_deviations();
         let count = (x.len() / self.channels) as f64;
         let (mut dgamma, mut dbeta) = (Vec::new(), Vec::new());
         let (mut along, mut plus) = (vec![0.0; self.channels], vec![0.0; self.channels]);
@@ -128,11 +146,11 @@ impl Differentiable for Normalize {
             let gradient: f64 = parts.iter().map(|p| p.gradient[c]).sum();
             let product: f64 = parts.iter().map(|p| p.product[c]).sum();
             dbeta.push(gradient as f32);
-            dgamma.push((product / deviations[c]) as f32);
+            dgamma.push((product * inverse[c]) as f32);
             if self.mode == NormMode::Batch {
                 // d x = mul * (g - mean(g) - xhat * mean(g * xhat)), with xhat = (x - mean) / deviation.
                 let m = f64::from(mul[c]);
-                let slope = -m * product / (count * deviations[c] * deviations[c]);
+                let slope = -m * product * inverse[c] * inverse[c] / count;
                 along[c] = slope as f32;
                 plus[c] = (-m * gradient / count - slope * f64::from(mean[c])) as f32;
             }
