@@ -34,7 +34,8 @@ fn main() {
         "raw" => Preprocessing::Raw,
         _ => Preprocessing::Normalize { mean: numbers(mean), std: numbers(std) },
     };
-    let splits = load(Path::new(folder), &Reading::of(&folded.input_shape()).with(preprocessing.clone())).expect("the data are readable");
+    let splits = load(Path::new(folder), &Reading::of(&folded.input_shape()).with(preprocessing.clone()))
+        .expect("the data are readable");
     let (all, test) = (splits.train.expect("a train part"), splits.test.expect("a test part"));
     let (train, validation) = all.split(1, 1.0 / 6.0);
     let samples: Vec<Vec<f32>> = (0..128)
