@@ -159,7 +159,7 @@ fn warn_of_assumed_ranges(ranges: &[InputRange], hooks: &mut Hooks<'_>) {
         .collect();
     if !names.is_empty() {
         hooks.report(Event::Warning(format!(
-            "input range not stated: {}; the figures below mean nothing if inputs differ (--input-range, --mean and --std, --raw-pixels or --data, which \
+            "input range not stated: {}; the figure means nothing if inputs differ (--input-range, --mean and --std, --raw-pixels or --data, which \
             needs no labels, tell it)",
             names.join(", ")
         )));

@@ -16,6 +16,7 @@ struct Report {
     supported: bool,
     nodes: Vec<Node>,
     findings: Vec<Finding>,
+    groups: Vec<Group>,
 }
 
 #[derive(Serialize)]
@@ -28,7 +29,27 @@ struct Node {
 struct Finding {
     kind: &'static str,
     node: String,
+    operator: Option<String>,
     problem: String,
+}
+
+/// Findings of one operator that say the same.
+#[derive(Serialize)]
+struct Group {
+    kind: &'static str,
+    operator: Option<String>,
+    problem: String,
+    count: usize,
+    examples: Vec<String>,
+    advice: Option<String>,
+}
+
+fn word(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Invalid => "invalid",
+        ErrorKind::Unsupported => "unsupported",
+        ErrorKind::Violation => "defect",
+    }
 }
 
 pub(super) fn execute(args: &Check, context: &Context) -> Result<Outcome, Failure> {
@@ -40,18 +61,24 @@ pub(super) fn execute(args: &Check, context: &Context) -> Result<Outcome, Failur
         ErrorKind::Violation => Failure::defect(format!("{path}: {error}")),
     })?;
     let finding = |finding: &import::Finding| Finding {
-        kind: match finding.kind {
-            ErrorKind::Invalid => "invalid",
-            ErrorKind::Unsupported => "unsupported",
-            ErrorKind::Violation => "defect",
-        },
+        kind: word(finding.kind),
         node: finding.subject.clone(),
+        operator: finding.operator.clone(),
         problem: finding.problem.clone(),
+    };
+    let group = |group: import::Group| Group {
+        kind: word(group.kind),
+        operator: group.operator,
+        problem: group.problem,
+        count: group.count,
+        examples: group.examples,
+        advice: group.advice,
     };
     let report = Report {
         supported: found.findings.is_empty(),
         nodes: found.supported.into_iter().map(|(name, op)| Node { name, op }).collect(),
         findings: found.findings.iter().map(finding).collect(),
+        groups: import::Group::of(&found.findings).into_iter().map(group).collect(),
     };
     if report.supported {
         context.console.result(&report, || report.text())?;
@@ -93,10 +120,26 @@ impl Report {
         if self.supported {
             let _ = writeln!(text, "\nsupported: all {} nodes", self.nodes.len());
         } else {
-            let _ = writeln!(text, "\nnot supported:");
-            for finding in &self.findings {
-                let _ = writeln!(text, "  {} ({}): {}", finding.node, finding.kind, finding.problem);
+            let mut table = Table::new(&[
+                ("operator", Align::Left),
+                ("findings", Align::Right),
+                ("", Align::Left),
+                ("problem", Align::Left),
+                ("nodes", Align::Left),
+            ]);
+            for group in &self.groups {
+                let more = group.count - group.examples.len();
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                let advice = group.advice.as_ref().map(|advice| format!(" ({advice})")).unwrap_or_default();
+                table.row([
+                    group.operator.clone().unwrap_or_default(),
+                    group.count.to_string(),
+                    group.kind.into(),
+                    format!("{}{advice}", group.problem),
+                    format!("{}{more}", group.examples.join(", ")),
+                ]);
             }
+            let _ = write!(text, "\nnot supported:\n{table}");
         }
         text
     }

@@ -38,8 +38,8 @@ fn the_other_commands() {
     place.write("x.npy", &samples(3));
     let inspect = place.json(&["inspect", "small.rq"]);
     require(&inspect, &["format", "size_bytes", "average_bits", "layers.2.bits", "inputs.0.name", "outputs.0.name"]);
-    assert_eq!(inspect["inputs"][0]["shape"], serde_json::json!([2, 12, 12]));
-    assert_eq!(inspect["outputs"][0]["shape"], serde_json::json!([5]));
+    assert_eq!(inspect["inputs"][0]["shape"], serde_json::json!([1, 2, 12, 12]));
+    assert_eq!(inspect["outputs"][0]["shape"], serde_json::json!([1, 5]));
     assert_eq!(
         inspect["layers"].as_array().unwrap().iter().map(|l| l["bits"].as_u64().unwrap()).collect::<Vec<_>>(),
         [8, 3, 5]

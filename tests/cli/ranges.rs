@@ -25,7 +25,7 @@ fn compile(place: &Place, more: &[&str]) -> Vec<String> {
 fn an_assumed_range_is_a_warning() {
     let place = place();
     let lines = compile(&place, &[]);
-    assert!(lines.len() == 1 && lines[0].contains("mean nothing if inputs differ"), "{lines:?}");
+    assert!(lines.len() == 1 && lines[0].contains("means nothing if inputs differ"), "{lines:?}");
     let answer = place.releqc(&["large.onnx", "-o", "y.rq", "--bits", "8", "--quiet"]);
     assert!(answer.stdout.is_empty() && answer.stderr.contains("input range not stated"), "{answer:?}");
     let answer = place.releqc(&["large.onnx", "-o", "y.rq", "--bits", "8"]);
