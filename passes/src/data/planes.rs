@@ -60,10 +60,12 @@ pub(super) fn fit(path: &Path, stored: &[usize], shape: &Shape) -> Result<Arrang
     let Planes { channels, height, width, last } = Planes::of(shape);
     let (first_order, last_order) = ([channels, height, width], [height, width, channels]);
     let same = seen == wanted;
-    if !same && !last && *stored == last_order {
+    // Where the extents are those of the input, so is the order, whatever else would fit.
+    let exact = *stored == *shape.dims() || shape.dims().get(1..) == Some(stored);
+    if !exact && !last && *stored == last_order {
         return Ok(Arrangement::ToChannelFirst);
     }
-    if !same && last && *stored == first_order {
+    if !exact && last && *stored == first_order {
         return Ok(Arrangement::ToChannelLast);
     }
     let len = stored.iter().try_fold(1usize, |len, &d| len.checked_mul(d));

@@ -126,7 +126,7 @@ fn damaged_idx_files_are_named() {
     );
     assert_eq!(
         check(&idx(8, &[1, 2, 2], &[1, 2, 3, 4]), labels),
-        "data DIR/train-images-idx3-ubyte: samples are 2x2; the network takes 1x1x2"
+        "data DIR/train-images-idx3-ubyte: samples are 2x2; the network takes 1x1x1x2"
     );
     assert_eq!(
         check(&idx(8, &[u32::MAX, u32::MAX, 2], &[]), &idx(8, &[u32::MAX], &[])),
@@ -157,7 +157,7 @@ fn cifar_files_are_joined_in_name_order() {
     assert_eq!(sample(&splits.test.unwrap(), 0)[3071], 180.0);
     assert_eq!(
         message(dir.path(), &Shape::image(1, 28, 28)),
-        "data DIR/data_batch_1.bin.gz: samples are 3x32x32; the network takes 1x28x28"
+        "data DIR/data_batch_1.bin.gz: samples are 3x32x32; the network takes 1x1x28x28"
     );
 }
 
@@ -216,7 +216,7 @@ fn image_folders_have_classes_and_maybe_parts() {
     assert!(whole.unnamed && whole.train.unwrap().len() == 2);
     assert_eq!(
         message(dir.path(), &Shape::image(3, 4, 4)),
-        "data DIR/train/cat/1.png: samples are an image of 1x2 (height x width; images are resized only by --resize and --crop); the network takes 3x4x4"
+        "data DIR/train/cat/1.png: samples are an image of 1x2 (height x width; images are resized only by --resize and --crop); the network takes 1x3x4x4"
     );
     fs::write(dir.path().join("train/cat/2.png"), b"\x89PNG\r\n\x1a\nbroken").unwrap();
     assert!(

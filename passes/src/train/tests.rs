@@ -196,7 +196,8 @@ fn every_weight_lies_on_its_code() {
 /// maps, both, or both the other way round.
 fn with_maps(kind: usize) -> Calibrated {
     let mut graph = init_random(&graph(), 3).unwrap();
-    for (index, channels) in [(1, 10), (2, 10)] {
+    for (name, channels) in [("first", 10), ("branch", 10)] {
+        let index = graph.nodes.iter().position(|n| n.name == name).unwrap();
         let Op::Conv(conv) = &mut graph.nodes[index].op else { panic!("a convolution") };
         let around =
             |centre: f32, seed| noise(channels, seed).into_iter().map(|v| centre + 0.4 * v).collect::<Vec<f32>>();
@@ -217,7 +218,7 @@ fn with_maps(kind: usize) -> Calibrated {
         };
         for op in maps {
             // Appended in execution order: the nodes behind are moved by one.
-            let at = graph.nodes.iter().rposition(|n| n.name.starts_with(["first", "branch"][index - 1])).unwrap();
+            let at = graph.nodes.iter().rposition(|n| n.name.starts_with(name)).unwrap();
             let node = Node {
                 name: format!("{}_{}", graph.nodes[at].name, op.label()),
                 op,
@@ -377,7 +378,7 @@ fn wrong_inputs_are_refused_with_what_was_seen() {
     assert_eq!(error.to_string(), "2 widths for 3 weight layers; one each is needed");
     let other = Dataset::new(Shape::vector(4), Samples::Values(vec![0.0; 8]), None).unwrap();
     let error = Trainer::new(&calibrated, &other, recipe(5), 9).unwrap_err();
-    assert_eq!(error.to_string(), "samples of shape 4; the network reads 3x6x6");
+    assert_eq!(error.to_string(), "samples of shape 1x4; the network reads 1x3x6x6");
     let far = Dataset::new(Shape::image(3, 6, 6), Samples::Values(vec![0.0; 108]), Some(vec![7])).unwrap();
     let error = Trainer::new(&calibrated, &far, recipe(5), 9).unwrap_err();
     assert_eq!(error.to_string(), "label 7 of sample 0; the network has 3 classes");

@@ -117,7 +117,6 @@ pub(super) fn combine(
 fn activations(b: &mut Builder<'_>, kind: BinaryKind, x: NodeId, y: NodeId) -> Result<NodeId, Problem> {
     match kind {
         BinaryKind::Mul if x == y => b.unary(Function::Pow { exponent: 2.0 }, x),
-        BinaryKind::Add if x == y => b.affine(x, 2.0, 0.0),
         BinaryKind::Min | BinaryKind::Max if x == y => Ok(x),
         _ => b.binary(kind, x, y),
     }

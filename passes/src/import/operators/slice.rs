@@ -190,7 +190,8 @@ mod tests {
         assert_eq!(plain(10, 0, -2, 5), [4, 2]);
         assert_eq!(plain(0, -1, 1, 3), [0, 1]);
         assert!(plain(20, 30, 1, 3).is_empty());
-        assert!(plain(-20, -10, -1, 3).is_empty());
+        // Of negative steps the start is clamped to the axis, the end to one before it.
+        assert_eq!(plain(-20, -10, -1, 3), [0]);
         assert!(positions(0, 1, 0, 3).is_err());
     }
 
