@@ -11,6 +11,7 @@ mod options;
 mod report;
 mod search;
 mod sensitivity;
+mod signal;
 mod unlearn;
 
 pub use error::{CompileError, Fault};
@@ -20,6 +21,7 @@ pub use report::{
     SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
 };
 
+use self::signal::Signal;
 use crate::annotate::{Annotated, annotate};
 use crate::annotation;
 use crate::calibrate::{self, Calibrated, calibrate};
@@ -103,7 +105,9 @@ pub fn compile(
     let calibrated = calibrate(graph, folded, &samples, &stated);
     hooks.check_interrupt()?;
 
-    let judge = Judge::new(&calibrated, material.validation())?;
+    let judge = Judge::new(&calibrated, material.validation(), options.min_snr)?;
+    let trainable = trainable(options, &calibrated, &judge, hooks);
+    let options = &trainable;
     judge.warn_of_chance(&material, hooks);
     let decision = match (annotation, &options.widths) {
         (Some(annotated), _) => Decision { annotated, search: None, reference: None, unlearned: None },
@@ -230,6 +234,28 @@ pub(crate) fn encoded(annotated: Annotated) -> Result<Vec<u8>, CompileError> {
 /// The artifact of an annotated graph, loaded.
 pub(crate) fn build(annotated: Annotated) -> Result<Artifact, CompileError> {
     Artifact::from_bytes(encoded(annotated)?, LoadOptions::default()).map_err(CompileError::Unloadable)
+}
+
+/// The options with retraining left out where the network cannot be retrained, or where nothing would tell a retraining what is
+/// right: the loss of retraining compares classes.
+fn trainable(
+    options: &CompileOptions,
+    calibrated: &Calibrated,
+    judge: &Judge,
+    hooks: &mut Hooks<'_>,
+) -> CompileOptions {
+    let mut options = options.clone();
+    if options.retrain == Retrain::None {
+        return options;
+    }
+    let reason = match crate::train::Inference::float(&calibrated.graph) {
+        Err(error) => error.to_string(),
+        Ok(_) if judge.is_of_signal() => "its output is no vector of classes".to_owned(),
+        Ok(_) => return options,
+    };
+    hooks.report(Event::Warning(format!("the network is not retrained: {reason}")));
+    options.retrain = Retrain::None;
+    options
 }
 
 /// Widths with the graph annotated for them, and what the search did.
@@ -372,11 +398,51 @@ impl<'d> Material<'d> {
 /// Compares artifacts with the float network on the validation samples.
 pub(crate) struct Judge {
     float_classes: Vec<u32>,
+    /// Where the network is no classifier.
+    signal: Option<Signal>,
+    /// What is asked of it, in dB.
+    min_snr: f64,
+}
+
+/// What an artifact is worth.
+pub(crate) struct Score {
+    /// Share of right classes; of a network that is no classifier the signal-to-noise ratio in hundredths: a point is a dB.
+    pub(crate) accuracy: f64,
+    /// The class of each sample; empty where the network is no classifier.
+    pub(crate) classes: Vec<u32>,
 }
 
 impl Judge {
-    fn new(calibrated: &Calibrated, validation: &Dataset) -> Result<Self, CompileError> {
-        Ok(Judge { float_classes: float_classes(calibrated, validation)? })
+    fn new(calibrated: &Calibrated, validation: &Dataset, min_snr: f64) -> Result<Self, CompileError> {
+        let signal = Signal::of(calibrated, validation);
+        let float_classes = match &signal {
+            Some(_) => Vec::new(),
+            None => float_classes(calibrated, validation)?,
+        };
+        Ok(Judge { float_classes, signal, min_snr })
+    }
+
+    /// What an artifact is worth on the validation samples.
+    pub(crate) fn score(&self, artifact: &Artifact, material: &Material<'_>) -> Result<Score, CompileError> {
+        if let Some(signal) = &self.signal {
+            return Ok(Score { accuracy: signal.decibels(artifact)? / 100.0, classes: Vec::new() });
+        }
+        let classes = predictions(artifact, material.validation())?;
+        Ok(Score { accuracy: agreement(&classes, self.expected(material)), classes })
+    }
+
+    /// What losses are counted from, as [`Score::accuracy`] counts: the float network's share of right classes. Of a network that is no
+    /// classifier the ratio that is asked for and what may be lost of it, so that what loses no more has that ratio.
+    pub(crate) fn reference(&self, material: &Material<'_>, max_loss: f64) -> f64 {
+        match &self.signal {
+            Some(_) => (self.min_snr + max_loss) / 100.0,
+            None => agreement(&self.float_classes, self.expected(material)),
+        }
+    }
+
+    /// Whether the network is judged by its signal-to-noise ratio.
+    pub(crate) fn is_of_signal(&self) -> bool {
+        self.signal.is_some()
     }
 
     /// Classes of the float network on the validation samples.
@@ -386,7 +452,7 @@ impl Judge {
 
     /// Says so where the float network answers the labels hardly better than by chance: as a rule its inputs are not what it was trained on.
     fn warn_of_chance(&self, material: &Material<'_>, hooks: &mut Hooks<'_>) {
-        let Some(labels) = material.validation().labels() else { return };
+        let Some(labels) = material.validation().labels().filter(|_| !self.is_of_signal()) else { return };
         let classes = labels.iter().collect::<BTreeSet<_>>().len();
         let float = agreement(self.float_classes(), labels);
         if classes > 1 && float * classes as f64 <= CHANCE {
@@ -413,6 +479,21 @@ impl Judge {
         unlearned: Option<UnlearnedAccuracy>,
     ) -> Result<Accuracy, CompileError> {
         let validation = material.validation();
+        let split = if material.is_synthetic() { "synthetic" } else { "validation" };
+        if let Some(signal) = &self.signal {
+            let decibels = signal.decibels(artifact)?;
+            return Ok(Accuracy {
+                metric: Metric::Snr,
+                float: f64::INFINITY,
+                reference: self.min_snr,
+                quantized: decibels,
+                loss_points: (self.min_snr - decibels).max(0.0),
+                loss_of: LossOf::Artifact,
+                split,
+                samples: signal.samples(),
+                unlearned: None,
+            });
+        }
         let classes = predictions(artifact, validation)?;
         let expected = self.expected(material);
         let float = agreement(self.float_classes(), expected);
@@ -425,7 +506,7 @@ impl Judge {
             quantized,
             loss_points,
             loss_of,
-            split: if material.is_synthetic() { "synthetic" } else { "validation" },
+            split,
             samples: validation.len(),
             unlearned,
         })

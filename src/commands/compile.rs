@@ -196,6 +196,7 @@ fn options(
             args::Retrain::Full => Retrain::Full,
         }),
         max_loss: args.max_loss.unwrap_or(DEFAULT_MAX_LOSS),
+        min_snr: args.min_snr,
         goal: args.max_loss.is_some() || goal_by_default,
         action_set: args.widths.as_ref().map_or_else(|| BitWidth::all().collect(), |widths| widths.0.clone()),
         episodes: args.episodes,

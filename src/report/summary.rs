@@ -97,6 +97,11 @@ fn accuracy(report: &CompileReport) -> String {
             100.0 * quantized,
             loss_points
         ),
+        Metric::Snr => {
+            return format!(
+                "signal       {quantized:.1} dB over the noise, of the output with the most, against the float network on {samples}\n"
+            );
+        }
         Metric::Agreement => format!("agreement    {:.2} % with the float network on {samples}", 100.0 * quantized),
     };
     if reference < float {

@@ -1,10 +1,9 @@
 //! The environment of the search: retrain at the asked widths, build the artifact, measure it on the validation samples.
 
 use super::search::Yardstick;
-use super::{Hooks, build};
+use super::{Hooks, Score, build};
 use crate::annotate::{Annotated, annotate};
 use crate::compile::{CompileError, Event};
-use crate::evaluate::{agreement, predictions};
 use crate::ir::{Graph, Op};
 use crate::search::{Environment, Evaluation, LayerFacts, SearchError};
 use crate::train::{Progress, Trainer};
@@ -70,14 +69,13 @@ impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
     fn measure(&self, widths: &[BitWidth]) -> Result<Evaluation, CompileError> {
         let artifact = build(self.annotated(widths)?)?;
         let Yardstick { judge, material, .. } = self.yardstick;
-        let classes = predictions(&artifact, material.validation())?;
-        let expected = judge.expected(material);
-        Ok(Evaluation {
-            accuracy: agreement(&classes, expected),
-            samples: classes.len(),
-            standard_error: Some(paired_error(&classes, judge.float_classes(), expected)),
-            cached: false,
-        })
+        let Score { accuracy, classes } = judge.score(&artifact, material)?;
+        let standard_error = if judge.is_of_signal() {
+            0.0
+        } else {
+            paired_error(&classes, judge.float_classes(), judge.expected(material))
+        };
+        Ok(Evaluation { accuracy, samples: classes.len(), standard_error: Some(standard_error), cached: false })
     }
 }
 

@@ -6,9 +6,8 @@
 
 use super::environment::paired_error;
 use super::search::{Exploration, Yardstick};
-use super::{CompileError, CompileOptions, Event, Finalist, Hooks, Retrain, RewardKind, budget, build, retrain};
+use super::{CompileError, CompileOptions, Event, Finalist, Hooks, Retrain, RewardKind, Score, budget, build, retrain};
 use crate::annotate::{Annotated, annotate};
-use crate::evaluate::{agreement, predictions};
 use crate::search::environment::mean_bits;
 use crate::search::reward::Outcome;
 use crate::search::{Evaluated, Reward};
@@ -306,8 +305,8 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
         if let Some(recipe) = recipe {
             self.yardstick.pace.note(recipe, recipe.steps, start.elapsed());
         }
-        let classes = predictions(&build(annotated.clone())?, self.yardstick.material.validation())?;
-        let accuracy = agreement(&classes, self.yardstick.judge.expected(self.yardstick.material));
+        let artifact = build(annotated.clone())?;
+        let Score { accuracy, classes } = self.yardstick.judge.score(&artifact, self.yardstick.material)?;
         Ok(Trained { annotated, widths: widths.to_vec(), classes, accuracy, cost, recipe: recipe.cloned() })
     }
 
@@ -325,6 +324,9 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
     fn loss(&self, trained: &Trained, reference: Option<&Trained>) -> (f64, f64) {
         let expected = self.yardstick.judge.expected(self.yardstick.material);
         let (accuracy, classes) = self.reference(reference);
+        if self.yardstick.judge.is_of_signal() {
+            return (100.0 * (accuracy - trained.accuracy), 0.0);
+        }
         (100.0 * (accuracy - trained.accuracy), 100.0 * paired_error(&trained.classes, classes, expected))
     }
 

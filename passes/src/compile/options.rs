@@ -93,6 +93,8 @@ pub struct CompileOptions {
     pub retrain: Retrain,
     /// Points of accuracy that the search may lose.
     pub max_loss: f64,
+    /// Signal-to-noise ratio in dB that a search keeps where the output is no vector of classes.
+    pub min_snr: f64,
     /// Whether a result that loses more has missed a goal; otherwise nothing is asked of it.
     pub goal: bool,
     /// Widths the search may choose from, ascending.
@@ -125,6 +127,7 @@ impl Default for CompileOptions {
             widths: WidthPolicy::Search,
             retrain: Retrain::Full,
             max_loss: 0.0,
+            min_snr: 30.0,
             goal: false,
             action_set: BitWidth::all().collect(),
             episodes: None,

@@ -14,6 +14,9 @@ pub enum Metric {
     Top1,
     /// Share of samples whose class is that of the float network.
     Agreement,
+    /// Signal-to-noise ratio against the float network in dB, of the worst output: where the output is no vector of classes.
+    #[serde(rename = "snr_db")]
+    Snr,
 }
 
 /// Accuracy before and after, measured on the artifact.
@@ -21,9 +24,9 @@ pub enum Metric {
 pub struct Accuracy {
     /// What is counted.
     pub metric: Metric,
-    /// Of the float network, 0..=1.
+    /// Of the float network, 0..=1; infinite, `null` in JSON, for [`Metric::Snr`].
     pub float: f64,
-    /// Of the artifact, 0..=1.
+    /// Of the artifact, 0..=1; in dB for [`Metric::Snr`].
     pub quantized: f64,
     /// What losses are counted from, 0..=1: the float network's, or that of the 8-bit network after the same retraining where that
     /// is lower. As a rule it is lower where the float network was trained on the samples held back: they are no longer remembered.
@@ -269,13 +272,16 @@ impl CompileReport {
             int8_weights: weights,
         };
         let mut assumptions = Vec::new();
-        if accuracy.split == "synthetic" {
+        if accuracy.split == "synthetic" && accuracy.metric == Metric::Snr {
+            assumptions.push("no data: inputs were synthesised, noise is against the float network on them".into());
+        } else if accuracy.split == "synthetic" {
             assumptions
                 .push("no data: inputs were synthesised, accuracy is agreement with the float network on them".into());
         } else if accuracy.metric == Metric::Agreement {
             assumptions.push("no labels: accuracy is agreement with the float network".into());
         }
-        let goal_missed = options.goal && accuracy.loss_points > options.max_loss + 1e-9;
+        let goal_missed =
+            options.goal && accuracy.metric != Metric::Snr && accuracy.loss_points > options.max_loss + 1e-9;
         CompileReport {
             network: quantized.graph.name.clone(),
             average_bits: layers.iter().map(|l| f64::from(l.bits)).sum::<f64>() / layers.len() as f64,

@@ -12,7 +12,6 @@ use super::{
 };
 use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
-use crate::evaluate::agreement;
 use crate::search::environment::mean_bits;
 use crate::search::ledger::Terms;
 use crate::search::pareto::{self, LayerCost};
@@ -116,9 +115,9 @@ pub(super) struct Yardstick<'a> {
 }
 
 impl Yardstick<'_> {
-    /// Accuracy of the float network on the validation samples, 0..=1.
+    /// What losses are counted from, 0..=1: accuracy of the float network on the validation samples.
     pub(super) fn float(&self) -> f64 {
-        agreement(self.judge.float_classes(), self.judge.expected(self.material))
+        self.judge.reference(self.material, self.options.max_loss)
     }
 
     /// 8 bits in every layer: what losses are counted from, whatever the action set.

@@ -1,23 +1,53 @@
-//! What each layer costs in agreement when it alone is quantized, without retraining: prior of the search and a column of the report.
+//! What each layer costs in agreement (in dB where the network is no classifier) when it alone is quantized, without retraining: prior of the search and a column of the report.
 
 use super::budget::Allowance;
+use super::signal::Signal;
 use super::{Event, Hooks, Material, build};
 use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
 use crate::compile::CompileError;
+use crate::data::Dataset;
 use crate::evaluate::{agreement, predictions};
 use crate::search::SensitivityProfile;
 use releqc_runtime::BitWidth;
+use releqc_runtime::format::Artifact;
 use std::collections::BTreeMap;
 
 /// Validation samples used.
 const SAMPLES: usize = 1000;
 
+/// What an artifact says of the samples.
+enum Opinion {
+    Classes(Vec<u32>),
+    /// Signal-to-noise ratio against the float network, dB.
+    Decibels(f64),
+}
+
+impl Opinion {
+    fn of(artifact: &Artifact, data: &Dataset, signal: Option<&Signal>) -> Result<Self, CompileError> {
+        Ok(match signal {
+            Some(signal) => Opinion::Decibels(signal.decibels(artifact)?),
+            None => Opinion::Classes(predictions(artifact, data)?),
+        })
+    }
+
+    /// Points of agreement that `other` lost, or dB.
+    fn drop(&self, other: &Opinion) -> f64 {
+        match (self, other) {
+            (Opinion::Classes(before), Opinion::Classes(after)) => 100.0 * (1.0 - agreement(after, before)),
+            (Opinion::Decibels(before), Opinion::Decibels(after)) => before - after,
+            _ => unreachable!("both are of one network"),
+        }
+    }
+}
+
 /// Measures layers one at a time, all others at 8 bits.
 pub(super) struct Profiler<'a> {
     calibrated: &'a Calibrated,
-    data: crate::data::Dataset,
-    at_8_bit: Vec<u32>,
+    data: Dataset,
+    at_8_bit: Opinion,
+    /// Where the network is no classifier.
+    signal: Option<Signal>,
     layers: usize,
     known: BTreeMap<(usize, BitWidth), f64>,
 }
@@ -29,8 +59,9 @@ impl<'a> Profiler<'a> {
         let data = validation.select(&(0..count).map(|i| i * validation.len() / count).collect::<Vec<_>>());
         let layers = calibrated.folded.weight_layers().len();
         let artifact = build(annotate(calibrated, &vec![BitWidth::MAX; layers]))?;
-        let at_8_bit = predictions(&artifact, &data)?;
-        Ok(Profiler { calibrated, data, at_8_bit, layers, known: BTreeMap::new() })
+        let signal = Signal::of(calibrated, &data);
+        let at_8_bit = Opinion::of(&artifact, &data, signal.as_ref())?;
+        Ok(Profiler { calibrated, data, at_8_bit, signal, layers, known: BTreeMap::new() })
     }
 
     /// Points of agreement with the 8-bit network lost with `layer` alone at `bits`.
@@ -43,8 +74,8 @@ impl<'a> Profiler<'a> {
         }
         let mut widths = vec![BitWidth::MAX; self.layers];
         widths[layer] = bits;
-        let classes = predictions(&build(annotate(self.calibrated, &widths))?, &self.data)?;
-        let drop = 100.0 * (1.0 - agreement(&classes, &self.at_8_bit));
+        let artifact = build(annotate(self.calibrated, &widths))?;
+        let drop = self.at_8_bit.drop(&Opinion::of(&artifact, &self.data, self.signal.as_ref())?);
         self.known.insert((layer, bits), drop);
         Ok(drop)
     }

@@ -71,7 +71,7 @@ impl Unlearned {
         // The inputs are the same, whatever was unlearned.
         let inputs = calibrated.graph.inputs().map(|(id, _)| (id, calibrated.ranges[id.0])).collect();
         let calibrated = calibrate(graph, folded, &samples, &inputs);
-        let judge = Judge::new(&calibrated, material.validation())?;
+        let judge = Judge::new(&calibrated, material.validation(), judge.min_snr)?;
         let left = agreement(judge.float_classes(), expected);
         if left >= float {
             return Ok(None);
