@@ -178,14 +178,14 @@ fn rows(array: &Array, dims: &[usize]) -> Option<usize> {
     }
 }
 
-/// The extents of `count` results of `dims`, one after the other: an axis of 1 at the front becomes the rows, without one results are joined along the
-/// first axis, and single values make a row of them. One result keeps its extents.
+/// The extents of `count` results of `dims`, one after the other: an axis of 1 at the front becomes the rows, without one the rows are an axis in
+/// front of it. One result keeps its extents.
 pub(crate) fn stacked(count: usize, dims: &[u32]) -> Vec<usize> {
     let mut dims: Vec<usize> = dims.iter().map(|&d| d as usize).collect();
     match dims.first_mut() {
-        Some(first) => *first *= count,
-        None if count != 1 => dims.push(count),
-        None => {}
+        Some(first) if *first == 1 => *first = count,
+        _ if count != 1 => dims.insert(0, count),
+        _ => {}
     }
     dims
 }
@@ -217,7 +217,7 @@ mod tests {
     fn results_are_stacked_along_the_first_axis() {
         assert_eq!(stacked(8, &[1, 10]), [8, 10]);
         assert_eq!(stacked(1, &[1, 1, 800]), [1, 1, 800]);
-        assert_eq!(stacked(3, &[2, 5]), [6, 5]);
+        assert_eq!((stacked(3, &[2, 5]), stacked(1, &[2, 5])), (vec![3, 2, 5], vec![2, 5]));
         assert_eq!((stacked(1, &[]), stacked(4, &[])), (vec![], vec![4]));
     }
 

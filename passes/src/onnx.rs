@@ -9,4 +9,4 @@ mod reader;
 mod writer;
 
 pub use reader::{ReadError, decode_model, element_type_name, metadata, tensor_dims, tensor_f32, tensor_i64};
-pub use writer::{OWN_DOMAIN, Unwritable, write};
+pub use writer::{Unwritable, write};

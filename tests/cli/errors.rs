@@ -70,7 +70,7 @@ fn prepared() -> Place {
     let model = onnx::small();
     let artifact = place.read("small.rq");
     let mut newer = artifact.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     let weightless = Net::new("weightless", &[2, 12, 12]).node("Relu", &["x"], "y", &[]).finish(&["y"]);
     place.write("notes.txt", b"These are notes and no network.\n");
     place.write("empty", b"");

@@ -7,8 +7,6 @@
 
 mod operators;
 
-pub use operators::OWN_DOMAIN;
-
 use super::onnx_protobuf::attribute_proto::AttributeType;
 use super::onnx_protobuf::tensor_proto::DataType;
 use super::onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
@@ -47,20 +45,21 @@ pub fn write(graph: &Graph, metadata: &[(String, String)]) -> Result<Vec<u8>, Un
     }
     for (position, (name, id)) in graph.outputs.iter().enumerate() {
         // A node writes its first output's name itself; further names are copies.
-        if graph.outputs.iter().position(|(_, other)| other == id) != Some(position) || graph.node(*id).is_input() {
+        let node = graph.node(*id);
+        if node.is_input() && node.name == *name {
+            continue;
+        }
+        if graph.outputs.iter().position(|(_, other)| other == id) != Some(position) || node.is_input() {
             let source = writer.values[id.0].clone();
             let copy = writer.unique(&format!("{name}:copy"));
-            writer.push(&copy, "", "Identity", vec![source], name.clone(), vec![]);
+            writer.push(&copy, "Identity", vec![source], name.clone(), vec![]);
         }
     }
     let outputs =
         graph.outputs.iter().map(|(name, id)| value_info(name, &graph.node(*id).shape, DataType::Float)).collect();
-    let own = writer.nodes.iter().any(|node| node.domain() == OWN_DOMAIN);
-    let opset = |domain: &str, version| OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) };
-    let opsets = std::iter::once(opset("", OPSET)).chain(own.then(|| opset(OWN_DOMAIN, 1))).collect();
     let model = ModelProto {
         ir_version: Some(IR_VERSION),
-        opset_import: opsets,
+        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
         producer_name: Some("releqc".into()),
         graph: Some(GraphProto {
             name: Some(graph.name.clone()),
@@ -107,18 +106,9 @@ impl Writer {
         name
     }
 
-    fn push(
-        &mut self,
-        name: &str,
-        domain: &str,
-        op_type: &str,
-        input: Vec<String>,
-        output: String,
-        attribute: Vec<AttributeProto>,
-    ) {
+    fn push(&mut self, name: &str, op_type: &str, input: Vec<String>, output: String, attribute: Vec<AttributeProto>) {
         self.nodes.push(NodeProto {
             input,
-            domain: (!domain.is_empty()).then(|| domain.to_owned()),
             output: vec![output],
             name: Some(name.to_owned()),
             op_type: Some(op_type.to_owned()),
@@ -170,10 +160,10 @@ impl Writer {
                 let weight = self.floats(&format!("{name}.weight"), fc.weight.dims(), fc.weight.data());
                 let mut operands = [x, vec![weight]].concat();
                 operands.extend(fc.bias.as_ref().map(|bias| self.floats(&format!("{name}.bias"), &[bias.len()], bias)));
-                parts.push(match flat {
-                    true => Part::new("", "Gemm", operands, vec![int("transB", 1)]),
-                    false => Part::own("FullyConnected", operands, vec![]),
-                });
+                if !flat {
+                    return Err(Unwritable { node: node.name.clone(), label: node.op.label() });
+                }
+                parts.push(Part::new("", "Gemm", operands, vec![int("transB", 1)]));
                 self.batch_norm(&mut parts, "bn", name, fc.batch_norm.as_ref());
             }
             Op::BatchNorm(norm) => {
@@ -222,7 +212,7 @@ impl Writer {
                 None => self.unique(&format!("{node_name}:value")),
             };
             let operands = before.take().into_iter().chain(part.operands).collect();
-            self.push(&node_name, part.domain, part.op_type, operands, value.clone(), part.attributes);
+            self.push(&node_name, part.op_type, operands, value.clone(), part.attributes);
             before = Some(value);
         }
         before.unwrap_or_default()
@@ -290,7 +280,6 @@ impl Writer {
 struct Part {
     /// Empty for the part that bears the node's name.
     suffix: &'static str,
-    domain: &'static str,
     op_type: &'static str,
     operands: Vec<String>,
     attributes: Vec<AttributeProto>,
@@ -303,12 +292,7 @@ impl Part {
         operands: Vec<String>,
         attributes: Vec<AttributeProto>,
     ) -> Self {
-        Part { suffix, domain: "", op_type, operands, attributes }
-    }
-
-    /// A part that bears the node's name, of [`OWN_DOMAIN`].
-    fn own(op_type: &'static str, operands: Vec<String>, attributes: Vec<AttributeProto>) -> Self {
-        Part { suffix: "", domain: OWN_DOMAIN, op_type, operands, attributes }
+        Part { suffix, op_type, operands, attributes }
     }
 }
 
@@ -367,29 +351,11 @@ fn attribute(name: &str, ints: Vec<i64>) -> AttributeProto {
     AttributeProto { name: Some(name.into()), r#type: Some(AttributeType::Ints as i32), ints, ..Default::default() }
 }
 
-fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.into()),
-        r#type: Some(AttributeType::String as i32),
-        s: Some(value.as_bytes().to_vec()),
-        ..Default::default()
-    }
-}
-
 fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto {
         name: Some(name.into()),
         r#type: Some(AttributeType::Int as i32),
         i: Some(value),
-        ..Default::default()
-    }
-}
-
-fn floats(name: &str, values: &[f32]) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.into()),
-        r#type: Some(AttributeType::Floats as i32),
-        floats: values.to_vec(),
         ..Default::default()
     }
 }
