@@ -1,7 +1,7 @@
 //! Executes releqc artifacts.
 //!
 //! Three executors give the same output bytes for the same artifact and input and share no arithmetic:
-//! [`reference`], the CPU session, and the accelerator simulator. docs/quantization.md is their specification. Threads that run them round
+//! [`mod@reference`], the CPU session, and the accelerator simulator. docs/quantization.md is their specification. Threads that run them round
 //! to nearest, as every process begins; whether they flush subnormal numbers does not matter.
 
 pub mod accel;
