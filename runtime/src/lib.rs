@@ -9,7 +9,6 @@ mod bit_width;
 pub mod c_api;
 mod error;
 pub mod float;
-pub mod float_head;
 pub mod format;
 pub mod function;
 pub mod isa;
