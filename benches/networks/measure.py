@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 
-def run(args, timeout=900):
+def run(args, timeout=300):
     """Exit code, stdout, stderr, peak MB, seconds."""
     start = time.time()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -86,7 +86,10 @@ def measure(a, name, work):
     else:
         for value, x in zip(inputs, xs):
             if x.dtype.kind == "f":
-                flags += ["--input-range", f"{value.name}={float(x.min())!r}:{float(x.max())!r}"]
+                low, high = float(x.min()), float(x.max())
+                # A range of one value is refused; zero is a code of every range.
+                low, high = (low, high) if low < high else (min(low, 0.0), max(high, 0.0))
+                flags += ["--input-range", f"{value.name}={low!r}:{high!r}"] if low < high else []
     artifact = work / "a.rq"
     code, out, err, mb, seconds = run([a.releqc, path, "--bits", a.bits, "-o", artifact, "--threads", 1, "--json", *flags])
     row = {"name": name, "seconds": round(seconds, 1), "mb": round(mb), "code": code}
