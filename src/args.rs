@@ -92,9 +92,10 @@ pub(crate) struct Compile {
     /// Points of top-1 that may be lost [default: 0.3 in a search on labelled data, else no goal]
     #[arg(long, value_name = "POINTS", value_parser = parse_points)]
     pub(crate) max_loss: Option<f64>,
-    /// Signal-to-noise ratio in dB that a search keeps, where the output is no vector of classes
-    #[arg(long, value_name = "DB", default_value_t = 30.0, value_parser = parse_points)]
-    pub(crate) min_snr: f64,
+    /// Signal-to-noise ratio in dB against the float network that a search keeps, and that layers read 16 bits for where 8 do not reach
+    /// it [default: 30 where the output is no vector of classes]
+    #[arg(long, value_name = "DB", value_parser = parse_points)]
+    pub(crate) min_snr: Option<f64>,
     /// Widths the search may choose from [default: 2-8]
     #[arg(long, value_name = "2-8", value_parser = parse_action_set)]
     pub(crate) widths: Option<ActionSet>,

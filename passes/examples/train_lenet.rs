@@ -95,7 +95,8 @@ fn main() {
     let float = evaluator.float().accuracy.expect("labels") * 100.0;
     println!("float: {float:.2} % in {:.1} s", start.elapsed().as_secs_f32());
     let ranges = Inference::float(&graph).expect("valid").ranges(&train.select(&(0..256).collect::<Vec<_>>()));
-    let calibrated = Calibrated { graph: graph.clone(), folded: graph, ranges };
+    let factors = vec![None; graph.nodes.len()];
+    let calibrated = Calibrated { graph: graph.clone(), folded: graph, ranges, factors, floats: Default::default() };
     let env = |name: &str, default: f32| std::env::var(name).map_or(default, |v| v.parse().expect("a number"));
     let recipe = Recipe {
         augmentation: Augmentation::NONE,

@@ -4,11 +4,12 @@
 //! retraining yields an [`Annotated`] of its own.
 
 use crate::calibrate::{Calibrated, Range};
-use crate::ir::{Graph, NodeId, Op};
+use crate::equalize::{self, ChannelFactors};
+use crate::ir::{Graph, Node, NodeId, Op, Tensor};
 use crate::simd::{Isa, vectorized};
 use rayon::prelude::*;
 use releqc_runtime::BitWidth;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Quantization of one layer's weights: `code = clamp(rne(w / scale[c]), -max_code, max_code)`.
@@ -38,6 +39,10 @@ pub struct Annotated {
     pub weights: BTreeMap<NodeId, WeightQuant>,
     /// One entry a node; of an output that leaves as logits it is unused.
     pub activations: Vec<ActivationQuant>,
+    /// One entry a node: what the scale of each channel is multiplied by.
+    pub factors: Vec<ChannelFactors>,
+    /// Nodes whose values stay floats.
+    pub floats: BTreeSet<NodeId>,
 }
 
 impl ActivationQuant {
@@ -55,6 +60,29 @@ impl ActivationQuant {
         let zero_point = (-range.min / scale).round_ties_even().clamp(0.0, 255.0) as u8;
         ActivationQuant { scale, zero_point }
     }
+
+    /// What the code of a value stands for.
+    pub fn rounded(self, value: f32) -> f32 {
+        let zero_point = f32::from(self.zero_point);
+        (value / self.scale).round_ties_even().clamp(-zero_point, 255.0 - zero_point) * self.scale
+    }
+}
+
+impl Annotated {
+    /// Replaces the values of a node, of one or more samples, by what their codes stand for.
+    pub fn round(&self, id: NodeId, values: &mut [f32]) {
+        let quant = self.activations[id.0];
+        match &self.factors[id.0] {
+            None => values.iter_mut().for_each(|v| *v = quant.rounded(*v)),
+            Some(factors) => {
+                let (_, inner) = equalize::channels(&self.graph.node(id).shape);
+                for (line, factor) in values.chunks_exact_mut(inner).zip(factors.iter().cycle()) {
+                    let quant = ActivationQuant { scale: quant.scale * factor, ..quant };
+                    line.iter_mut().for_each(|v| *v = quant.rounded(*v));
+                }
+            }
+        }
+    }
 }
 
 /// Gives each weight layer its width and the scales with the least square error of its weights.
@@ -66,18 +94,32 @@ pub fn annotate(calibrated: &Calibrated, widths: &[BitWidth]) -> Annotated {
     let layers = graph.weight_layers();
     assert_eq!(layers.len(), widths.len(), "one width a weight layer");
     let weights = layers.iter().zip(widths).map(|(&id, &bits)| {
-        let weight = match &graph.node(id).op {
-            Op::Conv(conv) => &conv.weight,
-            Op::FullyConnected(fc) => &fc.weight,
-            other => unreachable!("{} owns no weights", other.label()),
-        };
+        let node = graph.node(id);
+        let weight = coded_weights(node, &calibrated.factors[node.inputs[0].0]);
         let channel = weight.data().len() / weight.dims()[0];
         let scales = weight.data().par_chunks(channel).map(|w| least_error_scale(w, bits)).collect();
         (id, WeightQuant { bits, scales })
     });
     let weights = weights.collect();
     let activations = calibrated.ranges.iter().map(|&range| ActivationQuant::of(range)).collect();
-    Annotated { graph: graph.clone(), weights, activations }
+    let (factors, floats) = (calibrated.factors.clone(), calibrated.floats.clone());
+    Annotated { graph: graph.clone(), weights, activations, factors, floats }
+}
+
+/// What the codes of a layer stand for: its weights, times the factors of its operand.
+pub(crate) fn coded_weights(node: &Node, factors: &ChannelFactors) -> Tensor {
+    let (weight, groups, taps) = match &node.op {
+        Op::Conv(conv) => (&conv.weight, conv.groups, conv.window.kernel[0] * conv.window.kernel[1]),
+        Op::FullyConnected(fc) => (&fc.weight, 1, 1),
+        other => unreachable!("{} owns no weights", other.label()),
+    };
+    let Some(factors) = factors else { return weight.clone() };
+    let [outputs, inputs] = [weight.dims()[0], weight.dims()[1]];
+    let factor = |i: usize| {
+        let (output, input) = (i / (inputs * taps), i / taps % inputs);
+        factors[output / (outputs / groups) * inputs + input]
+    };
+    weight.with_data(weight.data().iter().enumerate().map(|(i, w)| w * factor(i)).collect::<Vec<f32>>())
 }
 
 /// Candidate scales, in parts of that of the largest weight: from the whole down to the narrowest useful one.

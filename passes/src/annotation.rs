@@ -4,9 +4,10 @@
 //! Compiling it needs no data and no search and gives the same artifact, as every number is written exactly.
 
 use crate::annotate::{ActivationQuant, Annotated, WeightQuant};
-use crate::calibrate::Range;
 use crate::data::Preprocessing;
-use crate::ir::{Graph, Op};
+use crate::domain::is_pool;
+use crate::equalize;
+use crate::ir::{Graph, NodeId, Op};
 use crate::onnx;
 use releqc_runtime::BitWidth;
 use releqc_runtime::format::Metadata;
@@ -47,6 +48,12 @@ struct Annotation {
     preprocessing: Metadata,
     weights: BTreeMap<String, Weights>,
     activations: BTreeMap<String, (f32, u8)>,
+    /// Where the channels of a tensor have factors.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    factors: BTreeMap<String, Vec<f32>>,
+    /// Nodes whose values stay floats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    floats: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,15 +72,19 @@ pub fn write(annotated: &Annotated, preprocessing: Option<&Preprocessing>) -> Re
     if let Some(preprocessing) = preprocessing {
         preprocessing.record(&mut recorded);
     }
-    let weights = |(id, quant): (&crate::ir::NodeId, &WeightQuant)| {
+    let weights = |(id, quant): (&NodeId, &WeightQuant)| {
         (graph.node(*id).name.clone(), Weights { bits: quant.bits.bits(), scales: quant.scales.clone() })
     };
     let activations = graph.nodes.iter().zip(&annotated.activations);
+    let factors = graph.nodes.iter().zip(&annotated.factors);
+    let factors = factors.filter_map(|(node, f)| f.as_ref().map(|f| (node.name.clone(), f.to_vec()))).collect();
     let annotation = Annotation {
         version: VERSION,
         preprocessing: recorded,
         weights: annotated.weights.iter().map(weights).collect(),
         activations: activations.map(|(node, a)| (node.name.clone(), (a.scale, a.zero_point))).collect(),
+        factors,
+        floats: annotated.floats.iter().map(|id| graph.node(*id).name.clone()).collect(),
     };
     let text = serde_json::to_string(&annotation).expect("numbers and text have a JSON form");
     onnx::write(graph, &[(KEY.to_owned(), text)])
@@ -132,8 +143,8 @@ pub fn read(model: &[u8], folded: &Graph) -> Result<Option<Annotated>, Annotatio
         weights.insert(id, WeightQuant { bits, scales: given.scales.clone() });
     }
     let activation = |node: &crate::ir::Node| {
-        if let Op::Constant(tensor) = &node.op {
-            return Ok(ActivationQuant::of(Range::of(tensor.data())));
+        if let Op::Constant(_) = &node.op {
+            return Ok(ActivationQuant { scale: 1.0, zero_point: 0 });
         }
         let given = annotation.activations.get(&node.name);
         let (scale, zero_point) = *given.ok_or_else(|| fault(&node.name, "has no activation scale".into()))?;
@@ -143,5 +154,20 @@ pub fn read(model: &[u8], folded: &Graph) -> Result<Option<Annotated>, Annotatio
         Ok(ActivationQuant { scale, zero_point })
     };
     let activations = folded.nodes.iter().map(activation).collect::<Result<_, _>>()?;
-    Ok(Some(Annotated { graph: folded.clone(), weights, activations }))
+    let factors = |node: &crate::ir::Node| {
+        let Some(given) = annotation.factors.get(&node.name) else { return Ok(None) };
+        let channels = equalize::channels(&node.shape).0;
+        if given.len() != channels || !given.iter().all(|&f| positive(f)) {
+            let problem = format!("{} factors; {channels} numbers > 0 are required", given.len());
+            return Err(fault(&node.name, problem));
+        }
+        Ok(Some(given.clone().into()))
+    };
+    let factors = folded.nodes.iter().map(factors).collect::<Result<_, _>>()?;
+    let float = |name: &String| {
+        let node = folded.nodes.iter().position(|node| node.name == *name && !is_pool(node));
+        node.map(NodeId).ok_or_else(|| fault(name, "is to stay floats; a node that is no pool is required".into()))
+    };
+    let floats = annotation.floats.iter().map(float).collect::<Result<_, _>>()?;
+    Ok(Some(Annotated { graph: folded.clone(), weights, activations, factors, floats }))
 }

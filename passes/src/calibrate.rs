@@ -3,9 +3,10 @@
 //! Takes a canonical graph and its folded twin, returns both with the range of every tensor. Changes no node.
 //! Runs through [`FloatExecutor`], so the same samples give the same ranges on every machine.
 
+use crate::equalize::{self, ChannelFactors, Equalization};
 use crate::float_exec::FloatExecutor;
-use crate::ir::{Graph, NodeId, Op};
-use std::collections::BTreeMap;
+use crate::ir::{Function, Graph, Node, NodeId, Op};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Range of a tensor's values chosen for quantization; always contains 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +18,16 @@ pub struct Range {
 }
 
 impl Range {
+    /// The larger magnitude of both ends.
+    pub fn amplitude(self) -> f32 {
+        self.max.max(-self.min)
+    }
+
+    /// The narrowest range that contains both.
+    pub fn with(self, other: Self) -> Self {
+        Range { min: self.min.min(other.min), max: self.max.max(other.max) }
+    }
+
     /// The narrowest range of finite values and 0.
     pub fn of(values: &[f32]) -> Self {
         values
@@ -33,8 +44,21 @@ pub struct Calibrated {
     pub graph: Graph,
     /// The same nodes under the same ids, batch normalisation folded into the weights.
     pub folded: Graph,
-    /// One range a node, after its activation.
+    /// One range a node, after its activation; where the node has factors, of its values divided by them.
     pub ranges: Vec<Range>,
+    /// One entry a node.
+    pub factors: Vec<ChannelFactors>,
+    /// Nodes whose values must stay floats.
+    pub floats: BTreeSet<NodeId>,
+}
+
+/// What has a scale of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Granularity {
+    /// A tensor: what retraining starts from.
+    Tensor,
+    /// A channel, as far as the operators allow.
+    Channel(Equalization),
 }
 
 /// Bins of the histogram of each tensor.
@@ -54,35 +78,117 @@ pub fn sample_budget(graph: &Graph) -> usize {
 ///
 /// # Panics
 /// When `samples` is empty.
-pub fn calibrate(graph: Graph, folded: Graph, samples: &[Vec<f32>], stated: &BTreeMap<NodeId, Range>) -> Calibrated {
+pub fn calibrate(
+    graph: Graph,
+    folded: Graph,
+    samples: &[Vec<f32>],
+    stated: &BTreeMap<NodeId, Range>,
+    granularity: Granularity,
+) -> Calibrated {
     assert!(!samples.is_empty(), "calibration needs at least one sample");
     let executor = FloatExecutor::new(&folded);
-    let observed = observe(&executor, &folded, samples);
-    let histograms = histograms(&executor, &observed, samples);
+    let channels = observe(&executor, &folded, samples);
+    let factors = match granularity {
+        Granularity::Channel(equalization) => {
+            equalize::factors(&folded, &channels, equalization, |id| stated.contains_key(&id))
+        }
+        Granularity::Tensor => vec![None; folded.nodes.len()],
+    };
+    let whole = |(channels, factors): (&Vec<Observed>, &ChannelFactors)| {
+        channels.iter().enumerate().fold(Range { min: 0.0, max: 0.0 }, |whole, (c, Observed { range, .. })| {
+            let factor = equalize::factor(factors, c);
+            whole.with(Range { min: range.min / factor, max: range.max / factor })
+        })
+    };
+    let observed: Vec<Range> = channels.iter().zip(&factors).map(whole).collect();
+    let histograms = histograms(&executor, &folded, &observed, &factors, samples);
     let mut ranges: Vec<Range> = Vec::with_capacity(folded.nodes.len());
     for (id, node) in folded.iter() {
         ranges.push(match &node.op {
             Op::Input(_) if stated.contains_key(&id) => stated[&id],
+            Op::Constant(_) => observed[id.0],
             // Codes move through these, so they keep the range of what they read.
             Op::MaxPool(_) | Op::Reshape if node.activation.is_none() => ranges[node.inputs[0].0],
             _ => least_error(observed[id.0], &histograms[id.0]),
         });
     }
-    Calibrated { graph, folded, ranges }
+    Calibrated { graph, folded, ranges, factors, floats: BTreeSet::new() }
 }
 
-/// Smallest and largest finite value of every tensor, widened to contain 0.
-fn observe(executor: &FloatExecutor, graph: &Graph, samples: &[Vec<f32>]) -> Vec<Range> {
-    let none = || vec![Range { min: 0.0, max: 0.0 }; graph.nodes.len()];
-    let widen = |ranges: &mut Vec<Range>, id: NodeId, values: &[f32]| {
-        let range = &mut ranges[id.0];
-        let Range { min, max } = widest(values);
-        *range = Range { min: range.min.min(min), max: range.max.max(max) };
+/// What the samples show of a channel.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// Smallest and largest finite value, and 0.
+    pub range: Range,
+    /// The largest magnitude in each sample, in any order.
+    pub peaks: Vec<f32>,
+}
+
+/// Every channel of every tensor.
+fn observe(executor: &FloatExecutor, graph: &Graph, samples: &[Vec<f32>]) -> Vec<Vec<Observed>> {
+    let channel = || Observed { range: Range { min: 0.0, max: 0.0 }, peaks: Vec::new() };
+    let none = || graph.nodes.iter().map(|node| vec![channel(); equalize::channels(&node.shape).0]).collect();
+    let settled = settled(graph);
+    let widen = |observed: &mut Vec<Vec<Observed>>, id: NodeId, values: &[f32]| {
+        let channels = &mut observed[id.0];
+        let Range { min, max } = settled[id.0];
+        let (count, inner) = equalize::channels(&graph.node(id).shape);
+        let outer = graph.node(id).shape.dims().first().map_or(1, |&d| d.max(1));
+        for sample in values.chunks_exact((count * inner * outer).max(1)) {
+            for (line, channel) in sample.chunks_exact(inner.max(1)).zip((0..count).cycle()) {
+                let seen = widest(line);
+                let seen = Range { min: seen.min.max(min), max: seen.max.min(max) };
+                channels[channel].range = channels[channel].range.with(seen);
+                channels[channel].peaks.push(seen.amplitude());
+            }
+        }
     };
-    let join = |a: Vec<Range>, b: Vec<Range>| {
-        a.iter().zip(&b).map(|(a, b)| Range { min: a.min.min(b.min), max: a.max.max(b.max) }).collect()
+    let join = |mut a: Vec<Vec<Observed>>, b: Vec<Vec<Observed>>| {
+        for (a, b) in a.iter_mut().flatten().zip(b.into_iter().flatten()) {
+            a.range = a.range.with(b.range);
+            a.peaks.extend(b.peaks);
+        }
+        a
     };
     executor.fold(samples, none, widen, join)
+}
+
+/// The range outside of which no reader of a node tells values apart.
+fn settled(graph: &Graph) -> Vec<Range> {
+    let users = graph.users();
+    let is_output = |id: NodeId| graph.outputs.iter().any(|(_, output)| *output == id);
+    let of = |(id, _): (NodeId, &Node)| {
+        let of_user = |user: &NodeId| match &graph.node(*user).op {
+            Op::Unary(function) => settles(*function),
+            _ => EVERYTHING,
+        };
+        match users[id.0].is_empty() || is_output(id) {
+            true => EVERYTHING,
+            false => users[id.0].iter().map(of_user).reduce(Range::with).unwrap_or(EVERYTHING),
+        }
+    };
+    graph.iter().map(of).collect()
+}
+
+const EVERYTHING: Range = Range { min: f32::NEG_INFINITY, max: f32::INFINITY };
+
+/// Where a function stops to change, or all but: by less than 2^-11 of its range around 0.
+fn settles(function: Function) -> Range {
+    let above = |min: f32| Range { min, max: f32::INFINITY };
+    let within = |max: f32| Range { min: -max, max };
+    match function {
+        Function::HardSwish => above(-3.0),
+        Function::Silu | Function::Mish => above(-12.0),
+        Function::Gelu | Function::GeluTanh => above(-5.0),
+        Function::Softplus => above(-10.0),
+        Function::Elu { .. } | Function::Selu { .. } => above(-8.0),
+        Function::Sigmoid => within(9.0),
+        Function::Tanh => within(5.0),
+        Function::HardSigmoid { alpha, beta } if alpha > 0.0 => {
+            Range { min: (-beta / alpha).min(0.0), max: ((1.0 - beta) / alpha).max(0.0) }
+        }
+        _ => EVERYTHING,
+    }
 }
 
 /// Values compared together.
@@ -105,14 +211,33 @@ fn widest(values: &[f32]) -> Range {
 }
 
 /// Counts of the values of every tensor in [`BINS`] equal bins of its observed range. Integer counts add up the same in any order.
-fn histograms(executor: &FloatExecutor, observed: &[Range], samples: &[Vec<f32>]) -> Vec<Vec<u64>> {
+fn histograms(
+    executor: &FloatExecutor,
+    graph: &Graph,
+    observed: &[Range],
+    factors: &[ChannelFactors],
+    samples: &[Vec<f32>],
+) -> Vec<Vec<u64>> {
     let none = || vec![vec![0u64; BINS]; observed.len()];
     let count = |counts: &mut Vec<Vec<u64>>, id: NodeId, values: &[f32]| {
         let Range { min, max } = observed[id.0];
         let per_unit = BINS as f32 / (max - min);
-        if per_unit.is_finite() {
+        if !per_unit.is_finite() {
+            return;
+        }
+        let counts = &mut counts[id.0];
+        let mut count = |values: &[f32], factor: f32| {
+            let inverse = 1.0 / factor;
             for &v in values.iter().filter(|v| v.is_finite()) {
-                counts[id.0][(((v - min) * per_unit) as usize).min(BINS - 1)] += 1;
+                counts[(((v * inverse - min) * per_unit) as usize).min(BINS - 1)] += 1;
+            }
+        };
+        match &factors[id.0] {
+            None => count(values, 1.0),
+            Some(factors) => {
+                let (_, inner) = equalize::channels(&graph.node(id).shape);
+                let lines = values.chunks_exact(inner).zip(factors.iter().cycle());
+                lines.for_each(|(line, &factor)| count(line, factor));
             }
         }
     };

@@ -15,16 +15,16 @@ mod signal;
 mod unlearn;
 
 pub use error::{CompileError, Fault};
-pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, Retrain, RewardKind, Store, WidthPolicy};
+pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, MIN_SNR, Retrain, RewardKind, Store, WidthPolicy};
 pub use report::{
     Accuracy, CompileReport, Finalist, LayerExplanation, LayerReport, LossOf, MethodReport, Metric, ParetoPoint,
     SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
 };
 
 use self::signal::Signal;
-use crate::annotate::{Annotated, annotate};
+use crate::annotate::Annotated;
 use crate::annotation;
-use crate::calibrate::{self, Calibrated, calibrate};
+use crate::calibrate::{self, Calibrated, Granularity, calibrate};
 use crate::data::{Dataset, Preprocessing, Samples};
 use crate::emit::emit;
 use crate::evaluate::{agreement, predictions};
@@ -32,6 +32,7 @@ use crate::float_exec::FloatExecutor;
 use crate::import::{self, ErrorKind, ImportError, ImportOptions};
 use crate::legality;
 use crate::lower::{LowerError, Lowered, lower};
+use crate::post_training::{granularity, quantize_after_training, reach};
 use crate::quantize::{Quantized, quantize};
 use crate::random::{Purpose, stream};
 use crate::rewrite::{canonicalize, canonicalize_observed, fold_batch_norm};
@@ -102,26 +103,34 @@ pub fn compile(
     let material = Material::gather(&folded, data, &input_ranges, options);
     let samples = material.calibration(&folded);
     let stated = options.stated_ranges(&folded, &input_ranges);
-    let calibrated = calibrate(graph, folded, &samples, &stated);
+    let granularity = match options.retrain {
+        Retrain::None => granularity(&graph, &folded, &samples, &stated),
+        Retrain::Short | Retrain::Full => Granularity::Tensor,
+    };
+    let calibrated = calibrate(graph, folded, &samples, &stated, granularity);
     hooks.check_interrupt()?;
 
-    let judge = Judge::new(&calibrated, material.validation(), options.min_snr)?;
+    let judge = Judge::new(&calibrated, material.validation(), options.min_snr.unwrap_or(MIN_SNR))?;
     let trainable = trainable(options, &calibrated, &judge, hooks);
     let options = &trainable;
     judge.warn_of_chance(&material, hooks);
+    let wanted = if judge.is_of_signal() { Some(judge.min_snr) } else { options.min_snr };
     let decision = match (annotation, &options.widths) {
-        (Some(annotated), _) => Decision { annotated, search: None, reference: None, unlearned: None },
+        (Some(annotated), _) => {
+            Decision { annotated, calibrated: None, noise: None, search: None, reference: None, unlearned: None }
+        }
         (None, WidthPolicy::Uniform(bits)) => {
-            Decision::fixed(vec![*bits; layers], &calibrated, &material, options, hooks)?
+            Decision::fixed(vec![*bits; layers], &calibrated, &samples, &material, wanted, options, hooks)?
         }
         (None, WidthPolicy::PerLayer(widths)) => {
-            Decision::fixed(widths.clone(), &calibrated, &material, options, hooks)?
+            Decision::fixed(widths.clone(), &calibrated, &samples, &material, wanted, options, hooks)?
         }
         (None, WidthPolicy::Search) => search::bitwidths(&calibrated, &material, &judge, options, hooks)?,
     };
 
     hooks.stage("quantize");
-    let Decision { annotated, search, reference, unlearned } = decision;
+    let Decision { annotated, calibrated: widened, noise, search, reference, unlearned } = decision;
+    stages.extend(noise.map(|text| ("post_training".to_owned(), text)));
     stages.push(("annotated".to_owned(), annotated.to_string()));
     let annotated_model =
         options.annotated.then(|| annotation::write(&annotated, preprocessing.as_ref())).transpose()?;
@@ -146,7 +155,7 @@ pub fn compile(
     stages.push(("cost".to_owned(), cost.to_string()));
 
     hooks.stage("measure");
-    let sensitivity = sensitivity::alone(&calibrated, &widths, &material)?;
+    let sensitivity = sensitivity::alone(widened.as_ref().unwrap_or(&calibrated), &widths, &material)?;
     let accuracy = judge.accuracy(&loaded, &material, reference, unlearned)?;
     let report = CompileReport::new(&loaded, &quantized, cost, accuracy, search, &sensitivity, options);
     Ok(Compiled { artifact, report, annotated: annotated_model, stages })
@@ -261,6 +270,10 @@ fn trainable(
 /// Widths with the graph annotated for them, and what the search did.
 struct Decision {
     annotated: Annotated,
+    /// The network whose layers those are, where some read wide values.
+    calibrated: Option<Calibrated>,
+    /// What rounding costs at every node, where that was measured.
+    noise: Option<String>,
     search: Option<SearchReport>,
     /// The accuracy that losses are counted from, where it is not the float network's.
     reference: Option<f64>,
@@ -273,19 +286,49 @@ impl Decision {
     fn fixed(
         widths: Vec<BitWidth>,
         calibrated: &Calibrated,
+        samples: &[Vec<f32>],
         material: &Material<'_>,
+        wanted: Option<f64>,
         options: &CompileOptions,
         hooks: &mut Hooks<'_>,
     ) -> Result<Self, CompileError> {
         let annotated = match options.retrain {
-            Retrain::None => annotate(calibrated, &widths),
+            Retrain::None => {
+                let trained = quantize_after_training(calibrated, &widths, samples);
+                hooks.check_interrupt()?;
+                let wide = wanted.and_then(|wanted| reach(calibrated, &widths, samples, &trained, wanted));
+                let (trained, calibrated) = match wide {
+                    Some(wide) => {
+                        hooks.report(Event::Note(format!(
+                            "{} of {} layers read their input in two planes of 8 bits: in one the signal-to-noise ratio is {:.1} dB, with \
+                             them {:.1} dB on the calibration samples, and {:.1} dB are asked for (--min-snr)",
+                            wide.layers,
+                            widths.len(),
+                            wide.before,
+                            wide.trained.decibels(),
+                            wanted.unwrap_or(MIN_SNR)
+                        )));
+                        (wide.trained, Some(wide.calibrated))
+                    }
+                    None => (trained, None),
+                };
+                let noise = Some(trained.to_string());
+                return Ok(Decision {
+                    annotated: trained.annotated,
+                    calibrated,
+                    noise,
+                    search: None,
+                    reference: None,
+                    unlearned: None,
+                });
+            }
             Retrain::Short | Retrain::Full => {
                 let recipes = budget::Recipes::new(calibrated, material, options.seed).map_err(TrainError::from)?;
                 let recipe = recipes.of(options.retrain).unwrap_or(&recipes.full).clone();
                 retrain(calibrated, material, recipe, &widths, options.seed, hooks)?
             }
         };
-        Ok(Decision { annotated, search: None, reference: None, unlearned: None })
+        Ok(Decision { annotated, calibrated: None, noise: None, search: None, reference: None, unlearned: None })
     }
 }
 
@@ -383,7 +426,7 @@ impl<'d> Material<'d> {
     }
 
     /// Samples for calibration: spread evenly over the training set.
-    fn calibration(&self, folded: &crate::ir::Graph) -> Vec<Vec<f32>> {
+    pub(crate) fn calibration(&self, folded: &crate::ir::Graph) -> Vec<Vec<f32>> {
         let data = self.training();
         let count = calibrate::sample_budget(folded).min(data.len());
         let sample = |i: usize| {

@@ -4,6 +4,7 @@
 //! needs codes; what feeds floats alone is computed as floats from the start, so that nothing is rounded in between.
 
 use crate::ir::{BinaryKind, Function, Graph, Node, NodeId, Op};
+use std::collections::BTreeSet;
 
 /// Where the value of a node lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,12 +15,13 @@ pub enum Domain {
     Float,
 }
 
-/// The domain of every node. An input or a constant is [`Domain::Codes`] where somebody needs its codes.
-pub fn domains(graph: &Graph) -> Vec<Domain> {
+/// The domain of every node. An input or a constant is [`Domain::Codes`] where somebody needs its codes; the nodes of `floats` are
+/// floats in any case, and must be no pools.
+pub fn domains(graph: &Graph, floats: &BTreeSet<NodeId>) -> Vec<Domain> {
     let mut domains: Vec<Domain> = Vec::with_capacity(graph.nodes.len());
-    for node in &graph.nodes {
+    for (id, node) in graph.iter() {
         let reads_floats = node.inputs.iter().any(|input| domains[input.0] == Domain::Float);
-        let float = !needs_codes(node) && (reads_floats || !has_integer_form(node));
+        let float = floats.contains(&id) || !needs_codes(node) && (reads_floats || !has_integer_form(node));
         domains.push(if float { Domain::Float } else { Domain::Codes });
     }
     let users = graph.users();
@@ -37,7 +39,7 @@ pub(crate) fn needs_codes(node: &Node) -> bool {
     node.owns_weights() || is_pool(node)
 }
 
-fn is_pool(node: &Node) -> bool {
+pub(crate) fn is_pool(node: &Node) -> bool {
     matches!(node.op, Op::MaxPool(_) | Op::AveragePool { .. })
 }
 
@@ -59,6 +61,8 @@ fn has_integer_form(node: &Node) -> bool {
         | Op::Reshape => true,
         // The code of 0 is exact; another fill value need not be in the operand's range.
         Op::Gather { fill, .. } => *fill == 0.0 || !node.op.fills(),
+        // A square has twice the range in decibels: few of its values are many steps.
+        Op::Binary(BinaryKind::Mul) if node.inputs[0] == node.inputs[1] => false,
         Op::Binary(kind) => {
             matches!(kind, BinaryKind::Add | BinaryKind::Sub | BinaryKind::Mul | BinaryKind::Min | BinaryKind::Max)
         }

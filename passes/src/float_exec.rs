@@ -8,6 +8,7 @@
 mod convolution;
 mod dense;
 mod planes;
+mod single;
 mod slide;
 mod step;
 mod tile;
@@ -16,6 +17,7 @@ use crate::ir::{Clip, Graph, NodeId, Op};
 use crate::simd::Isa;
 use rayon::prelude::*;
 use releqc_runtime::float::canonical;
+pub use single::{Operand, Single};
 use std::borrow::Cow;
 use step::{Operands, Step};
 

@@ -8,6 +8,7 @@ use crate::ir::{Graph, Op};
 use crate::lower::{LowerError, lower};
 use crate::quantize::quantize;
 use releqc_runtime::BitWidth;
+use std::collections::BTreeSet;
 
 /// What stands against lowering the graph.
 ///
@@ -24,11 +25,13 @@ pub fn check(folded: &Graph) -> Result<(), LowerError> {
     });
     let weights = weights.collect();
     let activations = vec![ActivationQuant { scale: 1.0, zero_point: 128 }; folded.nodes.len()];
-    let quantized = match quantize(Annotated { graph: folded.clone(), weights, activations }) {
-        Ok(quantized) => quantized,
-        // Of these scales, not of the graph.
-        Err(_) => return Ok(()),
-    };
+    let factors = vec![None; folded.nodes.len()];
+    let quantized =
+        match quantize(Annotated { graph: folded.clone(), weights, activations, factors, floats: BTreeSet::new() }) {
+            Ok(quantized) => quantized,
+            // Of these scales, not of the graph.
+            Err(_) => return Ok(()),
+        };
     match lower(&quantized) {
         Ok(_) | Err(LowerError::Quantize(_)) => Ok(()),
         Err(error) => Err(error),

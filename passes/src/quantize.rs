@@ -4,9 +4,10 @@
 //! accumulator could leave i32 or a multiplier its range. Does not choose widths, kernels or memory. The formulas are those of
 //! docs/quantization.md.
 
-use crate::annotate::{ActivationQuant, Annotated};
+use crate::annotate::{ActivationQuant, Annotated, coded_weights};
 pub use crate::domain::Domain;
 use crate::domain::domains;
+use crate::equalize::{self, ChannelFactors};
 use crate::ir::{Clip, Graph, Node, NodeId, Op};
 use releqc_runtime::BitWidth;
 use releqc_runtime::verify::MULTIPLIER_RANGE;
@@ -67,19 +68,23 @@ pub struct Quantized {
     pub domains: Vec<Domain>,
     /// One entry a node; codes that only move carry the quantization of where they came from.
     pub activations: Vec<ActivationQuant>,
+    /// One entry a node: what the scale of each channel is multiplied by.
+    pub factors: Vec<ChannelFactors>,
     /// One entry a weight layer.
     pub layers: BTreeMap<NodeId, QuantizedLayer>,
 }
 
 impl Quantized {
-    /// The codes `lo..=hi` that a node's activation allows.
+    /// The codes `lo..=hi` that a node's activation allows. With factors, a bound above 0 is another code in every channel, and none
+    /// that the samples reached: the range ends before it.
     pub fn clamp(&self, id: NodeId, clip: Option<Clip>) -> (u8, u8) {
         let ActivationQuant { scale, zero_point } = self.activations[id.0];
         let code = |bound: f32| {
             let steps = (bound / scale).round_ties_even() + f32::from(zero_point);
             steps.clamp(0.0, 255.0) as u8
         };
-        clip.map_or((0, 255), |clip| (code(clip.min), code(clip.max)))
+        let top = |max: f32| if max > 0.0 && self.factors[id.0].is_some() { 255 } else { code(max) };
+        clip.map_or((0, 255), |clip| (code(clip.min), top(clip.max)))
     }
 }
 
@@ -88,14 +93,14 @@ impl Quantized {
 /// # Errors
 /// A layer or node that no scale makes fit.
 pub fn quantize(annotated: Annotated) -> Result<Quantized, QuantizeError> {
-    let Annotated { graph, weights, mut activations } = annotated;
+    let Annotated { graph, weights, mut activations, factors, floats } = annotated;
     for (id, node) in graph.iter() {
         if keeps_codes(node) {
             activations[id.0] = activations[node.inputs[0].0];
         }
     }
-    let domains = domains(&graph);
-    let mut quantized = Quantized { graph, domains, activations, layers: BTreeMap::new() };
+    let domains = domains(&graph, &floats);
+    let mut quantized = Quantized { graph, domains, activations, factors, layers: BTreeMap::new() };
     for (id, quant) in weights {
         let layer = quantize_layer(&quantized, id, quant.bits, &quant.scales)?;
         quantized.layers.insert(id, layer);
@@ -116,12 +121,13 @@ fn quantize_layer(
 ) -> Result<QuantizedLayer, QuantizeError> {
     let node = quantized.graph.node(id);
     let input = quantized.activations[node.inputs[0].0];
-    let (weights, bias) = parameters(node);
+    let weights = coded_weights(node, &quantized.factors[node.inputs[0].0]);
+    let (weights, bias) = (weights.data(), bias(node));
     let outputs = scales.len();
     let depth = weights.len() / outputs;
     let output_scale = match quantized.domains[id.0] {
-        Domain::Codes => quantized.activations[id.0].scale,
-        Domain::Float => 1.0,
+        Domain::Codes => Some(quantized.activations[id.0].scale),
+        Domain::Float => None,
     };
     let mut layer = QuantizedLayer {
         bits,
@@ -134,7 +140,8 @@ fn quantize_layer(
     let mut vanished = 0u32;
     for (channel, row) in weights.chunks_exact(depth).enumerate() {
         let bias = bias.map_or(0.0, |b| b[channel]);
-        let to_multiplier = f64::from(input.scale) / f64::from(output_scale);
+        let factor = |scale: f32| f64::from(scale) * f64::from(equalize::factor(&quantized.factors[id.0], channel));
+        let to_multiplier = f64::from(input.scale) / output_scale.map_or(1.0, factor);
         // A scale too small for the range of multipliers is widened to its lower end.
         let smallest =
             ((f64::from(*MULTIPLIER_RANGE.start()) * 1.000_001 / to_multiplier) as f32).max(f32::MIN_POSITIVE);
@@ -177,11 +184,10 @@ fn quantize_layer(
 /// Steps that the bias of a channel without weights gets.
 const BIAS_STEPS: f64 = 1_073_741_824.0; // 2^30
 
-/// Weights in the order of ONNX, outputs first, and the bias.
-fn parameters(node: &Node) -> (&[f32], Option<&[f32]>) {
+fn bias(node: &Node) -> Option<&[f32]> {
     match &node.op {
-        Op::Conv(conv) => (conv.weight.data(), conv.bias.as_deref()),
-        Op::FullyConnected(fc) => (fc.weight.data(), fc.bias.as_deref()),
+        Op::Conv(conv) => conv.bias.as_deref(),
+        Op::FullyConnected(fc) => fc.bias.as_deref(),
         other => unreachable!("{} owns no weights", other.label()),
     }
 }

@@ -3,7 +3,8 @@
 
 use releqc_models::TEST_NETS;
 use releqc_passes::annotate::annotate;
-use releqc_passes::calibrate::calibrate;
+use releqc_passes::calibrate::{Granularity, calibrate};
+use releqc_passes::equalize::Equalization;
 use releqc_passes::float_exec::FloatExecutor;
 use releqc_passes::ir::Graph;
 use releqc_passes::lower::lower;
@@ -19,7 +20,13 @@ use std::collections::BTreeMap;
 fn relative_error(graph: &Graph, bits: u8) -> f64 {
     let range = InputRange::of(graph, None, &[]);
     let samples = synthesize(graph, &range, 32, stream(7, Purpose::Synthesis));
-    let calibrated = calibrate(graph.clone(), graph.clone(), &samples, &BTreeMap::new());
+    let calibrated = calibrate(
+        graph.clone(),
+        graph.clone(),
+        &samples,
+        &BTreeMap::new(),
+        Granularity::Channel(Equalization::CANDIDATES[1]),
+    );
     let widths = vec![BitWidth::new(bits).unwrap(); graph.weight_layers().len()];
     let lowered = lower(&quantize(annotate(&calibrated, &widths)).unwrap()).unwrap();
     let (program, constants, weights) = (lowered.program, lowered.constants, lowered.weights);

@@ -67,8 +67,9 @@ fn latencies(calibrated: &Calibrated) -> Result<Vec<Vec<f64>>, CompileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::calibrate;
+    use crate::calibrate::{Granularity, calibrate};
     use crate::compile::environment::facts;
+    use crate::equalize::Equalization;
     use crate::import;
     use crate::rewrite::{canonicalize_observed, fold_batch_norm};
     use std::collections::BTreeMap;
@@ -80,7 +81,7 @@ mod tests {
         let graph = canonicalize_observed(graph, |_, _| ()).expect("canonical");
         let folded = fold_batch_norm(&graph);
         let sample: Vec<f32> = (0..graph.input_shape().len()).map(|i| (i % 7) as f32 - 3.0).collect();
-        calibrate(graph, folded, &[sample], &BTreeMap::new())
+        calibrate(graph, folded, &[sample], &BTreeMap::new(), Granularity::Channel(Equalization::CANDIDATES[1]))
     }
 
     #[test]

@@ -7,7 +7,8 @@
 use super::environment::paired_error;
 use super::search::{Exploration, Yardstick};
 use super::{CompileError, CompileOptions, Event, Finalist, Hooks, Retrain, RewardKind, Score, budget, build, retrain};
-use crate::annotate::{Annotated, annotate};
+use crate::annotate::Annotated;
+use crate::post_training::quantize_after_training;
 use crate::search::environment::mean_bits;
 use crate::search::reward::Outcome;
 use crate::search::{Evaluated, Reward};
@@ -300,7 +301,10 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
                 let seed = self.yardstick.options.seed;
                 retrain(self.yardstick.calibrated, self.yardstick.material, recipe.clone(), widths, seed, self.hooks)?
             }
-            None => annotate(self.yardstick.calibrated, widths),
+            None => {
+                let Yardstick { calibrated, material, .. } = *self.yardstick;
+                quantize_after_training(calibrated, widths, &material.calibration(&calibrated.folded)).annotated
+            }
         };
         if let Some(recipe) = recipe {
             self.yardstick.pace.note(recipe, recipe.steps, start.elapsed());

@@ -82,6 +82,9 @@ pub enum Store {
     Resumed(PathBuf),
 }
 
+/// Signal-to-noise ratio that is asked of networks whose output is no vector of classes, dB.
+pub const MIN_SNR: f64 = 30.0;
+
 /// Everything a compilation depends on besides model and data.
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
@@ -93,8 +96,9 @@ pub struct CompileOptions {
     pub retrain: Retrain,
     /// Points of accuracy that the search may lose.
     pub max_loss: f64,
-    /// Signal-to-noise ratio in dB that a search keeps where the output is no vector of classes.
-    pub min_snr: f64,
+    /// Signal-to-noise ratio in dB that a search keeps where the output is no vector of classes, [`MIN_SNR`] where nothing is asked. Where
+    /// values of 8 bits do not reach it without retraining, layers read 16; of a vector of classes only if it is asked for.
+    pub min_snr: Option<f64>,
     /// Whether a result that loses more has missed a goal; otherwise nothing is asked of it.
     pub goal: bool,
     /// Widths the search may choose from, ascending.
@@ -127,7 +131,7 @@ impl Default for CompileOptions {
             widths: WidthPolicy::Search,
             retrain: Retrain::Full,
             max_loss: 0.0,
-            min_snr: 30.0,
+            min_snr: None,
             goal: false,
             action_set: BitWidth::all().collect(),
             episodes: None,

@@ -85,7 +85,14 @@ pub(super) fn bitwidths(
     let search = Some(exploration.report(goal.search_limit, &finished));
     let Finished { annotated, widths, reference, accuracy: quantized, recipe, .. } = finished;
     if unlearned.is_none() {
-        return Ok(Decision { annotated, search, reference: Some(reference), unlearned: None });
+        return Ok(Decision {
+            annotated,
+            calibrated: None,
+            noise: None,
+            search,
+            reference: Some(reference),
+            unlearned: None,
+        });
     }
     let annotated = match recipe {
         Some(recipe) => {
@@ -95,7 +102,7 @@ pub(super) fn bitwidths(
         None => annotate(calibrated, &widths),
     };
     let unlearned = Some(UnlearnedAccuracy { float: yardstick.float(), reference, quantized });
-    Ok(Decision { annotated, search, reference: None, unlearned })
+    Ok(Decision { annotated, calibrated: None, noise: None, search, reference: None, unlearned })
 }
 
 /// Everything that a choice of widths is judged by.

@@ -3,6 +3,8 @@
 use super::lowering::{FILL, Lowering, Place, append, at_least_one, extent};
 use super::place::{agree, broadcast, joined, order_of, row_major};
 use super::{LowerError, table};
+use crate::annotate::ActivationQuant;
+use crate::equalize;
 use crate::ir::{AxisMap, BinaryKind, Clip, Function, Node, NodeId, Op, Window};
 use crate::quantize::check_multiplier;
 use releqc_runtime::program::{self, ArithmeticKind, TensorId, Window as RuntimeWindow};
@@ -38,20 +40,16 @@ impl<'q> Lowering<'q> {
                 let clip = node.activation.map_or(*clip, |outer| clip.then(outer));
                 self.affine(id, node, &[1.0], &[0.0], Some(clip))?;
             }
+            Op::Unary(function) if self.have_factors(id, node) => self.tables(id, node, |_, v| function.eval(v))?,
             Op::Unary(function) => {
                 let x = self.codes(node.inputs[0])?;
-                let codes = self.table(id, node, |v| function.eval(v));
+                let codes = self.table(id, node, 0, |v| function.eval(v));
                 let constants_offset = append(&mut self.lowered.constants, &codes);
                 let y = self.place(id, self.tensor_extents(x.tensor), x.strides)?;
                 self.emit(program::Op::Table { x: x.tensor, y, constants_offset, per_channel: false });
             }
             Op::PRelu { slope } => {
-                let x = self.image(node.inputs[0])?;
-                let leaky = |alpha: &f32| self.table(id, node, |v| Function::LeakyRelu { alpha: *alpha }.eval(v));
-                let tables: Vec<u8> = slope.iter().flat_map(leaky).collect();
-                let constants_offset = append(&mut self.lowered.constants, &tables);
-                let y = self.place_image(id)?;
-                self.emit(program::Op::Table { x, y, constants_offset, per_channel: true });
+                self.tables(id, node, |c, v| Function::LeakyRelu { alpha: slope[c] }.eval(v))?;
             }
             Op::Gather { maps, .. } => self.gather(id, node, maps)?,
             other => {
@@ -62,8 +60,28 @@ impl<'q> Lowering<'q> {
         Ok(())
     }
 
-    fn table(&self, id: NodeId, node: &Node, function: impl Fn(f32) -> f32) -> [u8; 256] {
-        table::codes(self.activation(node.inputs[0]), self.activation(id), node.activation, function)
+    /// Whether the channels of a node or of its operand have factors.
+    fn have_factors(&self, id: NodeId, node: &Node) -> bool {
+        self.factors(id).is_some() || self.factors(node.inputs[0]).is_some()
+    }
+
+    /// A table for each channel.
+    fn tables(&mut self, id: NodeId, node: &Node, function: impl Fn(usize, f32) -> f32) -> Result<(), LowerError> {
+        let x = self.image(node.inputs[0])?;
+        let channels = node.shape.channels();
+        let tables: Vec<u8> = (0..channels).flat_map(|c| self.table(id, node, c, |v| function(c, v))).collect();
+        let constants_offset = append(&mut self.lowered.constants, &tables);
+        let y = self.place_image(id)?;
+        self.emit(program::Op::Table { x, y, constants_offset, per_channel: true });
+        Ok(())
+    }
+
+    fn table(&self, id: NodeId, node: &Node, channel: usize, function: impl Fn(f32) -> f32) -> [u8; 256] {
+        let quant = |id: NodeId| {
+            let quant = self.activation(id);
+            ActivationQuant { scale: quant.scale * equalize::factor(self.factors(id), channel), ..quant }
+        };
+        table::codes(quant(node.inputs[0]), quant(id), node.activation, function)
     }
 
     /// A window over `[N, C, H, W]` whose images lie one below the other.
@@ -98,27 +116,30 @@ impl<'q> Lowering<'q> {
     ) -> Result<(), LowerError> {
         let operand = node.inputs[0];
         let uniform = |values: &[f32]| values.iter().all(|v| *v == values[0]);
-        let (x, y, mul, add) = if uniform(mul) && uniform(add) {
+        let (x, y, mul, add) = if uniform(mul) && uniform(add) && !self.have_factors(id, node) {
             let place = self.codes(operand)?;
             let extents = self.tensor_extents(place.tensor);
             let y = self.place(id, extents, place.strides)?;
             (place.tensor, y, vec![mul[0]; extents[2]], vec![add[0]; extents[2]])
         } else {
-            (self.image(operand)?, self.place_image(id)?, mul.to_vec(), add.to_vec())
+            let each =
+                |values: &[f32]| values.iter().copied().cycle().take(node.shape.channels()).collect::<Vec<f32>>();
+            (self.image(operand)?, self.place_image(id)?, each(mul), each(add))
         };
         let (from, to) = (self.activation(operand), self.activation(id));
         let ratio = f64::from(from.scale) / f64::from(to.scale);
         let mut constants = Vec::with_capacity(mul.len() * 8);
-        for m in mul {
+        let factor = |id: NodeId, channel: usize| f64::from(equalize::factor(self.factors(id), channel));
+        for (c, m) in mul.into_iter().enumerate() {
             // A channel switched off keeps the smallest multiplier: |q - z| < 256 of it rounds to no step.
-            let multiplier = (f64::from(m) * ratio) as f32;
+            let multiplier = (f64::from(m) * ratio * factor(operand, c) / factor(id, c)) as f32;
             let smallest = *MULTIPLIER_RANGE.start() * 1.000_001;
             let multiplier = if multiplier.abs() < smallest { smallest } else { multiplier };
             check_multiplier(node, multiplier.abs())?;
             constants.extend(multiplier.to_le_bytes());
         }
-        for a in add {
-            let addend = (f64::from(a) / f64::from(to.scale)) as f32;
+        for (c, a) in add.into_iter().enumerate() {
+            let addend = (f64::from(a) / (f64::from(to.scale) * factor(id, c))) as f32;
             constants.extend(addend.clamp(-MAX_ADDEND, MAX_ADDEND).to_le_bytes());
         }
         let constants_offset = append(&mut self.lowered.constants, &constants);

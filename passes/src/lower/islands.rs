@@ -153,11 +153,15 @@ impl<'q> Lowering<'q> {
 
     fn affine_floats(&mut self, node: &'q Node, mul: &[f32], add: &[f32]) -> Result<FloatId, LowerError> {
         let x = self.floats(node.inputs[0])?;
-        let (dims, channels) = (node.shape.dims(), Self::channel_dims(node));
-        let mul = self.constant_floats(node, mul)?;
-        let scaled = self.binary(node, BinaryKind::Mul, [x, mul], [dims, &channels])?;
+        let scaled = self.times_channels(node, x, mul)?;
         let add = self.constant_floats(node, add)?;
-        self.binary(node, BinaryKind::Add, [scaled, add], [dims, &channels])
+        self.binary(node, BinaryKind::Add, [scaled, add], [node.shape.dims(), &Self::channel_dims(node)])
+    }
+
+    /// Floats of a node's shape with each channel multiplied.
+    pub(super) fn times_channels(&mut self, node: &Node, x: FloatId, mul: &[f32]) -> Result<FloatId, LowerError> {
+        let mul = self.constant_floats(node, mul)?;
+        self.binary(node, BinaryKind::Mul, [x, mul], [node.shape.dims(), &Self::channel_dims(node)])
     }
 
     fn prelu_floats(&mut self, node: &'q Node, slope: &[f32]) -> Result<FloatId, LowerError> {

@@ -4,6 +4,7 @@ use super::place::{agree, channels_last, image_extents, in_order, order_of, resh
 use super::{LowerError, Lowered, memory_plan, table};
 use crate::annotate::ActivationQuant;
 use crate::calibrate::Range;
+use crate::equalize::{self, ChannelFactors};
 use crate::ir::{Node, NodeId, Op, Shape};
 use crate::quantize::{Domain, Quantized, check_multiplier};
 use releqc_runtime::float::canonical;
@@ -84,9 +85,20 @@ impl<'q> Lowering<'q> {
 
     pub(super) fn activation(&self, id: NodeId) -> ActivationQuant {
         match &self.graph_node(id).op {
-            Op::Constant(tensor) => ActivationQuant::of(Range::of(tensor.data())),
+            Op::Constant(_) => ActivationQuant::of(Range::of(&self.divided_constant(id))),
             _ => self.quantized.activations[id.0],
         }
+    }
+
+    pub(super) fn factors(&self, id: NodeId) -> &'q ChannelFactors {
+        &self.quantized.factors[id.0]
+    }
+
+    /// The values of a constant, divided by its factors.
+    fn divided_constant(&self, id: NodeId) -> Vec<f32> {
+        let node = self.graph_node(id);
+        let Op::Constant(tensor) = &node.op else { return Vec::new() };
+        equalize::divided(&node.shape, tensor.data(), self.factors(id))
     }
 
     pub(super) fn emit(&mut self, op: program::Op) {
@@ -179,9 +191,9 @@ impl<'q> Lowering<'q> {
         }
         let node = self.graph_node(id);
         let place = match (&node.op, self.quantized.domains[id.0]) {
-            (Op::Constant(tensor), _) => {
+            (Op::Constant(_), _) => {
                 let quant = self.activation(id);
-                let codes: Vec<u8> = tensor.data().iter().map(|&v| table::code(v, quant)).collect();
+                let codes: Vec<u8> = self.divided_constant(id).iter().map(|&v| table::code(v, quant)).collect();
                 let constants_offset = append(&mut self.lowered.constants, &codes);
                 let y = self.new_tensor(node, row_extents(&node.shape), quant)?;
                 self.emit(program::Op::Constant { y, constants_offset });
@@ -213,6 +225,7 @@ impl<'q> Lowering<'q> {
     /// Codes made of floats.
     fn quantized_floats(&mut self, id: NodeId, node: &'q Node) -> Result<Place, LowerError> {
         let x = self.floats(id)?;
+        let x = self.scaled(node, x, self.factors(id), |factor| 1.0 / factor)?;
         let quant = self.activation(id);
         let inv_scale = check_multiplier(node, 1.0 / quant.scale)?;
         let image = node.shape.dims().first() == Some(&1) && self.is_read_as_image(id, 0);
@@ -343,8 +356,22 @@ impl<'q> Lowering<'q> {
             let tables = at_least_one(tables.collect());
             self.emit(program::Op::FloatMove { x: stored, y, tables, fill: 0.0 });
         }
+        let y = self.scaled(node, y, self.factors(id), |factor| factor)?;
         self.floats.insert(id, y);
         Ok(y)
+    }
+
+    /// Floats with each channel multiplied by what its factor gives.
+    fn scaled(
+        &mut self,
+        node: &Node,
+        x: FloatId,
+        factors: &ChannelFactors,
+        multiple: impl Fn(f32) -> f32,
+    ) -> Result<FloatId, LowerError> {
+        let Some(factors) = factors else { return Ok(x) };
+        let multiples: Vec<f32> = factors.iter().map(|&factor| multiple(factor)).collect();
+        self.times_channels(node, x, &multiples)
     }
 
     /// A slot of constant floats.

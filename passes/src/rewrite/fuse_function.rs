@@ -57,9 +57,14 @@ struct Affine {
 
 /// What stands below affine maps that are the same everywhere.
 fn affine(graph: &Graph, id: NodeId) -> Affine {
+    affine_of(graph, None, id)
+}
+
+/// As [`affine`], but not below `x`.
+fn affine_of(graph: &Graph, x: Option<NodeId>, id: NodeId) -> Affine {
     let node = graph.node(id);
     let identity = Affine { value: id, mul: 1.0, add: 0.0 };
-    if node.activation.is_some() {
+    if node.activation.is_some() || x == Some(id) {
         return identity;
     }
     let (mul, add) = match &node.op {
@@ -68,7 +73,7 @@ fn affine(graph: &Graph, id: NodeId) -> Affine {
         Op::Unary(Function::Neg) => (-1.0, 0.0),
         _ => return identity,
     };
-    let inner = affine(graph, node.inputs[0]);
+    let inner = affine_of(graph, x, node.inputs[0]);
     let mul = f64::from(mul);
     Affine { value: inner.value, mul: inner.mul * mul, add: inner.add * mul + f64::from(add) }
 }
@@ -102,7 +107,7 @@ fn found(graph: &Graph, node: &Node) -> Option<(NodeId, Function, f64)> {
 }
 
 fn leaky(graph: &Graph, x: NodeId, scaled: NodeId) -> Option<(NodeId, Function, f64)> {
-    let scaled = affine(graph, scaled);
+    let scaled = affine_of(graph, Some(x), scaled);
     let alpha = scaled.mul;
     (scaled.value == x && scaled.add == 0.0 && alpha > 0.0 && alpha < 1.0).then_some((
         x,
@@ -111,19 +116,22 @@ fn leaky(graph: &Graph, x: NodeId, scaled: NodeId) -> Option<(NodeId, Function, 
     ))
 }
 
-/// `value(x) * gate(x)`.
+/// `value(x) * gate(x)`, where x is the value or what it is a multiple of.
 fn gated(graph: &Graph, value: NodeId, gate: NodeId) -> Option<(NodeId, Function, f64)> {
-    let value = affine(graph, value);
-    if value.add != 0.0 {
-        return None;
-    }
+    let below = affine(graph, value);
+    let itself = Affine { value, mul: 1.0, add: 0.0 };
+    let candidates = [itself, below].into_iter().filter(|candidate| candidate.add == 0.0);
+    candidates.into_iter().find_map(|candidate| gated_by(graph, candidate, gate))
+}
+
+fn gated_by(graph: &Graph, value: Affine, gate: NodeId) -> Option<(NodeId, Function, f64)> {
     let x = value.value;
     if let Some((function, factor)) = clamped(graph, x, gate).and_then(hard_swish) {
         return Some((x, function, value.mul * factor));
     }
     let outer = affine(graph, gate);
     let (function, inside) = operand(graph, outer.value)?;
-    let inner = affine(graph, inside);
+    let inner = affine_of(graph, Some(x), inside);
     let scaled = inner.value == x && inner.add == 0.0;
     let (function, factor) = match function {
         Function::Sigmoid if scaled && outer.add == 0.0 => {
@@ -191,49 +199,49 @@ fn hard_swish(line: Clamped) -> Option<(Function, f64)> {
 /// `sqrt(2 / pi) (x + 0.044715 x^3)`.
 fn is_gelu_cubic(graph: &Graph, x: NodeId, id: NodeId) -> bool {
     let c = FRAC_2_PI.sqrt();
-    odd_cubic(graph, x, id, 8).is_some_and(|[first, third]| is_near(first, c) && is_near(third, c * 0.044715))
+    let wanted = [0.0, c, 0.0, c * 0.044715];
+    polynomial(graph, x, id, 8).is_some_and(|seen| seen.iter().zip(wanted).all(|(&seen, wanted)| is_near(seen, wanted)))
 }
 
-/// Coefficients of `x` and `x^3`, where a value is such a polynomial.
-fn odd_cubic(graph: &Graph, x: NodeId, id: NodeId, depth: usize) -> Option<[f64; 2]> {
+/// Coefficients of 1, `x`, `x^2` and `x^3`, where a value is such a polynomial.
+fn polynomial(graph: &Graph, x: NodeId, id: NodeId, depth: usize) -> Option<[f64; 4]> {
     let depth = depth.checked_sub(1)?;
-    let outer = affine(graph, id);
-    if outer.add != 0.0 {
-        return None;
-    }
-    let scaled = |[first, third]: [f64; 2]| [first * outer.mul, third * outer.mul];
-    if outer.value == x {
-        return Some(scaled([1.0, 0.0]));
-    }
-    let node = graph.node(outer.value);
-    if node.activation.is_some() {
-        return None;
-    }
-    match node.op {
-        Op::Unary(Function::Pow { exponent: 3.0 }) if node.inputs[0] == x => Some(scaled([0.0, 1.0])),
-        Op::Binary(BinaryKind::Add) => {
-            let [a, b] = [0, 1].map(|i| odd_cubic(graph, x, node.inputs[i], depth));
-            let (a, b) = (a?, b?);
-            Some(scaled([a[0] + b[0], a[1] + b[1]]))
+    let outer = affine_of(graph, Some(x), id);
+    let inner = if outer.value == x {
+        [0.0, 1.0, 0.0, 0.0]
+    } else {
+        let node = graph.node(outer.value);
+        if node.activation.is_some() {
+            return None;
         }
-        Op::Binary(BinaryKind::Mul) => {
-            let [a, b] = [node.inputs[0], node.inputs[1]];
-            let pairs = [(a, b), (b, a)];
-            let product = |(line, square): (NodeId, NodeId)| {
-                let [first, third] = odd_cubic(graph, x, line, depth)?;
-                let even = affine(graph, square);
-                let is_square = match graph.node(even.value) {
-                    Node { op: Op::Unary(Function::Pow { exponent: 2.0 }), inputs, activation: None, .. } => {
-                        inputs[0] == x
-                    }
-                    _ => false,
-                };
-                (third == 0.0 && is_square).then_some([first * even.add, first * even.mul])
-            };
-            pairs.into_iter().find_map(product).map(scaled)
+        let of_operand = |operand: usize| polynomial(graph, x, node.inputs[operand], depth);
+        match node.op {
+            Op::Unary(Function::Pow { exponent: 2.0 }) => of_operand(0).and_then(|p| product(p, p))?,
+            Op::Unary(Function::Pow { exponent: 3.0 }) => {
+                of_operand(0).and_then(|p| product(p, p).and_then(|square| product(square, p)))?
+            }
+            Op::Binary(BinaryKind::Add) => {
+                let (a, b) = (of_operand(0)?, of_operand(1)?);
+                std::array::from_fn(|power| a[power] + b[power])
+            }
+            Op::Binary(BinaryKind::Mul) => product(of_operand(0)?, of_operand(1)?)?,
+            _ => return None,
         }
-        _ => None,
+    };
+    let mut scaled = inner.map(|coefficient| coefficient * outer.mul);
+    scaled[0] += outer.add;
+    Some(scaled)
+}
+
+/// The product of two polynomials, where its degree is at most 3.
+fn product(a: [f64; 4], b: [f64; 4]) -> Option<[f64; 4]> {
+    let mut result = [0.0; 4];
+    for (i, a) in a.into_iter().enumerate() {
+        for (j, b) in b.into_iter().enumerate().filter(|(_, b)| a * b != 0.0) {
+            *result.get_mut(i + j)? += a * b;
+        }
     }
+    Some(result)
 }
 
 #[cfg(test)]
@@ -296,6 +304,15 @@ mod tests {
     }
 
     #[test]
+    fn a_gate_is_found_on_a_value_that_is_itself_an_affine_map() {
+        let clip = Op::Clip(Clip { min: 0.0, max: 6.0 });
+        let ops = vec![(line(2.0, 1.0), vec![0]), (line(1.0, 3.0), vec![1]), (clip, vec![2]), (MUL, vec![1, 3])];
+        let seen = fuse_function(graph(ops));
+        let found = seen.nodes.iter().find(|node| matches!(node.op, Op::Unary(Function::HardSwish)));
+        assert_eq!(found.map(|node| node.inputs.clone()), Some(vec![NodeId(1)]), "{seen}");
+    }
+
+    #[test]
     fn both_forms_of_gelu_are_found() {
         let erf = vec![
             (line(FRAC_1_SQRT_2 as f32, 0.0), vec![0]),
@@ -322,6 +339,8 @@ mod tests {
         let power = vec![(Op::Unary(Function::Pow { exponent: 3.0 }), vec![0])];
         assert_eq!(cubic(power), Some((Function::GeluTanh, 1.0)));
         let products = vec![(Op::Unary(Function::Pow { exponent: 2.0 }), vec![0]), (MUL, vec![1, 0])];
+        assert_eq!(cubic(products), Some((Function::GeluTanh, 1.0)));
+        let products = vec![(line(2.0, 0.0), vec![0]), (MUL, vec![0, 1]), (line(0.5, 0.0), vec![2]), (MUL, vec![3, 0])];
         assert_eq!(cubic(products), Some((Function::GeluTanh, 1.0)));
     }
 

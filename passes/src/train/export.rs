@@ -15,7 +15,7 @@ use super::session::State;
 use crate::annotate::{ActivationQuant, Annotated, WeightQuant};
 use crate::ir::{Graph, Node, Op, Tensor};
 use releqc_runtime::BitWidth;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Below this a folded channel is as good as zero, and its scale would leave the range of the requantize multipliers.
 const SMALLEST_SCALE: f32 = 1.0e-9;
@@ -68,7 +68,8 @@ pub(crate) fn annotated_graph(
         weights.insert(id, WeightQuant { bits: bits[layer.index], scales });
     }
     let activations = activations(network, state, rounding);
-    Annotated { graph, weights, activations }
+    let factors = vec![None; graph.nodes.len()];
+    Annotated { graph, weights, activations, factors, floats: BTreeSet::new() }
 }
 
 /// Folds the normalisation into codes and scales; the new bias.

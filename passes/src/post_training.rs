@@ -1,0 +1,191 @@
+//! Quantization after training, without labels: what rounding does to a layer is measured on samples and put right.
+//!
+//! Takes a calibrated graph, widths and samples; returns an annotated graph. The network is walked once, node by node, in two
+//! worlds side by side: that of floats, and that of codes. What a layer reads in the world of codes already carries the errors of
+//! the layers before it. Sums run in the order of the samples: the same bytes on every machine and thread count.
+
+mod bias;
+mod contributions;
+mod walk;
+mod widen;
+
+pub use walk::{Noise, Walk};
+
+use crate::annotate::{Annotated, annotate};
+use crate::calibrate::{Calibrated, Granularity, Range, calibrate};
+use crate::equalize::Equalization;
+use crate::ir::{Graph, NodeId, Op};
+use releqc_runtime::BitWidth;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// An annotated graph whose layers were put right, with what rounding costs at every node.
+#[derive(Clone, Debug)]
+pub struct PostTrained {
+    /// Biases are corrected.
+    pub annotated: Annotated,
+    /// One entry a node.
+    pub noise: Vec<Noise>,
+}
+
+impl PostTrained {
+    /// Signal-to-noise ratio of the output that has the most noise, in dB, at most 100.
+    pub fn decibels(&self) -> f64 {
+        let outputs = self.annotated.graph.outputs.iter();
+        outputs.map(|(_, id)| self.noise[id.0].decibels().min(100.0)).fold(100.0, f64::min)
+    }
+}
+
+/// What became of a network whose rounded values had too much noise.
+#[derive(Clone, Debug)]
+pub struct Wide {
+    /// The graph with the wide tensors.
+    pub calibrated: Calibrated,
+    /// Its quantization.
+    pub trained: PostTrained,
+    /// Layers that read a wide tensor.
+    pub layers: usize,
+    /// Signal-to-noise ratio without wide tensors, dB.
+    pub before: f64,
+}
+
+/// Carries as many tensors in two planes of 8 bits as a signal-to-noise ratio of `wanted` dB needs, the cheapest first: `None` where
+/// it is reached without.
+pub fn reach(
+    calibrated: &Calibrated,
+    widths: &[BitWidth],
+    samples: &[Vec<f32>],
+    trained: &PostTrained,
+    wanted: f64,
+) -> Option<Wide> {
+    let before = trained.decibels();
+    if before >= wanted {
+        return None;
+    }
+    let graph = &calibrated.folded;
+    let macs: u64 = graph.weight_layers().into_iter().map(|id| graph.macs(id)).sum();
+    let passes = macs.max(1) * graph.weight_layers().len() as u64 / 2;
+    let contributions =
+        contributions::contributions(calibrated, &spread(samples, CONTRIBUTION_BUDGET / passes.max(1), 4));
+    let few = spread(samples, ATTEMPT_BUDGET / macs.max(1), 8);
+    let mut aim = wanted;
+    let mut best: Option<(f64, usize, widen::Widened)> = None;
+    for _ in 0..ATTEMPTS {
+        let chosen = contributions::cheapest(graph, &contributions, aim);
+        let layers = graph.nodes.iter().filter(|node| node.owns_weights() && chosen.contains(&node.inputs[0])).count();
+        if layers == 0 || best.as_ref().is_some_and(|(_, before, _)| *before == layers) {
+            break;
+        }
+        let widened = widen::widen(calibrated, &chosen);
+        let reached = quantize_after_training(&widened.calibrated, &widened.widths(widths), &few).decibels();
+        if best.as_ref().is_none_or(|(best, ..)| *best < reached) {
+            best = Some((reached, layers, widened));
+        }
+        if reached >= wanted {
+            break;
+        }
+        aim += (wanted - reached).max(1.0);
+    }
+    let (_, layers, widened) = best?;
+    let trained = quantize_after_training(&widened.calibrated, &widened.widths(widths), samples);
+    let wide = Wide { calibrated: widened.calibrated, trained, layers, before };
+    Some(wide).filter(|wide| wide.trained.decibels() > before + WORTH)
+}
+
+/// Some of the samples, at most `most` and at least one, spread over all.
+fn spread(samples: &[Vec<f32>], affordable: u64, most: u64) -> Vec<Vec<f32>> {
+    let count = (affordable.clamp(1, most) as usize).min(samples.len());
+    (0..count).map(|i| samples[i * samples.len() / count].clone()).collect()
+}
+
+/// Multiply-accumulates spent on finding out what each tensor contributes, about.
+const CONTRIBUTION_BUDGET: u64 = 15_000_000_000;
+
+/// Multiply-accumulates spent on trying a choice of wide tensors, about.
+const ATTEMPT_BUDGET: u64 = 4_000_000_000;
+
+/// Choices of wide tensors that are tried.
+const ATTEMPTS: usize = 3;
+
+/// Wide tensors that gain less, in dB, are not worth their time.
+const WORTH: f64 = 1.0;
+
+/// Gives each weight layer its width and puts its bias right on `samples`.
+///
+/// # Panics
+/// When the number of widths is not that of the weight layers, or there is no sample.
+pub fn quantize_after_training(calibrated: &Calibrated, widths: &[BitWidth], samples: &[Vec<f32>]) -> PostTrained {
+    let mut walk = Walk::new(annotate(calibrated, widths), &affordable(&calibrated.folded, samples));
+    for id in (0..calibrated.folded.nodes.len()).map(NodeId) {
+        walk.advance(id);
+    }
+    walk.finish()
+}
+
+/// Values that all samples of a walk hold in the largest tensor, at most.
+const WALK_VALUES: usize = 1 << 23;
+
+/// Some of the samples, spread over all: as many as memory allows.
+fn affordable(graph: &Graph, samples: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let largest = graph.nodes.iter().map(|node| node.shape.len()).max().unwrap_or(1);
+    let most = (WALK_VALUES / largest.max(1)).max(4) as u64;
+    spread(samples, most, most)
+}
+
+/// Multiply-accumulates spent on trying granularities, at most.
+const MAC_BUDGET: u64 = 8_000_000_000;
+
+/// Samples that ranges are taken from, and others that they are tried on, for each granularity.
+const TRIED: u64 = 16;
+
+/// The granularity with the least noise on samples that its ranges were not taken from: that of the output with the most.
+///
+/// A channel that is refined has less noise, and less room for values that were not seen; which is worth more depends on the network
+/// and on what its samples have in common.
+pub fn granularity(
+    graph: &Graph,
+    folded: &Graph,
+    samples: &[Vec<f32>],
+    stated: &BTreeMap<NodeId, Range>,
+) -> Granularity {
+    let layers = folded.weight_layers();
+    let macs: u64 = layers.iter().map(|&id| folded.macs(id)).sum();
+    let choices: Vec<Granularity> =
+        [Granularity::Tensor].into_iter().chain(Equalization::CANDIDATES.map(Granularity::Channel)).collect();
+    let affordable = MAC_BUDGET / (4 * choices.len() as u64 * macs.max(1));
+    let half = (samples.len() / 2).min(affordable.clamp(4, TRIED) as usize);
+    if half < 2 {
+        return Granularity::Tensor;
+    }
+    // Both halves are spread over all samples.
+    let spread = |offset: usize| (0..half).map(move |i| (2 * i + offset) * samples.len() / (2 * half));
+    let [seen, unseen] = [0, 1].map(|offset| spread(offset).map(|i| samples[i].clone()).collect::<Vec<_>>());
+    let widths = vec![BitWidth::MAX; layers.len()];
+    let worst = |granularity: Granularity| {
+        let calibrated = calibrate(graph.clone(), folded.clone(), &seen, stated, granularity);
+        quantize_after_training(&calibrated, &widths, &unseen).decibels()
+    };
+    let tried = choices.into_iter().map(|granularity| (worst(granularity), granularity));
+    let best = tried.reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.map_or(Granularity::Tensor, |(_, granularity)| granularity)
+}
+
+impl fmt::Display for PostTrained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let computed =
+            self.annotated.graph.iter().zip(&self.noise).filter(|((_, node), _)| !matches!(node.op, Op::Constant(_)));
+        for ((id, node), noise) in computed {
+            let decibels = |error: f64| 10.0 * (noise.power / error).log10();
+            let (total, own) = (decibels(noise.error), decibels(noise.own));
+            writeln!(
+                f,
+                "  %{} = {} {} {total:.1} dB, alone {own:.1} dB  {:?}",
+                id.0,
+                node.op.label(),
+                node.shape,
+                node.name
+            )?;
+        }
+        Ok(())
+    }
+}

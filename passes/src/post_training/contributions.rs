@@ -1,0 +1,122 @@
+//! Which tensors' rounding the outputs suffer from.
+//!
+//! Takes a calibrated graph and a few samples; for each tensor that a layer reads, rounds it for its layers alone and follows the
+//! difference through the float network. Roundings of different tensors hardly know of each other, so that their noises add up.
+
+use super::widen::can_be_wide;
+use crate::annotate::{Annotated, annotate};
+use crate::calibrate::Calibrated;
+use crate::float_exec::{Operand, Single};
+use crate::ir::{Graph, NodeId, Op};
+use rayon::prelude::*;
+use releqc_runtime::BitWidth;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// For each tensor that a layer reads, its noise in parts of the signal, of each output.
+pub(super) fn contributions(calibrated: &Calibrated, samples: &[Vec<f32>]) -> BTreeMap<NodeId, Vec<f64>> {
+    let graph = &calibrated.folded;
+    let annotated = annotate(calibrated, &vec![BitWidth::MAX; graph.weight_layers().len()]);
+    let network = Network::of(graph, samples);
+    let layers = graph.iter().filter(|(_, node)| node.owns_weights());
+    let operands: BTreeSet<NodeId> = layers.map(|(_, node)| node.inputs[0]).collect();
+    let operands: Vec<NodeId> = operands.into_iter().collect();
+    operands.into_par_iter().map(|id| (id, network.noise(&annotated, id))).collect()
+}
+
+/// The float network with all its values.
+struct Network<'g> {
+    graph: &'g Graph,
+    nodes: Vec<Option<Single>>,
+    values: Vec<Operand>,
+    samples: usize,
+}
+
+impl<'g> Network<'g> {
+    fn of(graph: &'g Graph, samples: &[Vec<f32>]) -> Self {
+        let mut network = Network { graph, nodes: Vec::new(), values: Vec::new(), samples: samples.len() };
+        let mut first = 0;
+        for (_, node) in graph.iter() {
+            let (single, value) = match &node.op {
+                Op::Input(_) => {
+                    let own = first..first + node.shape.len();
+                    first = own.end;
+                    (None, Operand::Samples(samples.iter().flat_map(|sample| &sample[own.clone()]).copied().collect()))
+                }
+                Op::Constant(tensor) => (None, Operand::Constant(tensor.data().to_vec())),
+                _ => {
+                    let single = Single::new(graph, node.clone());
+                    let operands: Vec<Operand> = node.inputs.iter().map(|x| network.values[x.0].clone()).collect();
+                    let y = single.run(&operands, samples.len());
+                    (Some(single), Operand::Samples(y))
+                }
+            };
+            network.nodes.push(single);
+            network.values.push(value);
+        }
+        network
+    }
+
+    /// Noise over signal of each output where `rounded` is rounded for the layers that read it.
+    fn noise(&self, annotated: &Annotated, rounded: NodeId) -> Vec<f64> {
+        let mut changed: BTreeMap<NodeId, Vec<f32>> = BTreeMap::new();
+        let Operand::Samples(mut codes) = self.values[rounded.0].clone() else { return Vec::new() };
+        annotated.round(rounded, &mut codes);
+        for (id, node) in self.graph.iter().skip(rounded.0 + 1) {
+            let reads_codes = node.owns_weights() && node.inputs[0] == rounded;
+            let Some(single) = &self.nodes[id.0] else { continue };
+            if !reads_codes && !node.inputs.iter().any(|x| changed.contains_key(x)) {
+                continue;
+            }
+            let operand = |(i, x): (usize, &NodeId)| match changed.get(x) {
+                _ if reads_codes && i == 0 => Operand::Samples(codes.clone()),
+                Some(values) => Operand::Samples(values.clone()),
+                None => self.values[x.0].clone(),
+            };
+            let operands: Vec<Operand> = node.inputs.iter().enumerate().map(operand).collect();
+            changed.insert(id, single.run(&operands, self.samples));
+        }
+        let of_output = |(_, id): &(String, NodeId)| {
+            let (Operand::Samples(float), Some(noisy)) = (&self.values[id.0], changed.get(id)) else { return 0.0 };
+            let power: f64 = float.iter().map(|&y| f64::from(y).powi(2)).sum();
+            let error: f64 = float.iter().zip(noisy).map(|(&y, &z)| (f64::from(y) - f64::from(z)).powi(2)).sum();
+            if error > 0.0 { error / power.max(f64::MIN_POSITIVE) } else { 0.0 }
+        };
+        self.graph.outputs.iter().map(of_output).collect()
+    }
+}
+
+/// Tensors without whose rounding every output has a signal-to-noise ratio of `wanted` dB, chosen one by one by what they gain for
+/// their multiply-accumulates; all that help where that is not enough.
+pub(super) fn cheapest(graph: &Graph, contributions: &BTreeMap<NodeId, Vec<f64>>, wanted: f64) -> BTreeSet<NodeId> {
+    let allowed = 10f64.powf(-wanted / 10.0);
+    let mut left = vec![0.0; graph.outputs.len()];
+    for noise in contributions.values() {
+        left.iter_mut().zip(noise).for_each(|(left, noise)| *left += noise);
+    }
+    let cost = |id: NodeId| {
+        let readers = graph.iter().filter(|(_, node)| node.owns_weights() && node.inputs[0] == id);
+        let macs: u64 = readers.map(|(layer, _)| graph.macs(layer)).sum();
+        (macs + COST_OF_A_VALUE * graph.node(id).shape.len() as u64) as f64
+    };
+    let mut open: Vec<(NodeId, &Vec<f64>, f64)> = contributions
+        .iter()
+        .filter(|(id, _)| can_be_wide(graph, **id))
+        .map(|(&id, noise)| (id, noise, cost(id)))
+        .collect();
+    let mut chosen = BTreeSet::new();
+    while left.iter().any(|&left| left > allowed) {
+        let gain = |(_, noise, cost): &(NodeId, &Vec<f64>, f64)| {
+            let parts = left.iter().zip(*noise).filter(|(left, _)| **left > allowed);
+            parts.map(|(left, noise)| noise / left).sum::<f64>() / cost
+        };
+        let best = (0..open.len()).max_by(|&a, &b| gain(&open[a]).total_cmp(&gain(&open[b])).then(b.cmp(&a)));
+        let Some(best) = best.filter(|&best| gain(&open[best]) > 0.0) else { break };
+        let (id, noise, _) = open.remove(best);
+        left.iter_mut().zip(noise).for_each(|(left, noise)| *left = (*left - noise).max(0.0));
+        chosen.insert(id);
+    }
+    chosen
+}
+
+/// What carrying a value as floats costs, in multiply-accumulates.
+const COST_OF_A_VALUE: u64 = 64;
