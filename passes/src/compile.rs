@@ -240,6 +240,11 @@ pub(crate) fn encoded(annotated: Annotated) -> Result<Vec<u8>, CompileError> {
     Ok(releqc_runtime::format::encode(&parts))
 }
 
+/// The bytes of the artifact of an annotated graph, without metadata.
+fn emitted(annotated: Annotated) -> Result<Vec<u8>, CompileError> {
+    Ok(emit(lower(&quantize(annotated)?)?, Metadata::new())?)
+}
+
 /// The artifact of an annotated graph, loaded.
 pub(crate) fn build(annotated: Annotated) -> Result<Artifact, CompileError> {
     Artifact::from_bytes(encoded(annotated)?, LoadOptions::default()).map_err(CompileError::Unloadable)
@@ -297,6 +302,13 @@ impl Decision {
                 let trained = quantize_after_training(calibrated, &widths, samples);
                 hooks.check_interrupt()?;
                 let wide = wanted.and_then(|wanted| reach(calibrated, &widths, samples, &trained, wanted));
+                let wide = wide.filter(|wide| match emitted(wide.trained.annotated.clone()) {
+                    Ok(_) => true,
+                    Err(error) => {
+                        hooks.report(Event::Note(format!("layers read 8 bits, though 16 would be better: {error}")));
+                        false
+                    }
+                });
                 let (trained, calibrated) = match wide {
                     Some(wide) => {
                         hooks.report(Event::Note(format!(

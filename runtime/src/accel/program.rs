@@ -26,7 +26,7 @@ pub const HEADER_BYTES: usize = 48;
 const _: () = assert!(size_of::<Instruction>() <= 4 * INSTRUCTION_BYTES);
 
 /// Bound on the host memory of a program, in values.
-pub const MAX_HOST_VALUES: u32 = 1 << 26;
+pub const MAX_HOST_VALUES: u32 = 1 << 27;
 
 /// A decoded program. Its instructions are in the table; [`super::step::steps`] checks what they do.
 #[derive(Clone, Debug, PartialEq)]
