@@ -5,6 +5,7 @@
 //! docs/quantization.md.
 
 use crate::annotate::{ActivationQuant, Annotated};
+use crate::calibrate::Range;
 pub use crate::domain::Domain;
 use crate::domain::domains;
 use crate::ir::{Clip, Graph, Node, NodeId, Op};
@@ -90,8 +91,11 @@ impl Quantized {
 pub fn quantize(annotated: Annotated) -> Result<Quantized, QuantizeError> {
     let Annotated { graph, weights, mut activations } = annotated;
     for (id, node) in graph.iter() {
-        if keeps_codes(node) {
-            activations[id.0] = activations[node.inputs[0].0];
+        match &node.op {
+            // Its values are known, so its range is: what moves its codes, and layers that read them, must go by the same.
+            Op::Constant(tensor) => activations[id.0] = ActivationQuant::of(Range::of(tensor.data())),
+            _ if keeps_codes(node) => activations[id.0] = activations[node.inputs[0].0],
+            _ => {}
         }
     }
     let domains = domains(&graph);

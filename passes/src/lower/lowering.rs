@@ -3,7 +3,6 @@
 use super::place::{agree, channels_last, image_extents, in_order, order_of, reshape, row_extents, row_major};
 use super::{LowerError, Lowered, memory_plan, table};
 use crate::annotate::ActivationQuant;
-use crate::calibrate::Range;
 use crate::ir::{Node, NodeId, Op, Shape};
 use crate::quantize::{Domain, Quantized, check_multiplier};
 use releqc_runtime::float::canonical;
@@ -83,10 +82,7 @@ impl<'q> Lowering<'q> {
     }
 
     pub(super) fn activation(&self, id: NodeId) -> ActivationQuant {
-        match &self.graph_node(id).op {
-            Op::Constant(tensor) => ActivationQuant::of(Range::of(tensor.data())),
-            _ => self.quantized.activations[id.0],
-        }
+        self.quantized.activations[id.0]
     }
 
     pub(super) fn emit(&mut self, op: program::Op) {
