@@ -6,11 +6,13 @@
 mod common;
 
 use common::nets::{INPUT, Net, window};
+use common::onnx_builder::{Attr, Model};
 use common::random_net::{Kind, random_net};
 use common::{Random, evaluate, interpret};
 use releqc_passes::annotate::{ActivationQuant, Annotated, WeightQuant, annotate};
 use releqc_passes::calibrate::calibrate;
 use releqc_passes::emit::emit;
+use releqc_passes::import::from_onnx;
 use releqc_passes::ir::{Graph, Op, Shape};
 use releqc_passes::legality;
 use releqc_passes::lower::{LowerError, lower};
@@ -248,4 +250,60 @@ fn a_constant_under_another_shape_before_a_layer() {
     };
     let agreed = agree(annotated, Ok(()), &[vec![0.5, -0.5]], &mut Seen::new());
     assert_eq!(agreed, Ok(Outcome::Equal));
+}
+
+/// A window of 3x3 that strides by 2 over one ring of zeros around 4x4 values, with SAME padding of its own: what a pool or convolution
+/// makes of the values at each of 3x3 positions (`None` in the window's own padding), row by row.
+fn under_same_windows(x: &[f32], is_upper: bool, result: impl Fn(&[Option<f32>]) -> f32) -> Vec<f32> {
+    let ringed = |row: usize, column: usize| {
+        let inside = (1..5).contains(&row) && (1..5).contains(&column);
+        if inside { x[(row - 1) * 4 + column - 1] } else { 0.0 }
+    };
+    // 3 positions of 3 cells reach 7 of 6: one more behind, or before.
+    let before = if is_upper { 0 } else { 1 };
+    let cell = |row: usize, column: usize| {
+        let (row, column) = (row.checked_sub(before)?, column.checked_sub(before)?);
+        (row < 6 && column < 6).then(|| ringed(row, column))
+    };
+    let position = |at: usize| -> Vec<Option<f32>> {
+        (0..9).map(|tap| cell(2 * (at / 3) + tap / 3, 2 * (at % 3) + tap % 3)).collect()
+    };
+    (0..9).map(|at| result(&position(at))).collect()
+}
+
+/// Zeros that a network puts around an image go into windows that have padding of their own.
+#[test]
+fn padding_before_windows_with_same_padding() {
+    let x = Random(9).floats(16);
+    let weight = Random(6).floats(9);
+    for auto_pad in ["SAME_UPPER", "SAME_LOWER"] {
+        for (op, include) in [("Conv", 0), ("MaxPool", 0), ("AveragePool", 0), ("AveragePool", 1)] {
+            let expected = under_same_windows(&x, auto_pad == "SAME_UPPER", |cells| {
+                let seen: Vec<f32> = cells.iter().copied().flatten().collect();
+                match op {
+                    "Conv" => cells.iter().zip(&weight).map(|(v, w)| v.unwrap_or(0.0) * w).sum(),
+                    "MaxPool" => seen.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+                    _ => seen.iter().sum::<f32>() / if include == 1 { 9 } else { seen.len() } as f32,
+                }
+            });
+            let mut attributes = vec![
+                ("auto_pad", Attr::Text(auto_pad)),
+                ("strides", Attr::Ints(vec![2, 2])),
+                ("kernel_shape", Attr::Ints(vec![3, 3])),
+            ];
+            if op == "AveragePool" {
+                attributes.push(("count_include_pad", Attr::Int(include)));
+            }
+            let operands: &[&str] = if op == "Conv" { &["p", "w"] } else { &["p"] };
+            let mut model = Model::new(17, &[1, 4, 4]).ints("pads", &[0, 0, 1, 1, 0, 0, 1, 1]);
+            if op == "Conv" {
+                model = model.floats("w", &[1, 1, 3, 3], &weight);
+            }
+            let model = model.node("Pad", &["x", "pads"], "p", &[]).node(op, operands, "y", &attributes);
+            let graph = canonicalize(from_onnx(&model.bytes()).unwrap()).unwrap();
+            let found = evaluate(&graph, &x);
+            let near = found.len() == expected.len() && found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5);
+            assert!(near, "{auto_pad} {op} {include}: {found:?} instead of {expected:?}\n{graph}");
+        }
+    }
 }
