@@ -107,7 +107,7 @@ impl Interpreter<'_> {
     /// The codes `lo..=hi` that a clip allows a node.
     fn bounds(&self, id: NodeId, clip: Option<Clip>) -> [u8; 2] {
         let ActivationQuant { scale, zero_point } = self.quant(id);
-        let code = |bound: f32| ((bound / scale).round_ties_even() + f32::from(zero_point)).max(0.0).min(255.0) as u8;
+        let code = |bound: f32| ((bound / scale).round_ties_even() + f32::from(zero_point)).clamp(0.0, 255.0) as u8;
         clip.map_or([0, 255], |clip| [code(clip.min), code(clip.max)])
     }
 

@@ -145,7 +145,7 @@ impl RandomNet {
         let mut dims = vec![1; count];
         let mut rest = len;
         for factor in 2..=len {
-            while rest % factor == 0 {
+            while rest.is_multiple_of(factor) {
                 dims[self.random.below(count)] *= factor;
                 rest /= factor;
             }
@@ -262,7 +262,7 @@ impl RandomNet {
         let shape = self.shape(x);
         let window = self.window(&shape, false)?;
         let channels = shape.dims()[1];
-        let divisors: Vec<usize> = (1..=channels).filter(|groups| channels % groups == 0).collect();
+        let divisors: Vec<usize> = (1..=channels).filter(|&groups| channels.is_multiple_of(groups)).collect();
         let groups = if self.chance(50) { 1 } else { divisors[self.random.below(divisors.len())] };
         let outputs = groups * (1 + self.random.below(3));
         let dims = vec![outputs, channels / groups, window.kernel[0], window.kernel[1]];
