@@ -92,7 +92,8 @@ pub fn quantize(annotated: Annotated) -> Result<Quantized, QuantizeError> {
     let Annotated { graph, weights, mut activations } = annotated;
     for (id, node) in graph.iter() {
         match &node.op {
-            // Its values are known, so its range is: what moves its codes, and layers that read them, must go by the same.
+            // Its values are known, so its range is: what moves its codes, and layers that read them, must go by the
+            // same.
             Op::Constant(tensor) => activations[id.0] = ActivationQuant::of(Range::of(tensor.data())),
             _ if keeps_codes(node) => activations[id.0] = activations[node.inputs[0].0],
             _ => {}

@@ -1,5 +1,5 @@
-//! Random graphs of every operator: what an artifact computes is what docs/quantization.md says of the quantized graph, to the last
-//! bit, and rewriting changes no result.
+//! Random graphs of every operator: what an artifact computes is what docs/quantization.md says of the quantized graph,
+//! to the last bit, and rewriting changes no result.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where something is not as it should be")]
 
@@ -92,8 +92,8 @@ fn agree(
     Ok(Outcome::Equal)
 }
 
-/// Measured ranges and random widths. Some concats get the scale and zero point of an operand, so that its codes move; in some graphs
-/// no range is as it was measured.
+/// Measured ranges and random widths. Some concats get the scale and zero point of an operand, so that its codes move;
+/// in some graphs no range is as it was measured.
 fn annotated(canonical: Graph, folded: Graph, samples: &[Vec<f32>], random: &mut Random) -> Annotated {
     let calibrated = calibrate(canonical, folded, samples, &BTreeMap::new());
     let layers = calibrated.folded.weight_layers().len();
@@ -232,7 +232,8 @@ fn a_map_with_two_samples_before_a_layer() {
     rewritten(&net.output(&[("y", y)]), 1).unwrap();
 }
 
-/// The codes of a constant follow from its values: a layer and a movement that read them went by the range of calibration.
+/// The codes of a constant follow from its values: a layer and a movement that read them went by the range of
+/// calibration.
 #[test]
 fn a_constant_under_another_shape_before_a_layer() {
     let mut net = Net::new("constant", Shape::vector(2), 1);
@@ -252,8 +253,8 @@ fn a_constant_under_another_shape_before_a_layer() {
     assert_eq!(agreed, Ok(Outcome::Equal));
 }
 
-/// A window of 3x3 that strides by 2 over one ring of zeros around 4x4 values, with SAME padding of its own: what a pool or convolution
-/// makes of the values at each of 3x3 positions (`None` in the window's own padding), row by row.
+/// A window of 3x3 that strides by 2 over one ring of zeros around 4x4 values, with SAME padding of its own: what a
+/// pool or convolution makes of the values at each of 3x3 positions (`None` in the window's own padding), row by row.
 fn under_same_windows(x: &[f32], is_upper: bool, result: impl Fn(&[Option<f32>]) -> f32) -> Vec<f32> {
     let ringed = |row: usize, column: usize| {
         let inside = (1..5).contains(&row) && (1..5).contains(&column);

@@ -39,8 +39,8 @@ impl Window {
         Some([extent(height + p.top + p.bottom, 0)?, extent(width + p.left + p.right, 1)?])
     }
 
-    /// The same positions of a pool with trailing padding smaller than the window, as executors require: where every position sees the
-    /// image, none starts so far behind it that it would reach more.
+    /// The same positions of a pool with trailing padding smaller than the window, as executors require: where every
+    /// position sees the image, none starts so far behind it that it would reach more.
     pub fn within_reach(&self) -> Window {
         let reach = |axis: usize| (self.kernel[axis] - 1) * self.dilation[axis];
         let Padding { top, left, bottom, right } = self.padding;

@@ -1,7 +1,8 @@
-//! An interpreter of quantized graphs: the formulas of docs/quantization.md, node by node, every tensor in the order of ONNX.
+//! An interpreter of quantized graphs: the formulas of docs/quantization.md, node by node, every tensor in the order of
+//! ONNX.
 //!
-//! Shares nothing with lowering: no places, no strides of tensors, no plan. Functions of floats come from the runtime, which has
-//! one form of them for every executor.
+//! Shares nothing with lowering: no places, no strides of tensors, no plan. Functions of floats come from the runtime,
+//! which has one form of them for every executor.
 
 use super::evaluate::{broadcast_flat, flat, positions, tap};
 use releqc_passes::annotate::ActivationQuant;
@@ -57,7 +58,8 @@ struct Interpreter<'q> {
 }
 
 impl Interpreter<'_> {
-    /// Scale and zero point of a node's codes. Of a constant they follow from its values; what only moves has those of its operand.
+    /// Scale and zero point of a node's codes. Of a constant they follow from its values; what only moves has those of
+    /// its operand.
     fn quant(&self, id: NodeId) -> ActivationQuant {
         let node = self.graph.node(id);
         match &node.op {

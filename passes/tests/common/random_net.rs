@@ -1,5 +1,5 @@
-//! Random graphs of every operator of the IR, in every place the shape rule allows: any rank, several inputs and outputs, nodes read
-//! twice, movements right before and behind layers.
+//! Random graphs of every operator of the IR, in every place the shape rule allows: any rank, several inputs and
+//! outputs, nodes read twice, movements right before and behind layers.
 
 use super::Random;
 use releqc_passes::ir::{
@@ -12,7 +12,8 @@ use releqc_passes::ir::{
 pub enum Kind {
     /// All of them.
     Any,
-    /// Those whose result moves little where their operands do: what graphs before and after a rewrite are compared with.
+    /// Those whose result moves little where their operands do: what graphs before and after a rewrite are compared
+    /// with.
     Smooth,
 }
 
