@@ -107,8 +107,8 @@ pub fn calibrate(
         ranges.push(match &node.op {
             Op::Input(_) if stated.contains_key(&id) => stated[&id],
             Op::Constant(_) => observed[id.0],
-            // Codes move through these, so they keep the range of what they read.
-            Op::MaxPool(_) | Op::Reshape if node.activation.is_none() => ranges[node.inputs[0].0],
+            // A pool is on codes always, so it keeps the range of what it reads.
+            Op::MaxPool(_) if node.activation.is_none() => ranges[node.inputs[0].0],
             _ => least_error(observed[id.0], &histograms[id.0]),
         });
     }

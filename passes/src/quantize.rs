@@ -5,6 +5,7 @@
 //! docs/quantization.md.
 
 use crate::annotate::{ActivationQuant, Annotated, coded_weights};
+use crate::calibrate::Range;
 pub use crate::domain::Domain;
 use crate::domain::domains;
 use crate::equalize::{self, ChannelFactors};
@@ -94,12 +95,21 @@ impl Quantized {
 /// A layer or node that no scale makes fit.
 pub fn quantize(annotated: Annotated) -> Result<Quantized, QuantizeError> {
     let Annotated { graph, weights, mut activations, factors, floats } = annotated;
+    let domains = domains(&graph, &floats);
     for (id, node) in graph.iter() {
-        if keeps_codes(node) {
-            activations[id.0] = activations[node.inputs[0].0];
+        match &node.op {
+            // Its values are known, so its range is: what moves its codes, and layers that read them, must go by the
+            // same.
+            Op::Constant(tensor) => {
+                let values = equalize::divided(&node.shape, tensor.data(), &factors[id.0]);
+                activations[id.0] = ActivationQuant::of(Range::of(&values));
+            }
+            _ if keeps_codes(node) && domains[id.0] == Domain::Codes => {
+                activations[id.0] = activations[node.inputs[0].0];
+            }
+            _ => {}
         }
     }
-    let domains = domains(&graph, &floats);
     let mut quantized = Quantized { graph, domains, activations, factors, layers: BTreeMap::new() };
     for (id, quant) in weights {
         let layer = quantize_layer(&quantized, id, quant.bits, &quant.scales)?;

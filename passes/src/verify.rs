@@ -30,7 +30,7 @@ pub enum Invariant {
     Finite,
     /// Kernel, stride and dilation are >= 1; the window fits the image; a pool never looks at padding alone.
     Windows,
-    /// Bounds of a clip are numbers, min <= max.
+    /// Bounds of a clip are numbers, min <= max; what only moves values has no activation.
     Clips,
 }
 
@@ -247,6 +247,10 @@ impl Verifier<'_> {
         }
         if let Some(clip) = node.activation {
             self.clip(node, clip);
+            if node.op.moves() {
+                let problem = format!("an activation on {}, which only moves values; it has none", node.op.label());
+                self.report(Invariant::Clips, &node.name, problem);
+            }
         }
     }
 

@@ -39,6 +39,14 @@ impl Window {
         Some([extent(height + p.top + p.bottom, 0)?, extent(width + p.left + p.right, 1)?])
     }
 
+    /// The same positions of a pool with trailing padding smaller than the window, as executors require: where every
+    /// position sees the image, none starts so far behind it that it would reach more.
+    pub fn within_reach(&self) -> Window {
+        let reach = |axis: usize| (self.kernel[axis] - 1) * self.dilation[axis];
+        let Padding { top, left, bottom, right } = self.padding;
+        Window { padding: Padding { top, left, bottom: bottom.min(reach(0)), right: right.min(reach(1)) }, ..*self }
+    }
+
     /// True where at every position over a `height` x `width` image at least one tap reads the image, as pools require.
     pub fn every_position_sees_image(&self, height: usize, width: usize) -> bool {
         let Some(outputs) = self.output(height, width) else { return false };

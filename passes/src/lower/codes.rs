@@ -15,7 +15,7 @@ impl<'q> Lowering<'q> {
     pub(super) fn integer(&mut self, id: NodeId, node: &'q Node) -> Result<(), LowerError> {
         match &node.op {
             Op::MaxPool(window) => {
-                let window = self.window(node, window)?;
+                let window = self.window(node, &window.within_reach())?;
                 let (lo, hi) = self.quantized.clamp(id, node.activation);
                 let (x, y) = (self.image(node.inputs[0])?, self.place_image(id)?);
                 self.emit(program::Op::MaxPool { x, y, window, lo, hi });
@@ -23,7 +23,7 @@ impl<'q> Lowering<'q> {
             Op::AveragePool { window, count_include_pad } => {
                 let multiplier = self.ratio(node, node.inputs[0], id)?;
                 check_multiplier(node, multiplier / (window.kernel[0] * window.kernel[1]) as f32)?;
-                let window = self.window(node, window)?;
+                let window = self.window(node, &window.within_reach())?;
                 let (lo, hi) = self.quantized.clamp(id, node.activation);
                 let (x, y) = (self.image(node.inputs[0])?, self.place_image(id)?);
                 let count_include_pad = *count_include_pad;

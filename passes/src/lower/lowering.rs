@@ -3,7 +3,6 @@
 use super::place::{agree, channels_last, image_extents, in_order, order_of, reshape, row_extents, row_major};
 use super::{LowerError, Lowered, memory_plan, table};
 use crate::annotate::ActivationQuant;
-use crate::calibrate::Range;
 use crate::equalize::{self, ChannelFactors};
 use crate::ir::{Node, NodeId, Op, Shape};
 use crate::quantize::{Domain, Quantized, check_multiplier};
@@ -84,21 +83,11 @@ impl<'q> Lowering<'q> {
     }
 
     pub(super) fn activation(&self, id: NodeId) -> ActivationQuant {
-        match &self.graph_node(id).op {
-            Op::Constant(_) => ActivationQuant::of(Range::of(&self.divided_constant(id))),
-            _ => self.quantized.activations[id.0],
-        }
+        self.quantized.activations[id.0]
     }
 
     pub(super) fn factors(&self, id: NodeId) -> &'q ChannelFactors {
         &self.quantized.factors[id.0]
-    }
-
-    /// The values of a constant, divided by its factors.
-    fn divided_constant(&self, id: NodeId) -> Vec<f32> {
-        let node = self.graph_node(id);
-        let Op::Constant(tensor) = &node.op else { return Vec::new() };
-        equalize::divided(&node.shape, tensor.data(), self.factors(id))
     }
 
     pub(super) fn emit(&mut self, op: program::Op) {
@@ -191,9 +180,10 @@ impl<'q> Lowering<'q> {
         }
         let node = self.graph_node(id);
         let place = match (&node.op, self.quantized.domains[id.0]) {
-            (Op::Constant(_), _) => {
+            (Op::Constant(tensor), _) => {
                 let quant = self.activation(id);
-                let codes: Vec<u8> = self.divided_constant(id).iter().map(|&v| table::code(v, quant)).collect();
+                let values = equalize::divided(&node.shape, tensor.data(), self.factors(id));
+                let codes: Vec<u8> = values.iter().map(|&v| table::code(v, quant)).collect();
                 let constants_offset = append(&mut self.lowered.constants, &codes);
                 let y = self.new_tensor(node, row_extents(&node.shape), quant)?;
                 self.emit(program::Op::Constant { y, constants_offset });

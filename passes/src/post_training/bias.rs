@@ -2,7 +2,7 @@
 
 use crate::ir::{Node, Op};
 
-/// Mean of `float - codes` of each output channel; both hold the results of a layer in ONNX order.
+/// Mean of `float - codes` of each output channel, 0 where it is not finite; both hold the results of a layer in ONNX order.
 pub(super) fn shift(node: &Node, chunks: &[(&[f32], &[f32])]) -> Vec<f64> {
     let (channels, inner) = channels(node);
     let mut sums = vec![0.0f64; channels];
@@ -15,7 +15,8 @@ pub(super) fn shift(node: &Node, chunks: &[(&[f32], &[f32])]) -> Vec<f64> {
         }
         count += float.len() / channels;
     }
-    sums.iter().map(|sum| sum / count.max(1) as f64).collect()
+    let mean = |sum: &f64| sum / count.max(1) as f64;
+    sums.iter().map(mean).map(|mean| if mean.is_finite() { mean } else { 0.0 }).collect()
 }
 
 /// Adds the shift to the bias of a layer, and to its results.

@@ -55,8 +55,9 @@ impl Walk {
     pub fn new(mut annotated: Annotated, samples: &[Vec<f32>]) -> Self {
         assert!(!samples.is_empty(), "quantization after training needs at least one sample");
         let float = annotated.graph.clone();
+        let domains = domains(&float, &annotated.floats);
         for (id, node) in float.iter() {
-            if keeps_codes(node) {
+            if keeps_codes(node) && domains[id.0] == Domain::Codes {
                 annotated.activations[id.0] = annotated.activations[node.inputs[0].0];
             }
         }
@@ -71,7 +72,7 @@ impl Walk {
         float.iter().for_each(|(id, node)| node.inputs.iter().for_each(|input| last_use[input.0] = id.0));
         last_use.iter().enumerate().for_each(|(node, &last)| released[last].push(NodeId(node)));
         let noise = vec![Noise::default(); float.nodes.len()];
-        Walk { domains: domains(&float, &annotated.floats), float, annotated, released, chunks, inputs, noise }
+        Walk { domains, float, annotated, released, chunks, inputs, noise }
     }
 
     /// Takes the next node.

@@ -32,10 +32,12 @@ pub(super) fn drop_identity(graph: Graph) -> Graph {
     removal.apply(graph)
 }
 
-/// True where every reader reshapes it again.
+/// True where every reader reshapes it again, to another shape: a reader that changes nothing goes itself.
 fn only_reshaped(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> bool {
     let is_output = graph.outputs.iter().any(|(_, output)| *output == id);
-    !is_output && users[id.0].iter().all(|&user| graph.node(user).op == Op::Reshape)
+    let shape = &graph.node(id).shape;
+    let reshapes = |&user: &NodeId| graph.node(user).op == Op::Reshape && graph.node(user).shape != *shape;
+    !is_output && users[id.0].iter().all(reshapes)
 }
 
 fn is_one_cell(window: &Window) -> bool {

@@ -32,8 +32,10 @@ pub(super) fn fold_forward(mut graph: Graph) -> Graph {
             next = sole_user(&graph, &users, reader);
         }
         let Some(reader) = next else { continue };
-        // A fully connected layer reads all of a sample's values, the channels one after the other, or they are no columns of it.
-        let flat = graph.node(graph.node(reader).inputs[0]).shape.dims() == [1, node.shape.len()];
+        // A fully connected layer reads all of a sample's values, each channel's once and one after the other, or they
+        // are no columns of it.
+        let flat = node.shape.dims().first() == Some(&1)
+            && graph.node(graph.node(reader).inputs[0]).shape.dims() == [1, node.shape.len()];
         if matches!(graph.node(reader).op, Op::FullyConnected(_)) && !flat {
             continue;
         }

@@ -1,6 +1,6 @@
 //! A plain executor of float graphs: every operator by its definition, value by value in f64.
 
-use releqc_passes::ir::{AxisMap, BatchNorm, BinaryKind, Clip, Graph, Node, Op, ReduceKind, Shape, Window};
+use releqc_passes::ir::{AxisMap, BatchNorm, BinaryKind, Clip, Conv, Graph, Node, Op, ReduceKind, Shape, Window};
 
 /// Runs a graph on one sample, value by value in f64, straight from the definitions; all outputs one after the other.
 pub fn evaluate(graph: &Graph, input: &[f32]) -> Vec<f32> {
@@ -31,33 +31,9 @@ fn apply(graph: &Graph, node: &Node, values: &[Vec<f64>]) -> Vec<f64> {
     match &node.op {
         Op::Input(_) => unreachable!("handled by the caller"),
         Op::Conv(conv) => {
-            let [_, h, w] = shape.chw();
-            let [outputs, oh, ow] = node.shape.chw();
-            let dims = conv.weight.dims();
-            let (per_group, kh, kw) = (dims[1], dims[2], dims[3]);
-            let mut y = vec![0.0; outputs * oh * ow];
-            for o in 0..outputs {
-                let first = o / (outputs / conv.groups) * per_group;
-                let bias = conv.bias.as_ref().map_or(0.0, |b| f64::from(b[o]));
-                let out = &mut y[o * oh * ow..(o + 1) * oh * ow];
-                out.fill(bias);
-                for i in 0..per_group {
-                    let plane = &x[(first + i) * h * w..(first + i + 1) * h * w];
-                    for (tap, &weight) in
-                        conv.weight.data()[(o * per_group + i) * kh * kw..][..kh * kw].iter().enumerate()
-                    {
-                        for row in 0..oh {
-                            let Some(r) = at(&conv.window, 0, row, tap / kw, h) else { continue };
-                            for column in 0..ow {
-                                if let Some(c) = at(&conv.window, 1, column, tap % kw, w) {
-                                    out[row * ow + column] += plane[r * w + c] * f64::from(weight);
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-            normalize(&mut y, conv.batch_norm.as_ref(), oh * ow);
+            let image = shape.len() / shape.dims()[0];
+            let mut y: Vec<f64> = x.chunks_exact(image).flat_map(|x| convolve(conv, x, shape, &node.shape)).collect();
+            normalize(&mut y, conv.batch_norm.as_ref(), node.shape.dims()[2..].iter().product());
             y
         }
         Op::FullyConnected(fc) => {
@@ -190,23 +166,51 @@ fn apply(graph: &Graph, node: &Node, values: &[Vec<f64>]) -> Vec<f64> {
     }
 }
 
+/// A convolution of one image, without its batch normalisation.
+fn convolve(conv: &Conv, x: &[f64], from: &Shape, to: &Shape) -> Vec<f64> {
+    let (h, w, oh, ow) = (from.dims()[2], from.dims()[3], to.dims()[2], to.dims()[3]);
+    let dims = conv.weight.dims();
+    let (outputs, per_group, kh, kw) = (dims[0], dims[1], dims[2], dims[3]);
+    let mut y = vec![0.0; outputs * oh * ow];
+    for o in 0..outputs {
+        let first = o / (outputs / conv.groups) * per_group;
+        let bias = conv.bias.as_ref().map_or(0.0, |b| f64::from(b[o]));
+        let out = &mut y[o * oh * ow..(o + 1) * oh * ow];
+        out.fill(bias);
+        for i in 0..per_group {
+            let plane = &x[(first + i) * h * w..(first + i + 1) * h * w];
+            for (index, &weight) in conv.weight.data()[(o * per_group + i) * kh * kw..][..kh * kw].iter().enumerate() {
+                for row in 0..oh {
+                    let Some(r) = tap(&conv.window, 0, row, index / kw, h) else { continue };
+                    for column in 0..ow {
+                        if let Some(c) = tap(&conv.window, 1, column, index % kw, w) {
+                            out[row * ow + column] += plane[r * w + c] * f64::from(weight);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    y
+}
+
 /// The row or column of the image that a tap reads.
-fn at(window: &Window, axis: usize, position: usize, tap: usize, size: usize) -> Option<usize> {
+pub(super) fn tap(window: &Window, axis: usize, position: usize, tap: usize, size: usize) -> Option<usize> {
     let leading = [window.padding.top, window.padding.left][axis];
     (position * window.stride[axis] + tap * window.dilation[axis]).checked_sub(leading).filter(|&i| i < size)
 }
 
 fn pool(shape: &Shape, node: &Node, window: &Window, x: &[f64], reduce: impl Fn(&[f64], usize) -> f64) -> Vec<f64> {
-    let [channels, h, w] = shape.chw();
-    let [_, oh, ow] = node.shape.chw();
+    let (planes, h, w) = (shape.dims()[0] * shape.dims()[1], shape.dims()[2], shape.dims()[3]);
+    let (oh, ow) = (node.shape.dims()[2], node.shape.dims()[3]);
     let mut y = Vec::new();
-    for c in 0..channels {
+    for c in 0..planes {
         for row in 0..oh {
             for column in 0..ow {
                 let mut seen = Vec::new();
-                for tap in 0..window.kernel[0] * window.kernel[1] {
-                    let r = at(window, 0, row, tap / window.kernel[1], h);
-                    let k = at(window, 1, column, tap % window.kernel[1], w);
+                for index in 0..window.kernel[0] * window.kernel[1] {
+                    let r = tap(window, 0, row, index / window.kernel[1], h);
+                    let k = tap(window, 1, column, index % window.kernel[1], w);
                     if let (Some(r), Some(k)) = (r, k) {
                         seen.push(x[(c * h + r) * w + k]);
                     }
@@ -221,7 +225,7 @@ fn pool(shape: &Shape, node: &Node, window: &Window, x: &[f64], reduce: impl Fn(
 fn normalize(y: &mut [f64], norm: Option<&BatchNorm>, cells: usize) {
     let Some(norm) = norm else { return };
     for (i, v) in y.iter_mut().enumerate() {
-        let c = i / cells;
+        let c = i / cells % norm.gamma.len();
         let deviation = (f64::from(norm.variance[c]) + f64::from(norm.epsilon)).sqrt();
         *v = (*v - f64::from(norm.mean[c])) / deviation * f64::from(norm.gamma[c]) + f64::from(norm.beta[c]);
     }
@@ -240,7 +244,7 @@ fn channels(shape: &Shape) -> impl Fn(usize) -> usize {
     move |i| i / cells % channels
 }
 
-fn positions(shape: &Shape) -> impl Iterator<Item = Vec<usize>> {
+pub(super) fn positions(shape: &Shape) -> impl Iterator<Item = Vec<usize>> {
     let dims = shape.dims().to_vec();
     (0..shape.len()).map(move |mut rest| {
         let mut at = vec![0; dims.len()];
@@ -252,12 +256,12 @@ fn positions(shape: &Shape) -> impl Iterator<Item = Vec<usize>> {
     })
 }
 
-fn flat(at: &[usize], shape: &Shape) -> usize {
+pub(super) fn flat(at: &[usize], shape: &Shape) -> usize {
     at.iter().zip(shape.dims()).fold(0, |flat, (at, extent)| flat * extent + at)
 }
 
 /// The element of an operand that broadcasts, at a position of the result.
-fn broadcast_flat(at: &[usize], shape: &Shape) -> usize {
+pub(super) fn broadcast_flat(at: &[usize], shape: &Shape) -> usize {
     let own = &at[at.len() - shape.rank()..];
     let own: Vec<usize> = own.iter().zip(shape.dims()).map(|(&at, &extent)| if extent == 1 { 0 } else { at }).collect();
     flat(&own, shape)

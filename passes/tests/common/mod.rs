@@ -9,10 +9,13 @@
 )]
 
 mod evaluate;
+mod interpret;
 pub mod nets;
 pub mod onnx_builder;
+pub mod random_net;
 
 pub use evaluate::evaluate;
+pub use interpret::interpret;
 use std::path::PathBuf;
 use tract_onnx::prelude::*;
 

@@ -34,7 +34,7 @@ impl Net {
         self.graph.node(id).shape.clone()
     }
 
-    fn push(&mut self, op: Op, inputs: Vec<NodeId>, shape: Shape) -> NodeId {
+    pub fn push(&mut self, op: Op, inputs: Vec<NodeId>, shape: Shape) -> NodeId {
         let name = format!("{}{}", op.label(), self.graph.nodes.len());
         self.graph.nodes.push(Node { name, op, inputs, shape, activation: None });
         NodeId(self.graph.nodes.len() - 1)
@@ -51,7 +51,7 @@ impl Net {
         self.push(Op::Conv(conv), vec![x], Shape::image(outputs, oh, ow))
     }
 
-    fn tensor(&mut self, dims: Vec<usize>) -> Tensor {
+    pub fn tensor(&mut self, dims: Vec<usize>) -> Tensor {
         let fan_in: usize = dims[1..].iter().product();
         let scale = 1.0 / (fan_in as f32).sqrt();
         let values: Vec<f32> = self.random.floats(dims.iter().product()).iter().map(|v| v * scale).collect();
@@ -67,6 +67,15 @@ impl Net {
             vec![x],
             Shape::vector(outputs),
         )
+    }
+
+    /// A layer over the last axis, without bias.
+    pub fn fc_of_rows(&mut self, x: NodeId, outputs: usize) -> NodeId {
+        let mut dims = self.shape(x).dims().to_vec();
+        let weight = self.tensor(vec![outputs, dims.pop().unwrap()]);
+        dims.push(outputs);
+        let layer = FullyConnected { weight, bias: None, batch_norm: None };
+        self.push(Op::FullyConnected(layer), vec![x], Shape::new(dims))
     }
 
     pub fn batch_norm(&mut self, x: NodeId) -> NodeId {
@@ -146,7 +155,7 @@ impl Net {
     }
 }
 
-const INPUT: NodeId = NodeId(0);
+pub const INPUT: NodeId = NodeId(0);
 
 pub fn all() -> Vec<Graph> {
     vec![plain(), residual(), branches(), second_readers(), head_norm(), written_out()]
