@@ -59,6 +59,7 @@ impl BinaryKind {
 /// `y[i..] = kind(a[i..], b[i..])` over up to [`super::MAX_EXTENTS`] axes: `y` is dense in the
 /// order of `extents`, an operand advances by its stride (in elements) an axis; 0 repeats it. One
 /// rounding each but for Mod.
+#[inline(always)]
 pub fn binary(
     kind: BinaryKind,
     a: &[f32],
@@ -105,36 +106,47 @@ impl Run<'_> {
     #[inline(always)]
     fn each(self, f: impl Fn(f32, f32) -> f32) {
         let Run { walk, a, b, y } = self;
-        let (len, [step_a, step_b]) = (walk.row_len(), walk.row_strides());
+        let (len, steps) = (walk.row_len(), walk.row_strides());
+        if walk.is_row() {
+            row(&f, a, b, &mut y[..len], steps);
+            return;
+        }
         let mut rows = y.chunks_exact_mut(len);
         walk.rows(|[first_a, first_b]| {
-            let Some(y) = rows.next() else { return };
-            match (step_a, step_b) {
-                (1, 1) => {
-                    let (a, b) = (&a[first_a..][..len], &b[first_b..][..len]);
-                    for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
-                        *y = f(a, b);
-                    }
-                }
-                (1, 0) => {
-                    let b = b[first_b];
-                    for (y, &a) in y.iter_mut().zip(&a[first_a..][..len]) {
-                        *y = f(a, b);
-                    }
-                }
-                (0, 1) => {
-                    let a = a[first_a];
-                    for (y, &b) in y.iter_mut().zip(&b[first_b..][..len]) {
-                        *y = f(a, b);
-                    }
-                }
-                _ => {
-                    for (i, y) in y.iter_mut().enumerate() {
-                        *y = f(a[first_a + i * step_a], b[first_b + i * step_b]);
-                    }
-                }
+            if let Some(y) = rows.next() {
+                row(&f, &a[first_a..], &b[first_b..], y, steps);
             }
         });
+    }
+}
+
+/// One row, the operands from their first element on.
+#[inline(always)]
+fn row(f: &impl Fn(f32, f32) -> f32, a: &[f32], b: &[f32], y: &mut [f32], steps: [usize; 2]) {
+    let len = y.len();
+    match steps {
+        [1, 1] => {
+            for ((y, &a), &b) in y.iter_mut().zip(&a[..len]).zip(&b[..len]) {
+                *y = f(a, b);
+            }
+        }
+        [1, 0] => {
+            let b = b[0];
+            for (y, &a) in y.iter_mut().zip(&a[..len]) {
+                *y = f(a, b);
+            }
+        }
+        [0, 1] => {
+            let a = a[0];
+            for (y, &b) in y.iter_mut().zip(&b[..len]) {
+                *y = f(a, b);
+            }
+        }
+        [step_a, step_b] => {
+            for (i, y) in y.iter_mut().enumerate() {
+                *y = f(a[i * step_a], b[i * step_b]);
+            }
+        }
     }
 }
 

@@ -43,7 +43,13 @@ impl<const N: usize> Walk<N> {
         self.strides[self.rank - 1]
     }
 
+    /// Whether there is a single row, from the first element of every operand on.
+    pub(super) fn is_row(&self) -> bool {
+        self.rank == 1
+    }
+
     /// Calls `row` with the first element of each operand, for every row of the result in order.
+    #[inline(always)]
     pub(super) fn rows(&self, mut row: impl FnMut([usize; N])) {
         let outer = self.rank - 1;
         let rows: usize = self.extents[..outer].iter().product();

@@ -22,7 +22,7 @@ impl Function {
         with_own_loops! { self, x, y:
             Identity Sigmoid Tanh HardSigmoid { alpha, beta } HardSwish Silu Swish { alpha } LeakyRelu { alpha }
             Elu { alpha } Selu { alpha, gamma } Celu { alpha } Gelu GeluTanh Softplus Softsign Mish
-            Clip { min, max } Exp Sqrt Abs Neg Reciprocal Scale { mul, add } ScaledTanh { alpha, beta }
+            Clip { min, max } Round Exp Sqrt Abs Neg Reciprocal Scale { mul, add } ScaledTanh { alpha, beta }
         }
     }
 }

@@ -1,11 +1,29 @@
-//! Operators on floats: bound to the shared scalar forms.
-#![allow(unsafe_code, reason = "writes its own result")]
+//! Operators on floats: bound to the shared scalar forms, the most common ones compiled for every instruction set.
+#![allow(unsafe_code, reason = "writes its own result, calls loops compiled for an instruction set")]
 
+use super::compiled::compiled;
 use super::{Kernel, Memory, Values};
-use crate::float;
+use crate::float::{self, BinaryKind};
 use crate::format::Artifact;
-use crate::program::FloatId;
+use crate::function::Function;
+use crate::program::{FloatId, Op};
 use std::ops::Range;
+
+compiled! {
+    pub(crate) fn unary: Unary(function: Function, x: &[f32], y: &mut [f32]) = float::unary
+}
+
+compiled! {
+    pub(crate) fn binary: Binary(
+        kind: BinaryKind,
+        a: &[f32],
+        b: &[f32],
+        y: &mut [f32],
+        extents: &[u32],
+        strides_a: &[u32],
+        strides_b: &[u32],
+    ) = float::binary
+}
 
 /// An operator on floats.
 pub(crate) struct Island {
@@ -18,6 +36,8 @@ pub(crate) struct Island {
     pub(crate) constants: Vec<f32>,
     /// The slot that it writes.
     pub(crate) y: Range<usize>,
+    pub(crate) unary: Unary,
+    pub(crate) binary: Binary,
 }
 
 impl Kernel for Island {
@@ -32,7 +52,15 @@ impl Kernel for Island {
             let place = self.reads.iter().find(|(slot, _)| *slot == id);
             place.map_or(&[][..], |(_, place)| memory.values(place))
         };
-        float::execute(&self.artifact.program().ops[self.op], &read, &self.constants, y);
+        match &self.artifact.program().ops[self.op] {
+            // SAFETY: bound for an instruction set that was proved available.
+            &Op::FloatUnary { x, function, .. } => unsafe { (self.unary)(function, read(x), y) },
+            Op::FloatBinary { kind, a, b, extents, strides_a, strides_b, .. } => {
+                // SAFETY: as above.
+                unsafe { (self.binary)(*kind, read(*a), read(*b), y, extents, strides_a, strides_b) }
+            }
+            op => float::execute(op, &read, &self.constants, y),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::kernels::conv::{self, Gather, GatherRuns, Grid, Layer, Run, Target, T
 use crate::kernels::convert::{Dequantize, Quantize, QuantizePixels};
 use crate::kernels::depthwise::{self, Depthwise};
 use crate::kernels::elementwise::{self, Affine, Table, Term};
-use crate::kernels::floats::{Canonical, Island};
+use crate::kernels::floats::{self, Canonical, Island};
 use crate::kernels::pool::{self, AveragePool, MaxPool, Pooling};
 use crate::kernels::{Borrowed, Bound, Clamp, Kernel, Values, View};
 use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
@@ -165,6 +165,8 @@ impl Binder<'_> {
             reads: reads.into_iter().map(|id| (id, self.values(id))).collect(),
             constants: float::decoded(&self.artifact.constants_section()[range]),
             y,
+            unary: floats::unary(self.available),
+            binary: floats::binary(self.available),
         })
     }
 
