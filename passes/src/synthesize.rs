@@ -91,12 +91,16 @@ impl InputRange {
     }
 
     /// Pattern values 0..=1 to input values.
-    fn scale(&self, pattern: &[f32]) -> impl Iterator<Item = f32> {
-        pattern.iter().enumerate().map(|(i, &v)| {
+    fn scale(&self, pattern: &[f32]) -> Vec<f32> {
+        let value = |(i, &v): (usize, &f32)| {
             let (low, high) = self.channels[self.planes.channel(i)];
-            let value = low + v * (high - low);
-            if self.whole { value.round() } else { value }
-        })
+            low + v * (high - low)
+        };
+        let mut values: Vec<f32> = pattern.iter().enumerate().map(value).collect();
+        if self.whole {
+            values.iter_mut().for_each(|v| *v = v.round());
+        }
+        values
     }
 }
 

@@ -1,7 +1,7 @@
 //! Windows over single planes: depthwise convolution and pools. Each tap passes over a whole row of positions.
 
-use super::Finish;
 use super::slide::Slide;
+use super::{Finish, Scratch};
 use crate::ir::{Conv, Shape, Window};
 use crate::simd::{Isa, vectorized};
 
@@ -15,13 +15,24 @@ pub(super) struct Depthwise {
     /// `[output][tap]`.
     weights: Vec<f32>,
     bias: Vec<f32>,
+    /// Of a narrow plane that no position is left out of, the cell under each tap at the first position, padding counted.
+    offsets: Vec<usize>,
 }
+
+/// Wider rows fill vectors by themselves.
+const NARROW: usize = 32;
 
 impl Depthwise {
     pub(super) fn new(conv: &Conv, operand: &Shape, result: &Shape) -> Self {
         let outputs = conv.weight.dims()[0];
+        let slide = Slide::new(conv.window, operand, result);
+        let Window { kernel, stride, dilation, padding } = conv.window;
+        let line = slide.width + padding.left + padding.right;
+        let offset = |tap: usize| tap / kernel[1] * dilation[0] * line + tap % kernel[1] * dilation[1];
+        let narrow = stride == [1, 1] && slide.columns < NARROW;
         Depthwise {
-            slide: Slide::new(conv.window, operand, result),
+            offsets: if narrow { (0..slide.taps()).map(offset).collect() } else { Vec::new() },
+            slide,
             channels: conv.groups,
             multiplier: outputs / conv.groups,
             weights: conv.weight.data().to_vec(),
@@ -29,16 +40,49 @@ impl Depthwise {
         }
     }
 
-    pub(super) fn run(&self, isa: Isa, x: &[f32], y: &mut [f32], finish: Finish) {
+    pub(super) fn run(&self, isa: Isa, x: &[f32], y: &mut [f32], finish: Finish, scratch: &mut Scratch) {
         let (plane, result) = (self.slide.height * self.slide.width, self.slide.rows * self.slide.columns);
         let outputs = self.channels * self.multiplier;
         for (index, y) in y.chunks_exact_mut(result).enumerate() {
             let (image, output) = (index / outputs, index % outputs);
             let x = &x[(image * self.channels + output / self.multiplier) * plane..][..plane];
             let weights = &self.weights[output * self.slide.taps()..][..self.slide.taps()];
-            depthwise(isa, &self.slide, x, weights, self.bias[output], y);
+            match self.offsets.is_empty() {
+                true => depthwise(isa, &self.slide, x, weights, self.bias[output], y),
+                false => self.padded(isa, x, weights, self.bias[output], y, scratch),
+            }
             finish.apply(y);
         }
+    }
+
+    /// A narrow plane with its padding as one row of positions: those of the padding are computed, and left out.
+    fn padded(&self, isa: Isa, x: &[f32], weights: &[f32], bias: f32, y: &mut [f32], scratch: &mut Scratch) {
+        let Slide { width, columns, rows, window, .. } = &self.slide;
+        let padding = window.padding;
+        let line = width + padding.left + padding.right;
+        let Scratch { panel, sums, .. } = scratch;
+        panel.clear();
+        panel.resize(padding.top * line, 0.0);
+        for x in x.chunks_exact(*width) {
+            panel.resize(panel.len() + padding.left, 0.0);
+            panel.extend_from_slice(x);
+            panel.resize(panel.len() + padding.right, 0.0);
+        }
+        panel.resize(panel.len() + padding.bottom * line, 0.0);
+        sums.clear();
+        sums.resize((rows - 1) * line + columns, bias);
+        for (&offset, &weight) in self.offsets.iter().zip(weights) {
+            add_products(isa, &panel[offset..], weight, sums);
+        }
+        for (y, sums) in y.chunks_exact_mut(*columns).zip(sums.chunks(line)) {
+            y.copy_from_slice(&sums[..*columns]);
+        }
+    }
+}
+
+vectorized! {
+    fn add_products(x: &[f32], weight: f32, sums: &mut [f32]) {
+        sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x * weight);
     }
 }
 

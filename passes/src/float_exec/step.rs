@@ -6,7 +6,7 @@ use super::planes::{Depthwise, Pool};
 use super::{Finish, Scratch};
 use crate::ir::access::{self, Run};
 use crate::ir::{BinaryKind, Conv, Function, Graph, Node, Op, Recurrent, ReduceKind, Shape};
-use crate::simd::Isa;
+use crate::simd::{Isa, vectorized};
 use releqc_runtime::float;
 
 /// An executable node.
@@ -173,7 +173,7 @@ impl Step {
                 let images = samples * node.shape.dims()[0];
                 return convolution.run(isa, &x.all(0), y, images, finish, scratch);
             }
-            Step::Depthwise(depthwise) => return depthwise.run(isa, &x.all(0), y, finish),
+            Step::Depthwise(depthwise) => return depthwise.run(isa, &x.all(0), y, finish, scratch),
             Step::Dense(dense) => return dense.run(isa, &x.all(0), y, finish, scratch),
             Step::Affine { mul, add, inner } => {
                 let x = x.all(0);
@@ -191,9 +191,9 @@ impl Step {
             }
             Step::Copy => y.copy_from_slice(&x.all(0)),
             Step::Pool(pool) => pool.run(isa, &x.all(0), y),
-            Step::Unary(function) => float::unary(*function, &x.all(0), y),
+            Step::Unary(function) => unary(isa, *function, &x.all(0), y),
             Step::Binary { kind, extents, strides: [strides_a, strides_b] } => each(y, &mut |sample, y| {
-                float::binary(*kind, x.sample(0, sample), x.sample(1, sample), y, extents, strides_a, strides_b);
+                binary(isa, *kind, x.sample(0, sample), x.sample(1, sample), y, extents, [strides_a, strides_b]);
             }),
             Step::Select { extents, strides: [c, a, b] } => each(y, &mut |sample, y| {
                 let [condition, yes, no] = [0, 1, 2].map(|operand| x.sample(operand, sample));
@@ -254,6 +254,18 @@ impl Step {
             op if op.moves() && node.activation.is_none() => {}
             _ => finish.apply(y),
         }
+    }
+}
+
+vectorized! {
+    fn unary(function: Function, x: &[f32], y: &mut [f32]) {
+        float::unary(function, x, y);
+    }
+}
+
+vectorized! {
+    fn binary(kind: BinaryKind, a: &[f32], b: &[f32], y: &mut [f32], extents: &[u32], strides: [&[u32]; 2]) {
+        float::binary(kind, a, b, y, extents, strides[0], strides[1]);
     }
 }
 

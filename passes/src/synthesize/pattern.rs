@@ -1,6 +1,7 @@
 //! Random patterns with the statistics of pictures: smooth fields, strokes and blobs on plain grounds, grain.
 
 use crate::ir::Shape;
+use crate::simd::{Isa, vectorized};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
@@ -65,18 +66,22 @@ fn rows_and_columns(shape: &Shape) -> [usize; 3] {
 fn field(height: usize, width: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let cells = 2 + rng.next_u32() as usize % 7;
     let grid: Vec<f32> = (0..(cells + 1) * (cells + 1)).map(|_| uniform(rng)).collect();
+    // The cell that a row or column lies in, and how far.
+    let places = |size: usize| -> Vec<(usize, f32)> {
+        let place = |at: usize| at as f32 * cells as f32 / size as f32;
+        (0..size).map(place).map(|place| (place as usize, place - (place as usize) as f32)).collect()
+    };
+    let (rows, columns) = (places(height), places(width));
     let mut field = Vec::with_capacity(height * width);
-    for row in 0..height {
-        let y = row as f32 * cells as f32 / height as f32;
-        let (y0, fy) = (y as usize, y - y.floor());
-        for column in 0..width {
-            let x = column as f32 * cells as f32 / width as f32;
-            let (x0, fx) = (x as usize, x - x.floor());
-            let at = |dy: usize, dx: usize| grid[(y0 + dy).min(cells) * (cells + 1) + (x0 + dx).min(cells)];
-            let top = at(0, 0) + (at(0, 1) - at(0, 0)) * fx;
-            let bottom = at(1, 0) + (at(1, 1) - at(1, 0)) * fx;
-            field.push(top + (bottom - top) * fy);
-        }
+    for (y, fy) in rows {
+        let line = |y: usize| &grid[y.min(cells) * (cells + 1)..][..cells + 1];
+        let (above, below) = (line(y), line(y + 1));
+        field.extend(columns.iter().map(|&(x, fx)| {
+            let next = (x + 1).min(cells);
+            let top = above[x] + (above[next] - above[x]) * fx;
+            let bottom = below[x] + (below[next] - below[x]) * fx;
+            top + (bottom - top) * fy
+        }));
     }
     field
 }
@@ -102,27 +107,37 @@ fn strokes(pattern: &mut [f32], channels: usize, height: usize, width: usize, rn
     let tint: Vec<f32> = (0..channels).map(|_| 0.6 + 0.4 * uniform(rng)).collect();
     let radius = size * (0.02 + 0.06 * uniform(rng));
     let mut from = point(rng);
+    let isa = Isa::detect();
     for _ in 0..1 + rng.next_u32() % 6 {
         let to = point(rng);
         if rng.next_u32().is_multiple_of(5) {
             from = point(rng);
         }
-        let (dy, dx) = (to.0 - from.0, to.1 - from.1);
-        let length = (dy * dy + dx * dx).max(1e-6);
+        let mut ink = vec![0.0; width];
         for row in 0..height {
-            for column in 0..width {
-                let (y, x) = (row as f32 + 0.5 - from.0, column as f32 + 0.5 - from.1);
-                let along = ((y * dy + x * dx) / length).clamp(0.0, 1.0);
-                let (ey, ex) = (y - along * dy, x - along * dx);
-                let distance = (ey * ey + ex * ex).sqrt();
-                let ink = ((radius - distance) / (0.3 * radius).max(0.5) + 0.5).clamp(0.0, 1.0);
-                for (c, tint) in tint.iter().enumerate() {
-                    let value = &mut pattern[(c * height + row) * width + column];
-                    *value = value.max(ink * tint);
-                }
+            ink_of_row(isa, from, to, radius, row, &mut ink);
+            for (c, tint) in tint.iter().enumerate() {
+                let line = &mut pattern[(c * height + row) * width..][..width];
+                line.iter_mut().zip(&ink).for_each(|(value, ink)| *value = value.max(ink * tint));
             }
         }
         from = to;
+    }
+}
+
+vectorized! {
+    /// Ink of a segment between two points (row, column) on each column of a row.
+    fn ink_of_row(from: (f32, f32), to: (f32, f32), radius: f32, row: usize, ink: &mut [f32]) {
+        let (dy, dx) = (to.0 - from.0, to.1 - from.1);
+        let length = (dy * dy + dx * dx).max(1e-6);
+        let y = row as f32 + 0.5 - from.0;
+        for (column, ink) in ink.iter_mut().enumerate() {
+            let x = column as i32 as f32 + 0.5 - from.1;
+            let along = ((y * dy + x * dx) / length).clamp(0.0, 1.0);
+            let (ey, ex) = (y - along * dy, x - along * dx);
+            let distance = (ey * ey + ex * ex).sqrt();
+            *ink = ((radius - distance) / (0.3 * radius).max(0.5) + 0.5).clamp(0.0, 1.0);
+        }
     }
 }
 
