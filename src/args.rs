@@ -89,6 +89,10 @@ pub(crate) struct Compile {
     /// Retraining of the chosen widths [default: full after a search, none with --bits]
     #[arg(long, value_enum)]
     pub(crate) retrain: Option<Retrain>,
+    /// How weights become codes where nothing is retrained: so that the results of their layer come close to those of floats, or each to
+    /// the nearest [default: results]
+    #[arg(long, value_enum)]
+    pub(crate) rounding: Option<Rounding>,
     /// Points of top-1 that may be lost [default: 0.3 in a search on labelled data, else no goal]
     #[arg(long, value_name = "POINTS", value_parser = parse_points)]
     pub(crate) max_loss: Option<f64>,
@@ -298,6 +302,12 @@ pub(crate) enum Executor {
     Reference,
     /// The simulated accelerator
     Accelerator,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rounding {
+    Results,
+    Nearest,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -6,7 +6,7 @@
 #![allow(clippy::print_stdout, reason = "an example that reports to a terminal")]
 
 use releqc_passes::annotate::annotate;
-use releqc_passes::calibrate::{Granularity, calibrate};
+use releqc_passes::calibrate::{Ends, Granularity, calibrate};
 use releqc_passes::data::{Preprocessing, Reading, load};
 use releqc_passes::import::from_onnx;
 use releqc_passes::rewrite::{canonicalize, fold_batch_norm};
@@ -46,7 +46,7 @@ fn main() {
         })
         .collect();
     let start = Instant::now();
-    let calibrated = calibrate(graph, folded, &samples, &BTreeMap::new(), Granularity::Tensor);
+    let calibrated = calibrate(graph, folded, &samples, &BTreeMap::new(), Ends::LeastError, Granularity::Tensor);
     println!("calibrated in {:.1} s", start.elapsed().as_secs_f32());
     let start = Instant::now();
     let evaluator = Evaluator::new(&calibrated.folded, &test).expect("the data fit");

@@ -5,10 +5,11 @@
 
 use crate::calibrate::{Calibrated, Range};
 use crate::equalize::{self, ChannelFactors};
-use crate::ir::{Graph, Node, NodeId, Op, Tensor};
+use crate::ir::{Graph, Layer, NodeId};
 use crate::simd::{Isa, vectorized};
 use rayon::prelude::*;
 use releqc_runtime::BitWidth;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -62,9 +63,33 @@ impl ActivationQuant {
     }
 
     /// What the code of a value stands for.
+    #[inline(always)]
     pub fn rounded(self, value: f32) -> f32 {
         let zero_point = f32::from(self.zero_point);
         (value / self.scale).round_ties_even().clamp(-zero_point, 255.0 - zero_point) * self.scale
+    }
+}
+
+vectorized! {
+    /// [`ActivationQuant::rounded`] of lines of `inner` values, the scales one after the other and from the first again.
+    fn round_lines(values: &mut [f32], inner: usize, scales: &[f32], zero_point: u8) {
+        if inner == 1 {
+            for row in values.chunks_exact_mut(scales.len()) {
+                let each = row.iter_mut().zip(scales);
+                each.for_each(|(v, &scale)| *v = ActivationQuant { scale, zero_point }.rounded(*v));
+            }
+        } else {
+            for (line, &scale) in values.chunks_exact_mut(inner.max(1)).zip(scales.iter().cycle()) {
+                line.iter_mut().for_each(|v| *v = ActivationQuant { scale, zero_point }.rounded(*v));
+            }
+        }
+    }
+}
+
+vectorized! {
+    /// Weights to their codes, as floats.
+    pub(crate) fn to_steps(weights: &mut [f32], scale: f32, max_code: f32) {
+        weights.iter_mut().for_each(|w| *w = (*w / scale).round_ties_even().clamp(-max_code, max_code));
     }
 }
 
@@ -73,16 +98,23 @@ impl Annotated {
     pub fn round(&self, id: NodeId, values: &mut [f32]) {
         let quant = self.activations[id.0];
         match &self.factors[id.0] {
-            None => values.iter_mut().for_each(|v| *v = quant.rounded(*v)),
+            None => round_lines(Isa::detect(), values, values.len(), &[quant.scale], quant.zero_point),
             Some(factors) => {
                 let (_, inner) = equalize::channels(&self.graph.node(id).shape);
-                for (line, factor) in values.chunks_exact_mut(inner).zip(factors.iter().cycle()) {
-                    let quant = ActivationQuant { scale: quant.scale * factor, ..quant };
-                    line.iter_mut().for_each(|v| *v = quant.rounded(*v));
-                }
+                let scales: Vec<f32> = factors.iter().map(|factor| quant.scale * factor).collect();
+                round_lines(Isa::detect(), values, inner, &scales, quant.zero_point);
             }
         }
     }
+}
+
+/// How the scales of weights are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightScales {
+    /// The least square error of the weights.
+    LeastError,
+    /// The largest weight has the largest code: little worse at 8 bits, and known at once.
+    Largest,
 }
 
 /// Gives each weight layer its width and the scales with the least square error of its weights.
@@ -90,15 +122,26 @@ impl Annotated {
 /// # Panics
 /// When the number of widths is not that of the weight layers.
 pub fn annotate(calibrated: &Calibrated, widths: &[BitWidth]) -> Annotated {
+    annotate_with(calibrated, widths, WeightScales::LeastError)
+}
+
+/// Gives each weight layer its width and its scales.
+///
+/// # Panics
+/// When the number of widths is not that of the weight layers.
+pub fn annotate_with(calibrated: &Calibrated, widths: &[BitWidth], choice: WeightScales) -> Annotated {
     let graph = &calibrated.folded;
-    let layers = graph.weight_layers();
+    let layers: Vec<(NodeId, NodeId, Layer<'_>)> =
+        graph.iter().filter_map(|(id, node)| node.layer().map(|layer| (id, node.inputs[0], layer))).collect();
     assert_eq!(layers.len(), widths.len(), "one width a weight layer");
-    let weights = layers.iter().zip(widths).map(|(&id, &bits)| {
-        let node = graph.node(id);
-        let weight = coded_weights(node, &calibrated.factors[node.inputs[0].0]);
-        let channel = weight.data().len() / weight.dims()[0];
-        let scales = weight.data().par_chunks(channel).map(|w| least_error_scale(w, bits)).collect();
-        (id, WeightQuant { bits, scales })
+    let weights = layers.iter().zip(widths).map(|((id, operand, layer), &bits)| {
+        let scale = |row: &[f32]| match choice {
+            WeightScales::LeastError => least_error_scale(row, bits),
+            WeightScales::Largest => largest_scale(row, bits),
+        };
+        let weights = coded_weights(layer, &calibrated.factors[operand.0]);
+        let scales = weights.par_chunks(layer.depth()).map(scale).collect();
+        (*id, WeightQuant { bits, scales })
     });
     let weights = weights.collect();
     let activations = calibrated.ranges.iter().map(|&range| ActivationQuant::of(range)).collect();
@@ -107,24 +150,23 @@ pub fn annotate(calibrated: &Calibrated, widths: &[BitWidth]) -> Annotated {
 }
 
 /// What the codes of a layer stand for: its weights, times the factors of its operand.
-pub(crate) fn coded_weights(node: &Node, factors: &ChannelFactors) -> Tensor {
-    let (weight, groups, taps) = match &node.op {
-        Op::Conv(conv) => (&conv.weight, conv.groups, conv.window.kernel[0] * conv.window.kernel[1]),
-        Op::FullyConnected(fc) => (&fc.weight, 1, 1),
-        other => unreachable!("{} owns no weights", other.label()),
-    };
-    let Some(factors) = factors else { return weight.clone() };
-    let [outputs, inputs] = [weight.dims()[0], weight.dims()[1]];
-    let factor = |i: usize| {
-        let (output, input) = (i / (inputs * taps), i / taps % inputs);
-        factors[output / (outputs / groups) * inputs + input]
-    };
-    weight.with_data(weight.data().iter().enumerate().map(|(i, w)| w * factor(i)).collect::<Vec<f32>>())
+pub(crate) fn coded_weights<'l>(layer: &Layer<'l>, factors: &ChannelFactors) -> Cow<'l, [f32]> {
+    let weights = layer.weight.data();
+    match factors {
+        None => Cow::Borrowed(weights),
+        Some(factors) => weights.iter().enumerate().map(|(i, w)| w * factors[layer.channel(i)]).collect(),
+    }
 }
 
 /// Candidate scales, in parts of that of the largest weight: from the whole down to the narrowest useful one.
 const PARTS: usize = 80;
 const CANDIDATES: usize = PARTS - PARTS / 10 + 1;
+
+/// The scale that gives the largest weight the largest code; 1 for a channel of zeros.
+fn largest_scale(weights: &[f32], bits: BitWidth) -> f32 {
+    let largest = weights.iter().fold(0.0f32, |m, w| m.max(w.abs()));
+    if largest < f32::MIN_POSITIVE { 1.0 } else { largest / f32::from(bits.max_code()) }
+}
 
 /// The scale with the least `sum((w - scale * code)^2)`, sums in f64 in order of the weights; 1 for a channel of zeros.
 pub fn least_error_scale(weights: &[f32], bits: BitWidth) -> f32 {

@@ -126,16 +126,12 @@ pub fn read(model: &[u8], folded: &Graph) -> Result<Option<Annotated>, Annotatio
     let fault = |node: &str, problem: String| AnnotationError::Node { node: node.to_owned(), problem };
     let positive = |scale: f32| scale.is_finite() && scale > 0.0;
     let mut weights = BTreeMap::new();
-    for id in folded.weight_layers() {
-        let node = folded.node(id);
+    for (id, node) in folded.iter() {
+        let Some(layer) = node.layer() else { continue };
         let given = annotation.weights.get(&node.name).ok_or_else(|| fault(&node.name, "has no widths".into()))?;
         let bits = BitWidth::new(given.bits);
         let bits = bits.ok_or_else(|| fault(&node.name, format!("width {}; 2..=8 is required", given.bits)))?;
-        let outputs = match &node.op {
-            Op::Conv(conv) => conv.weight.dims()[0],
-            Op::FullyConnected(fc) => fc.weight.dims()[0],
-            other => unreachable!("{} owns no weights", other.label()),
-        };
+        let outputs = layer.outputs;
         if given.scales.len() != outputs || !given.scales.iter().all(|&s| positive(s)) {
             let problem = format!("{} scales; {outputs} numbers > 0 are required", given.scales.len());
             return Err(fault(&node.name, problem));

@@ -5,7 +5,8 @@
 
 use crate::equalize::{self, ChannelFactors, Equalization};
 use crate::float_exec::FloatExecutor;
-use crate::ir::{Function, Graph, Node, NodeId, Op};
+use crate::ir::{Clip, Function, Graph, Node, NodeId, Op};
+use crate::simd::{Isa, vectorized};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Range of a tensor's values chosen for quantization; always contains 0.
@@ -61,20 +62,35 @@ pub enum Granularity {
     Channel(Equalization),
 }
 
+/// Where a range ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ends {
+    /// Where rounding inside and distance outside are least, on the samples.
+    LeastError,
+    /// This many times as far as the samples reach, where no clip ends it.
+    Room(f32),
+}
+
+impl Ends {
+    /// For samples of the task: all that they reach.
+    pub const OF_SAMPLES: Ends = Ends::Room(1.0);
+    /// For synthesised samples: what real ones reach is not known, and a value outside costs more than a coarser step.
+    pub const OF_SYNTHESISED: Ends = Ends::Room(1.25);
+}
+
 /// Bins of the histogram of each tensor.
 const BINS: usize = 2048;
 
 /// Candidate clip limits a side, as fractions of the observed range, in 64ths: from the whole range down to this.
 const SMALLEST_CLIP: usize = 24;
 
-/// Samples to calibrate on, so that two passes take some ten seconds on one core for a large network.
+/// Samples to calibrate on, so that two passes take some seconds on one core for a large network.
 pub fn sample_budget(graph: &Graph) -> usize {
     let macs: u64 = graph.weight_layers().into_iter().map(|id| graph.macs(id)).sum();
-    (15_000_000_000 / macs.max(1)).clamp(8, 256) as usize
+    (10_000_000_000 / macs.max(1)).clamp(8, 256) as usize
 }
 
-/// Measures the range of every tensor on `samples`: the clip that gives the least mean square error of 8-bit quantization, by a
-/// histogram. Inputs in `stated` have the range given there.
+/// Measures the range of every tensor on `samples`. Inputs in `stated` have the range given there.
 ///
 /// # Panics
 /// When `samples` is empty.
@@ -83,36 +99,95 @@ pub fn calibrate(
     folded: Graph,
     samples: &[Vec<f32>],
     stated: &BTreeMap<NodeId, Range>,
+    ends: Ends,
     granularity: Granularity,
 ) -> Calibrated {
+    calibrate_each(&graph, &folded, samples, stated, ends, &[granularity]).remove(0)
+}
+
+/// [`calibrate`] in several granularities at once: the samples pass through the network no more often than for one.
+///
+/// # Panics
+/// When `samples` is empty.
+pub fn calibrate_each(
+    graph: &Graph,
+    folded: &Graph,
+    samples: &[Vec<f32>],
+    stated: &BTreeMap<NodeId, Range>,
+    ends: Ends,
+    granularities: &[Granularity],
+) -> Vec<Calibrated> {
     assert!(!samples.is_empty(), "calibration needs at least one sample");
-    let executor = FloatExecutor::new(&folded);
-    let channels = observe(&executor, &folded, samples);
-    let factors = match granularity {
+    let executor = FloatExecutor::new(folded);
+    let channels = observe(&executor, folded, samples);
+    let factors = |granularity: &Granularity| match granularity {
         Granularity::Channel(equalization) => {
-            equalize::factors(&folded, &channels, equalization, |id| stated.contains_key(&id))
+            equalize::factors(folded, &channels, *equalization, |id| stated.contains_key(&id))
         }
         Granularity::Tensor => vec![None; folded.nodes.len()],
     };
-    let whole = |(channels, factors): (&Vec<Observed>, &ChannelFactors)| {
-        channels.iter().enumerate().fold(Range { min: 0.0, max: 0.0 }, |whole, (c, Observed { range, .. })| {
-            let factor = equalize::factor(factors, c);
-            whole.with(Range { min: range.min / factor, max: range.max / factor })
+    let factors: Vec<Vec<ChannelFactors>> = granularities.iter().map(factors).collect();
+    // What has the same factors in two granularities has the same range.
+    let tensors: Vec<Vec<Divided>> = (0..folded.nodes.len())
+        .map(|node| {
+            let mut divided: Vec<Divided> = Vec::new();
+            for factors in factors.iter().map(|factors| &factors[node]) {
+                if divided.iter().all(|other| other.factors != *factors) {
+                    divided.push(Divided::of(&channels[node], factors.clone()));
+                }
+            }
+            divided
         })
+        .collect();
+    let ranges: Vec<Vec<Range>> = match ends {
+        Ends::LeastError => {
+            let histograms = histograms(&executor, folded, &tensors, samples);
+            let of = |(forms, counts): (&Vec<Divided>, &Vec<Vec<u64>>)| {
+                forms.iter().zip(counts).map(|(form, counts)| least_error(form.range, counts)).collect()
+            };
+            tensors.iter().zip(&histograms).map(of).collect()
+        }
+        Ends::Room(room) => {
+            let of = |(forms, node): (&Vec<Divided>, &Node)| {
+                // What inputs are made of has its ends.
+                let room = if node.is_input() { 1.0 } else { room };
+                forms.iter().map(|form| with_room(form.range, room, node.activation)).collect()
+            };
+            tensors.iter().zip(&folded.nodes).map(of).collect()
+        }
     };
-    let observed: Vec<Range> = channels.iter().zip(&factors).map(whole).collect();
-    let histograms = histograms(&executor, &folded, &observed, &factors, samples);
-    let mut ranges: Vec<Range> = Vec::with_capacity(folded.nodes.len());
-    for (id, node) in folded.iter() {
-        ranges.push(match &node.op {
-            Op::Input(_) if stated.contains_key(&id) => stated[&id],
-            Op::Constant(_) => observed[id.0],
-            // A pool is on codes always, so it keeps the range of what it reads.
-            Op::MaxPool(_) if node.activation.is_none() => ranges[node.inputs[0].0],
-            _ => least_error(observed[id.0], &histograms[id.0]),
+    let calibrated = |factors: Vec<ChannelFactors>| {
+        let mut chosen: Vec<Range> = Vec::with_capacity(folded.nodes.len());
+        for (id, node) in folded.iter() {
+            let form = tensors[id.0].iter().position(|divided| divided.factors == factors[id.0]).unwrap_or(0);
+            chosen.push(match &node.op {
+                Op::Input(_) if stated.contains_key(&id) => stated[&id],
+                Op::Constant(_) => tensors[id.0][form].range,
+                // A pool is on codes always, so it keeps the range of what it reads.
+                Op::MaxPool(_) if node.activation.is_none() => chosen[node.inputs[0].0],
+                _ => ranges[id.0][form],
+            });
+        }
+        Calibrated { graph: graph.clone(), folded: folded.clone(), ranges: chosen, factors, floats: BTreeSet::new() }
+    };
+    factors.into_iter().map(calibrated).collect()
+}
+
+/// A tensor whose channels are divided by factors.
+struct Divided {
+    factors: ChannelFactors,
+    /// Of all values so divided.
+    range: Range,
+}
+
+impl Divided {
+    fn of(channels: &[Observed], factors: ChannelFactors) -> Self {
+        let range = channels.iter().enumerate().fold(Range { min: 0.0, max: 0.0 }, |whole, (c, channel)| {
+            let factor = equalize::factor(&factors, c);
+            whole.with(Range { min: channel.range.min / factor, max: channel.range.max / factor })
         });
+        Divided { factors, range }
     }
-    Calibrated { graph, folded, ranges, factors, floats: BTreeSet::new() }
 }
 
 /// What the samples show of a channel.
@@ -210,42 +285,66 @@ fn widest(values: &[f32]) -> Range {
     Range { min: min.into_iter().fold(0.0, f32::min), max: max.into_iter().fold(0.0, f32::max) }
 }
 
-/// Counts of the values of every tensor in [`BINS`] equal bins of its observed range. Integer counts add up the same in any order.
+/// Counts of the values of every form of every tensor in [`BINS`] equal bins of its range. Integer counts add up the same in any
+/// order.
 fn histograms(
     executor: &FloatExecutor,
     graph: &Graph,
-    observed: &[Range],
-    factors: &[ChannelFactors],
+    tensors: &[Vec<Divided>],
     samples: &[Vec<f32>],
-) -> Vec<Vec<u64>> {
-    let none = || vec![vec![0u64; BINS]; observed.len()];
-    let count = |counts: &mut Vec<Vec<u64>>, id: NodeId, values: &[f32]| {
-        let Range { min, max } = observed[id.0];
-        let per_unit = BINS as f32 / (max - min);
-        if !per_unit.is_finite() {
-            return;
-        }
-        let counts = &mut counts[id.0];
-        let mut count = |values: &[f32], factor: f32| {
-            let inverse = 1.0 / factor;
-            for &v in values.iter().filter(|v| v.is_finite()) {
-                counts[(((v * inverse - min) * per_unit) as usize).min(BINS - 1)] += 1;
+) -> Vec<Vec<Vec<u64>>> {
+    let none = || tensors.iter().map(|forms| vec![vec![0u64; BINS + 1]; forms.len()]).collect::<Vec<_>>();
+    let isa = Isa::detect();
+    let count = |counts: &mut Vec<Vec<Vec<u64>>>, id: NodeId, values: &[f32]| {
+        for (Divided { factors, range: Range { min, max } }, counts) in tensors[id.0].iter().zip(&mut counts[id.0]) {
+            let per_unit = BINS as f32 / (max - min);
+            if !per_unit.is_finite() {
+                continue;
             }
-        };
-        match &factors[id.0] {
-            None => count(values, 1.0),
-            Some(factors) => {
-                let (_, inner) = equalize::channels(&graph.node(id).shape);
-                let lines = values.chunks_exact(inner).zip(factors.iter().cycle());
-                lines.for_each(|(line, &factor)| count(line, factor));
+            match factors {
+                None => count_bins(isa, values, 1.0, *min, per_unit, counts),
+                Some(factors) => {
+                    let (_, inner) = equalize::channels(&graph.node(id).shape);
+                    let lines = values.chunks_exact(inner).zip(factors.iter().cycle());
+                    lines.for_each(|(line, factor)| count_bins(isa, line, 1.0 / factor, *min, per_unit, counts));
+                }
             }
         }
     };
-    let sum = |mut a: Vec<Vec<u64>>, b: Vec<Vec<u64>>| {
-        a.iter_mut().flatten().zip(b.iter().flatten()).for_each(|(a, b)| *a += b);
+    let sum = |mut a: Vec<Vec<Vec<u64>>>, b: Vec<Vec<Vec<u64>>>| {
+        let pairs = a.iter_mut().flatten().flatten().zip(b.iter().flatten().flatten());
+        pairs.for_each(|(a, b)| *a += b);
         a
     };
     executor.fold(samples, none, count, sum)
+}
+
+vectorized! {
+    /// Counts values times `inverse`; what is not finite goes to the bin behind the last.
+    fn count_bins(values: &[f32], inverse: f32, min: f32, per_unit: f32, counts: &mut [u64]) {
+        const LAST: f32 = (BINS - 1) as f32;
+        let bin = |v: f32| {
+            let at = (v * inverse - min) * per_unit;
+            let at = if at < LAST { at } else { LAST };
+            let at = if at > 0.0 { at } else { 0.0 };
+            if v.abs() <= f32::MAX { at as i32 } else { BINS as i32 }
+        };
+        let (blocks, rest) = values.as_chunks::<LANES>();
+        for block in blocks {
+            let bins: [i32; LANES] = std::array::from_fn(|lane| bin(block[lane]));
+            bins.iter().for_each(|&bin| counts[bin as usize] += 1);
+        }
+        rest.iter().for_each(|&v| counts[bin(v) as usize] += 1);
+    }
+}
+
+/// A range as many times as wide; no wider than the clip that its values have passed.
+fn with_room(observed: Range, room: f32, clip: Option<Clip>) -> Range {
+    let clip = clip.unwrap_or(Clip { min: f32::NEG_INFINITY, max: f32::INFINITY });
+    Range {
+        min: (observed.min * room).max(clip.min.min(observed.min)),
+        max: (observed.max * room).min(clip.max.max(observed.max)),
+    }
 }
 
 /// The clip of an observed range with the least square error: rounding inside it (step^2 / 12 a value), distance outside.
@@ -267,7 +366,7 @@ fn least_error(observed: Range, counts: &[u64]) -> Range {
             let clip = Range { min: observed.min * (low as f32 / 64.0), max: observed.max * (high as f32 / 64.0) };
             let (lo, hi) = (f64::from(clip.min), f64::from(clip.max));
             let rounding = ((hi - lo) / 255.0).powi(2) / 12.0;
-            let error = counts.iter().enumerate().fold(0.0, |sum, (i, &n)| {
+            let error = counts.iter().take(BINS).enumerate().fold(0.0, |sum, (i, &n)| {
                 let v = centre(i);
                 let outside = (lo - v).max(v - hi).max(0.0);
                 sum + n as f64 * if outside > 0.0 { outside * outside } else { rounding }

@@ -15,7 +15,9 @@ mod signal;
 mod unlearn;
 
 pub use error::{CompileError, Fault};
-pub use options::{CompileOptions, CostKind, Event, Hooks, Labelled, MIN_SNR, Retrain, RewardKind, Store, WidthPolicy};
+pub use options::{
+    CompileOptions, CostKind, Event, Hooks, Labelled, MIN_SNR, Retrain, RewardKind, RoundingKind, Store, WidthPolicy,
+};
 pub use report::{
     Accuracy, CompileReport, Finalist, LayerExplanation, LayerReport, LossOf, MethodReport, Metric, ParetoPoint,
     SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
@@ -24,7 +26,7 @@ pub use report::{
 use self::signal::Signal;
 use crate::annotate::Annotated;
 use crate::annotation;
-use crate::calibrate::{self, Calibrated, Granularity, calibrate};
+use crate::calibrate::{self, Calibrated, Ends, Granularity, calibrate};
 use crate::data::{Dataset, Preprocessing, Samples};
 use crate::emit::emit;
 use crate::evaluate::{agreement, predictions};
@@ -32,7 +34,7 @@ use crate::float_exec::FloatExecutor;
 use crate::import::{self, ErrorKind, ImportError, ImportOptions};
 use crate::legality;
 use crate::lower::{LowerError, Lowered, lower};
-use crate::post_training::{granularity, quantize_after_training, reach};
+use crate::post_training::{Rounding, best_ranges, quantize_after_training, reach};
 use crate::quantize::{Quantized, quantize};
 use crate::random::{Purpose, stream};
 use crate::rewrite::{canonicalize, canonicalize_observed, fold_batch_norm};
@@ -61,6 +63,9 @@ pub struct Compiled {
 /// Samples that stand in for a data set where there is none: synthesised, labelled by nobody.
 const SYNTHETIC_TRAINING: usize = 1024;
 const SYNTHETIC_VALIDATION: usize = 2048;
+
+/// Samples of given data that ranges are taken from, at least, whatever the time: fewer miss values that others have.
+const LEAST_CALIBRATION: usize = 64;
 
 /// Samples on which the finished artifact is run through the reference executor too.
 const PROOF_SAMPLES: usize = 3;
@@ -103,11 +108,13 @@ pub fn compile(
     let material = Material::gather(&folded, data, &input_ranges, options);
     let samples = material.calibration(&folded);
     let stated = options.stated_ranges(&folded, &input_ranges);
-    let granularity = match options.retrain {
-        Retrain::None => granularity(&graph, &folded, &samples, &stated),
-        Retrain::Short | Retrain::Full => Granularity::Tensor,
+    let ends: &[Ends] =
+        if material.is_synthetic() { &[Ends::OF_SYNTHESISED] } else { &[Ends::LeastError, Ends::OF_SAMPLES] };
+    let (granularity, ends) = match options.retrain {
+        Retrain::None => best_ranges(&graph, &folded, &samples, &stated, ends),
+        Retrain::Short | Retrain::Full => (Granularity::Tensor, ends[0]),
     };
-    let calibrated = calibrate(graph, folded, &samples, &stated, granularity);
+    let calibrated = calibrate(graph, folded, &samples, &stated, ends, granularity);
     hooks.check_interrupt()?;
 
     let judge = Judge::new(&calibrated, material.validation(), options.min_snr.unwrap_or(MIN_SNR))?;
@@ -299,9 +306,10 @@ impl Decision {
     ) -> Result<Self, CompileError> {
         let annotated = match options.retrain {
             Retrain::None => {
-                let trained = quantize_after_training(calibrated, &widths, samples);
+                let rounding = material.rounding(options.rounding);
+                let trained = quantize_after_training(calibrated, &widths, samples, rounding);
                 hooks.check_interrupt()?;
-                let wide = wanted.and_then(|wanted| reach(calibrated, &widths, samples, &trained, wanted));
+                let wide = wanted.and_then(|wanted| reach(calibrated, &widths, samples, rounding, &trained, wanted));
                 let wide = wide.filter(|wide| match emitted(wide.trained.annotated.clone()) {
                     Ok(_) => true,
                     Err(error) => {
@@ -387,8 +395,8 @@ impl<'d> Material<'d> {
             return Material::Given(labelled);
         }
         let learns = matches!(options.widths, WidthPolicy::Search) || options.retrain != Retrain::None;
-        let (training, validation) = if learns { (SYNTHETIC_TRAINING, SYNTHETIC_VALIDATION) } else { (256, 256) };
-        let affordable = calibrate::sample_budget(folded) * 4;
+        let (training, validation) = if learns { (SYNTHETIC_TRAINING, SYNTHETIC_VALIDATION) } else { (128, 256) };
+        let affordable = calibrate::sample_budget(folded) * if learns { 4 } else { 1 };
         let draw = |count: usize, purpose: Purpose| {
             synthesize(folded, ranges, count.min(affordable), stream(options.seed, purpose))
         };
@@ -409,6 +417,15 @@ impl<'d> Material<'d> {
     /// Whether the samples were synthesised.
     fn is_synthetic(&self) -> bool {
         matches!(self, Material::Synthetic { .. })
+    }
+
+    /// How weights are rounded on these samples.
+    pub(crate) fn rounding(&self, kind: RoundingKind) -> Rounding {
+        match kind {
+            RoundingKind::Nearest => Rounding::Nearest,
+            RoundingKind::Results if self.is_synthetic() => Rounding::ON_SYNTHESISED,
+            RoundingKind::Results => Rounding::ON_SAMPLES,
+        }
     }
 
     /// Names the samples in the keys of the evaluation store.
@@ -440,7 +457,8 @@ impl<'d> Material<'d> {
     /// Samples for calibration: spread evenly over the training set.
     pub(crate) fn calibration(&self, folded: &crate::ir::Graph) -> Vec<Vec<f32>> {
         let data = self.training();
-        let count = calibrate::sample_budget(folded).min(data.len());
+        let least = if self.is_synthetic() { 0 } else { LEAST_CALIBRATION };
+        let count = calibrate::sample_budget(folded).max(least).min(data.len());
         let sample = |i: usize| {
             let mut values = vec![0.0; data.shape().len()];
             data.read(i * data.len() / count, &mut values);

@@ -121,26 +121,15 @@ fn importance(graph: &Graph, domains: &[Domain], observed: &[Vec<Observed>]) -> 
             let count = importance[x.0].len();
             let mut add = |c: usize, power: f64| importance[x.0][c] += power;
             match &node.op {
-                Op::Conv(_) | Op::FullyConnected(_) if operand == 0 => {
-                    let (weights, outputs, inputs, groups, taps) = match &node.op {
-                        Op::Conv(conv) => {
-                            let dims = conv.weight.dims();
-                            (&conv.weight, dims[0], dims[1], conv.groups, dims[2] * dims[3])
-                        }
-                        Op::FullyConnected(layer) => {
-                            (&layer.weight, layer.weight.dims()[0], layer.weight.dims()[1], 1, 1)
-                        }
-                        _ => continue,
-                    };
-                    if inputs * groups != count {
+                Op::Conv(_) | Op::FullyConnected(_) => {
+                    let Some(layer) = node.layer().filter(|layer| layer.inputs * layer.groups == count) else {
                         continue;
-                    }
-                    for (i, window) in weights.data().chunks_exact(taps).enumerate() {
-                        let (output, input) = (i / inputs, i % inputs);
+                    };
+                    let by_output = observed[id.0].len() == layer.outputs;
+                    for (i, window) in layer.weight.data().chunks_exact(layer.taps).enumerate() {
                         let power: f64 = window.iter().map(|&w| f64::from(w).powi(2)).sum();
-                        let relative =
-                            if observed[id.0].len() == outputs { inverse(range(id, output)) } else { whole(id) };
-                        add(output / (outputs / groups) * inputs + input, power * relative);
+                        let relative = if by_output { inverse(range(id, i / layer.inputs)) } else { whole(id) };
+                        add(layer.channel(i * layer.taps), power * relative);
                     }
                 }
                 _ if domains[id.0] == Domain::Float => (0..count).for_each(|c| add(c, whole(x))),

@@ -17,7 +17,7 @@ use crate::ir::{Clip, Graph, NodeId, Op};
 use crate::simd::Isa;
 use rayon::prelude::*;
 use releqc_runtime::float::canonical;
-pub use single::{Operand, Single};
+pub use single::{Buffers, Operand, Single};
 use std::borrow::Cow;
 use step::{Operands, Step};
 
@@ -134,17 +134,11 @@ impl<'g> FloatExecutor<'g> {
     fn with(graph: &'g Graph, isa: Isa) -> Self {
         let mut first = 0;
         let mut steps = Vec::with_capacity(graph.nodes.len());
-        let mut last_use = vec![0; graph.nodes.len()];
-        for (id, node) in graph.iter() {
+        for node in &graph.nodes {
             steps.push(Step::new(graph, node, first));
             first += if node.is_input() { node.shape.len() } else { 0 };
-            node.inputs.iter().for_each(|input| last_use[input.0] = id.0);
         }
-        graph.outputs.iter().for_each(|(_, id)| last_use[id.0] = usize::MAX);
-        let mut released = vec![Vec::new(); graph.nodes.len()];
-        for (node, &last) in last_use.iter().enumerate().filter(|&(_, &last)| last != usize::MAX) {
-            released[last.max(node)].push(NodeId(node));
-        }
+        let released = graph.released();
         let largest = graph.nodes.iter().map(|node| node.shape.len()).max().unwrap_or(1);
         let batch = (BATCH_VALUES / largest.max(1)).clamp(1, MAX_BATCH);
         FloatExecutor { graph, isa, steps, released, batch }

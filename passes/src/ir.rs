@@ -7,11 +7,13 @@
 
 pub mod access;
 mod fingerprint;
+mod layer;
 mod op;
 mod shape;
 mod tensor;
 mod text;
 
+pub use layer::Layer;
 pub use op::{AxisMap, BatchNorm, Clip, Conv, FullyConnected, Op, Padding, Recurrent, Window};
 pub use releqc_runtime::float::{BinaryKind, RecurrentKind, ReduceKind};
 pub use releqc_runtime::function::Function;
@@ -171,6 +173,18 @@ impl Graph {
     /// The layers that own weights (conv, fully connected), in ONNX node order: what the search gives widths to.
     pub fn weight_layers(&self) -> Vec<NodeId> {
         self.iter().filter(|(_, node)| node.owns_weights()).map(|(id, _)| id).collect()
+    }
+
+    /// Per node, the nodes whose values nobody reads after it; outputs are read to the end.
+    pub fn released(&self) -> Vec<Vec<NodeId>> {
+        let mut last_use: Vec<usize> = (0..self.nodes.len()).collect();
+        self.iter().for_each(|(id, node)| node.inputs.iter().for_each(|input| last_use[input.0] = id.0));
+        self.outputs.iter().for_each(|(_, id)| last_use[id.0] = self.nodes.len());
+        let mut released = vec![Vec::new(); self.nodes.len()];
+        for (node, &last) in last_use.iter().enumerate().filter(|&(_, &last)| last < self.nodes.len()) {
+            released[last].push(NodeId(node));
+        }
+        released
     }
 
     /// For every node, the nodes that read it (a node that reads it twice is listed twice).

@@ -4,7 +4,7 @@
 //! stand against (a layer whose sums leave i32) is not found here.
 
 use crate::annotate::{ActivationQuant, Annotated, WeightQuant};
-use crate::ir::{Graph, Op};
+use crate::ir::Graph;
 use crate::lower::{LowerError, lower};
 use crate::quantize::quantize;
 use releqc_runtime::BitWidth;
@@ -15,15 +15,9 @@ use std::collections::BTreeSet;
 /// # Errors
 /// The first operator that has no executable form in its place.
 pub fn check(folded: &Graph) -> Result<(), LowerError> {
-    let weights = folded.weight_layers().into_iter().map(|id| {
-        let outputs = match &folded.node(id).op {
-            Op::Conv(conv) => conv.weight.dims()[0],
-            Op::FullyConnected(fc) => fc.weight.dims()[0],
-            other => unreachable!("{} owns no weights", other.label()),
-        };
-        (id, WeightQuant { bits: BitWidth::MAX, scales: vec![1.0; outputs] })
-    });
-    let weights = weights.collect();
+    let layers = folded.iter().filter_map(|(id, node)| Some((id, node.layer()?)));
+    let weights =
+        layers.map(|(id, layer)| (id, WeightQuant { bits: BitWidth::MAX, scales: vec![1.0; layer.outputs] })).collect();
     let activations = vec![ActivationQuant { scale: 1.0, zero_point: 128 }; folded.nodes.len()];
     let factors = vec![None; folded.nodes.len()];
     let quantized =

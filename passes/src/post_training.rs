@@ -6,13 +6,15 @@
 
 mod bias;
 mod contributions;
+mod rounding;
+mod sums;
 mod walk;
 mod widen;
 
-pub use walk::{Noise, Walk};
+pub use walk::Noise;
 
-use crate::annotate::{Annotated, annotate};
-use crate::calibrate::{Calibrated, Granularity, Range, calibrate};
+use crate::annotate::{Annotated, WeightScales, annotate, annotate_with};
+use crate::calibrate::{Calibrated, Ends, Granularity, Range, calibrate_each};
 use crate::equalize::Equalization;
 use crate::ir::{Graph, NodeId, Op};
 use releqc_runtime::BitWidth;
@@ -55,6 +57,7 @@ pub fn reach(
     calibrated: &Calibrated,
     widths: &[BitWidth],
     samples: &[Vec<f32>],
+    rounding: Rounding,
     trained: &PostTrained,
     wanted: f64,
 ) -> Option<Wide> {
@@ -77,7 +80,7 @@ pub fn reach(
             break;
         }
         let widened = widen::widen(calibrated, &chosen);
-        let reached = quantize_after_training(&widened.calibrated, &widened.widths(widths), &few).decibels();
+        let reached = quantize_after_training(&widened.calibrated, &widened.widths(widths), &few, rounding).decibels();
         if best.as_ref().is_none_or(|(best, ..)| *best < reached) {
             best = Some((reached, layers, widened));
         }
@@ -87,7 +90,7 @@ pub fn reach(
         aim += (wanted - reached).max(1.0);
     }
     let (_, layers, widened) = best?;
-    let trained = quantize_after_training(&widened.calibrated, &widened.widths(widths), samples);
+    let trained = quantize_after_training(&widened.calibrated, &widened.widths(widths), samples, rounding);
     let wide = Wide { calibrated: widened.calibrated, trained, layers, before };
     Some(wide).filter(|wide| wide.trained.decibels() > before + WORTH)
 }
@@ -99,7 +102,7 @@ fn spread(samples: &[Vec<f32>], affordable: u64, most: u64) -> Vec<Vec<f32>> {
 }
 
 /// Multiply-accumulates spent on finding out what each tensor contributes, about.
-const CONTRIBUTION_BUDGET: u64 = 15_000_000_000;
+const CONTRIBUTION_BUDGET: u64 = 8_000_000_000;
 
 /// Multiply-accumulates spent on trying a choice of wide tensors, about.
 const ATTEMPT_BUDGET: u64 = 4_000_000_000;
@@ -110,64 +113,109 @@ const ATTEMPTS: usize = 3;
 /// Wide tensors that gain less, in dB, are not worth their time.
 const WORTH: f64 = 1.0;
 
-/// Gives each weight layer its width and puts its bias right on `samples`.
+/// How weights of less than 8 bits become codes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rounding {
+    /// Each to the nearest.
+    Nearest,
+    /// So that the results of the layer on the samples come close to those of floats.
+    Results {
+        /// Part of the mean square of an input of the layer that is added to each: how little the samples are trusted to show all
+        /// that inputs do.
+        damping: f64,
+    },
+}
+
+impl Rounding {
+    /// On samples of the task.
+    pub const ON_SAMPLES: Rounding = Rounding::Results { damping: 0.01 };
+    /// On synthesised samples: real ones move in other directions too.
+    pub const ON_SYNTHESISED: Rounding = Rounding::Results { damping: 1.0 };
+}
+
+/// Gives each weight layer its width, its codes and its bias by what `samples` show.
 ///
 /// # Panics
 /// When the number of widths is not that of the weight layers, or there is no sample.
-pub fn quantize_after_training(calibrated: &Calibrated, widths: &[BitWidth], samples: &[Vec<f32>]) -> PostTrained {
-    let mut walk = Walk::new(annotate(calibrated, widths), &affordable(&calibrated.folded, samples));
-    for id in (0..calibrated.folded.nodes.len()).map(NodeId) {
-        walk.advance(id);
-    }
-    walk.finish()
+pub fn quantize_after_training(
+    calibrated: &Calibrated,
+    widths: &[BitWidth],
+    samples: &[Vec<f32>],
+    rounding: Rounding,
+) -> PostTrained {
+    let samples = affordable(&calibrated.folded, samples);
+    walk::walk(vec![annotate(calibrated, widths)], &samples, rounding).remove(0)
 }
 
-/// Values that all samples of a walk hold in the largest tensor, at most.
-const WALK_VALUES: usize = 1 << 23;
+/// Changes with anything that changes what comes out: part of the keys of stored evaluations.
+pub const REVISION: u32 = 1;
 
-/// Some of the samples, spread over all: as many as memory allows.
+/// Values that all samples of a walk hold in the largest tensor, at most.
+const WALK_VALUES: u64 = 1 << 23;
+
+/// Multiply-accumulates of a walk, at most.
+const WALK_BUDGET: u64 = 4_000_000_000;
+
+/// Samples that a walk has in any case.
+const LEAST_SAMPLES: u64 = 16;
+
+/// Some of the samples, spread over all: as many as memory and time allow.
 fn affordable(graph: &Graph, samples: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let largest = graph.nodes.iter().map(|node| node.shape.len()).max().unwrap_or(1);
-    let most = (WALK_VALUES / largest.max(1)).max(4) as u64;
+    let macs: u64 = graph.weight_layers().into_iter().map(|id| graph.macs(id)).sum();
+    let most = (WALK_VALUES / largest.max(1) as u64).max(4);
+    let most = (WALK_BUDGET / macs.max(1)).clamp(LEAST_SAMPLES.min(most), most);
     spread(samples, most, most)
 }
 
 /// Multiply-accumulates spent on trying granularities, at most.
 const MAC_BUDGET: u64 = 8_000_000_000;
 
-/// Samples that ranges are taken from, and others that they are tried on, for each granularity.
-const TRIED: u64 = 16;
+/// Samples that ranges are taken from, and others that they are tried on, at least and at most.
+const LEAST_TRIED: u64 = 4;
+const TRIED: u64 = 32;
 
-/// The granularity with the least noise on samples that its ranges were not taken from: that of the output with the most.
+/// The granularity, and which of `ends`, with the least noise on samples that the ranges were not taken from: that of the output
+/// with the most.
 ///
-/// A channel that is refined has less noise, and less room for values that were not seen; which is worth more depends on the network
-/// and on what its samples have in common.
-pub fn granularity(
+/// A channel that is refined has less noise, and less room for values that were not seen; so has a range that ends before the
+/// largest value. Which is worth more depends on the network and on what its samples have in common.
+///
+/// # Panics
+/// When `ends` is empty.
+pub fn best_ranges(
     graph: &Graph,
     folded: &Graph,
     samples: &[Vec<f32>],
     stated: &BTreeMap<NodeId, Range>,
-) -> Granularity {
+    ends: &[Ends],
+) -> (Granularity, Ends) {
     let layers = folded.weight_layers();
     let macs: u64 = layers.iter().map(|&id| folded.macs(id)).sum();
     let choices: Vec<Granularity> =
         [Granularity::Tensor].into_iter().chain(Equalization::CANDIDATES.map(Granularity::Channel)).collect();
     let affordable = MAC_BUDGET / (4 * choices.len() as u64 * macs.max(1));
-    let half = (samples.len() / 2).min(affordable.clamp(4, TRIED) as usize);
+    let half = (samples.len() / 2).min(affordable.clamp(LEAST_TRIED, TRIED) as usize);
     if half < 2 {
-        return Granularity::Tensor;
+        return (Granularity::Tensor, ends[0]);
     }
     // Both halves are spread over all samples.
     let spread = |offset: usize| (0..half).map(move |i| (2 * i + offset) * samples.len() / (2 * half));
     let [seen, unseen] = [0, 1].map(|offset| spread(offset).map(|i| samples[i].clone()).collect::<Vec<_>>());
     let widths = vec![BitWidth::MAX; layers.len()];
-    let worst = |granularity: Granularity| {
-        let calibrated = calibrate(graph.clone(), folded.clone(), &seen, stated, granularity);
-        quantize_after_training(&calibrated, &widths, &unseen).decibels()
-    };
-    let tried = choices.into_iter().map(|granularity| (worst(granularity), granularity));
+    let tried = ends.iter().flat_map(|&ends| {
+        let calibrated = calibrate_each(graph, folded, &seen, stated, ends, &choices);
+        let worlds = calibrated.iter().map(|calibrated| annotate_with(calibrated, &widths, WeightScales::Largest));
+        let trained = walk::walk(worlds.collect(), &unseen, Rounding::Nearest);
+        let noise: Vec<f64> = trained.iter().map(PostTrained::decibels).collect();
+        choices
+            .iter()
+            .zip(noise)
+            .map(move |(&granularity, decibels)| (decibels, (granularity, ends)))
+            .collect::<Vec<_>>()
+    });
     let best = tried.reduce(|best, next| if next.0 > best.0 { next } else { best });
-    best.map_or(Granularity::Tensor, |(_, granularity)| granularity)
+    best.map_or((Granularity::Tensor, ends[0]), |(_, best)| best)
 }
 
 impl fmt::Display for PostTrained {

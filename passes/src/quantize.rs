@@ -4,12 +4,13 @@
 //! accumulator could leave i32 or a multiplier its range. Does not choose widths, kernels or memory. The formulas are those of
 //! docs/quantization.md.
 
-use crate::annotate::{ActivationQuant, Annotated, coded_weights};
+use crate::annotate::{ActivationQuant, Annotated, coded_weights, to_steps};
 use crate::calibrate::Range;
 pub use crate::domain::Domain;
 use crate::domain::domains;
 use crate::equalize::{self, ChannelFactors};
 use crate::ir::{Clip, Graph, Node, NodeId, Op};
+use crate::simd::Isa;
 use releqc_runtime::BitWidth;
 use releqc_runtime::verify::MULTIPLIER_RANGE;
 use std::collections::BTreeMap;
@@ -131,8 +132,9 @@ fn quantize_layer(
 ) -> Result<QuantizedLayer, QuantizeError> {
     let node = quantized.graph.node(id);
     let input = quantized.activations[node.inputs[0].0];
-    let weights = coded_weights(node, &quantized.factors[node.inputs[0].0]);
-    let (weights, bias) = (weights.data(), bias(node));
+    let owned = node.layer().expect("a layer with weights");
+    let weights = coded_weights(&owned, &quantized.factors[node.inputs[0].0]);
+    let (weights, bias) = (&weights[..], owned.bias);
     let outputs = scales.len();
     let depth = weights.len() / outputs;
     let output_scale = match quantized.domains[id.0] {
@@ -194,17 +196,10 @@ fn quantize_layer(
 /// Steps that the bias of a channel without weights gets.
 const BIAS_STEPS: f64 = 1_073_741_824.0; // 2^30
 
-fn bias(node: &Node) -> Option<&[f32]> {
-    match &node.op {
-        Op::Conv(conv) => conv.bias.as_deref(),
-        Op::FullyConnected(fc) => fc.bias.as_deref(),
-        other => unreachable!("{} owns no weights", other.label()),
-    }
-}
-
 fn codes(row: &[f32], scale: f32, bits: BitWidth) -> Vec<i8> {
-    let max_code = f32::from(bits.max_code());
-    row.iter().map(|w| (w / scale).round_ties_even().clamp(-max_code, max_code) as i8).collect()
+    let mut steps = row.to_vec();
+    to_steps(Isa::detect(), &mut steps, scale, f32::from(bits.max_code()));
+    steps.into_iter().map(|step| step as i8).collect()
 }
 
 /// `rne(bias / (s_in * s_w)) - z_in * sum(w)`, exact in f64.

@@ -3,7 +3,7 @@
 
 use releqc_models::TEST_NETS;
 use releqc_passes::annotate::annotate;
-use releqc_passes::calibrate::{Granularity, calibrate};
+use releqc_passes::calibrate::{Ends, Granularity, calibrate};
 use releqc_passes::equalize::Equalization;
 use releqc_passes::float_exec::FloatExecutor;
 use releqc_passes::ir::Graph;
@@ -25,6 +25,7 @@ fn relative_error(graph: &Graph, bits: u8) -> f64 {
         graph.clone(),
         &samples,
         &BTreeMap::new(),
+        Ends::LeastError,
         Granularity::Channel(Equalization::CANDIDATES[1]),
     );
     let widths = vec![BitWidth::new(bits).unwrap(); graph.weight_layers().len()];

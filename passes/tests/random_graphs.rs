@@ -10,7 +10,7 @@ use common::onnx_builder::{Attr, Model};
 use common::random_net::{Kind, random_net};
 use common::{Random, evaluate, interpret};
 use releqc_passes::annotate::{ActivationQuant, Annotated, WeightQuant, annotate};
-use releqc_passes::calibrate::{Granularity, calibrate};
+use releqc_passes::calibrate::{Ends, Granularity, calibrate};
 use releqc_passes::emit::emit;
 use releqc_passes::equalize::Equalization;
 use releqc_passes::import::from_onnx;
@@ -110,7 +110,8 @@ fn annotated(canonical: Graph, folded: Graph, samples: &[Vec<f32>], random: &mut
         0 => Granularity::Tensor,
         _ => Granularity::Channel(Equalization::CANDIDATES[random.below(Equalization::CANDIDATES.len())]),
     };
-    let mut calibrated = calibrate(canonical, folded, samples, &BTreeMap::new(), granularity);
+    let ends = if random.below(2) == 0 { Ends::LeastError } else { Ends::OF_SYNTHESISED };
+    let mut calibrated = calibrate(canonical, folded, samples, &BTreeMap::new(), ends, granularity);
     if random.below(3) == 0 {
         let may_be = |op: &Op| !matches!(op, Op::MaxPool(_) | Op::AveragePool { .. } | Op::Constant(_));
         let nodes = calibrated.folded.iter().filter(|(_, node)| may_be(&node.op));

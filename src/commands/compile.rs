@@ -11,7 +11,7 @@ use crate::output::{Output, require_different};
 use crate::report::{page, summary};
 use releqc_passes::compile::{
     CompileError, CompileOptions, CompileReport, Compiled, CostKind, Event, Fault, Hooks, Labelled, Retrain,
-    RewardKind, Store, WidthPolicy, compile, preprocessing,
+    RewardKind, RoundingKind, Store, WidthPolicy, compile, preprocessing,
 };
 use releqc_passes::data::{Input, Preprocessing, Reading};
 use releqc_passes::{annotation, import};
@@ -195,6 +195,10 @@ fn options(
             args::Retrain::Short => Retrain::Short,
             args::Retrain::Full => Retrain::Full,
         }),
+        rounding: match args.rounding {
+            None | Some(args::Rounding::Results) => RoundingKind::Results,
+            Some(args::Rounding::Nearest) => RoundingKind::Nearest,
+        },
         max_loss: args.max_loss.unwrap_or(DEFAULT_MAX_LOSS),
         min_snr: args.min_snr,
         goal: args.max_loss.is_some() || goal_by_default,

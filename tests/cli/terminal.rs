@@ -21,7 +21,18 @@ fn a_mistyped_word_is_answered_with_the_right_one() {
 #[test]
 fn a_missed_goal_is_said_even_if_quiet() {
     let place = Place::new();
-    let answer = place.releqc(&["small.onnx", "-o", "y.rq", "--bits", "2", "--max-loss", "0", "--quiet"]);
+    let answer = place.releqc(&[
+        "small.onnx",
+        "-o",
+        "y.rq",
+        "--bits",
+        "2",
+        "--rounding",
+        "nearest",
+        "--max-loss",
+        "0",
+        "--quiet",
+    ]);
     assert!(answer.code == Some(4) && answer.stdout.is_empty(), "{answer:?}");
     assert!(answer.stderr.contains("the goal was missed"), "{answer:?}");
 }

@@ -67,7 +67,7 @@ fn latencies(calibrated: &Calibrated) -> Result<Vec<Vec<f64>>, CompileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::{Granularity, calibrate};
+    use crate::calibrate::{Ends, Granularity, calibrate};
     use crate::compile::environment::facts;
     use crate::equalize::Equalization;
     use crate::import;
@@ -81,7 +81,14 @@ mod tests {
         let graph = canonicalize_observed(graph, |_, _| ()).expect("canonical");
         let folded = fold_batch_norm(&graph);
         let sample: Vec<f32> = (0..graph.input_shape().len()).map(|i| (i % 7) as f32 - 3.0).collect();
-        calibrate(graph, folded, &[sample], &BTreeMap::new(), Granularity::Channel(Equalization::CANDIDATES[1]))
+        calibrate(
+            graph,
+            folded,
+            &[sample],
+            &BTreeMap::new(),
+            Ends::LeastError,
+            Granularity::Channel(Equalization::CANDIDATES[1]),
+        )
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use super::search::Yardstick;
 use super::{Hooks, Score, build};
-use crate::annotate::{Annotated, annotate};
+use crate::annotate::Annotated;
 use crate::compile::{CompileError, Event};
-use crate::ir::{Graph, Op};
+use crate::ir::{Graph, Node, NodeId, Op};
+use crate::post_training::quantize_after_training;
 use crate::search::{Environment, Evaluation, LayerFacts, SearchError};
 use crate::train::{Progress, Trainer};
 use releqc_runtime::BitWidth;
@@ -44,7 +45,10 @@ impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
     }
 
     fn annotated(&self, widths: &[BitWidth]) -> Result<Annotated, CompileError> {
-        let Some(trainer) = self.trainer else { return Ok(annotate(self.yardstick.calibrated, widths)) };
+        let Some(trainer) = self.trainer else {
+            let Yardstick { calibrated, samples, rounding, .. } = *self.yardstick;
+            return Ok(quantize_after_training(calibrated, widths, samples, rounding).annotated);
+        };
         let float = self.yardstick.float() as f32;
         let mut recent = VecDeque::with_capacity(LAST_UPDATES);
         let watch = |progress: &Progress| {
@@ -109,24 +113,19 @@ impl Environment for RetrainingEnvironment<'_, '_, '_, '_> {
 
 /// What the agent's state embeds of each weight layer.
 pub(super) fn facts(graph: &Graph) -> Vec<LayerFacts> {
-    let of = |id| {
-        let node = graph.node(id);
-        let (weight, kernel) = match &node.op {
-            Op::Conv(conv) => (&conv.weight, conv.window.kernel[0]),
-            Op::FullyConnected(fc) => (&fc.weight, 0),
-            other => unreachable!("{} owns no weights", other.label()),
-        };
-        LayerFacts {
+    let of = |(id, node): (NodeId, &Node)| {
+        let layer = node.layer()?;
+        Some(LayerFacts {
             name: node.name.clone(),
-            outputs: weight.dims()[0],
-            inputs: weight.dims()[1],
-            kernel,
-            weights: weight.data().len() as u64,
+            outputs: layer.outputs,
+            inputs: layer.inputs,
+            kernel: if let Op::Conv(conv) = &node.op { conv.window.kernel[0] } else { 0 },
+            weights: layer.weight.data().len() as u64,
             macs: graph.macs(id),
-            weight_std: standard_deviation(weight.data()),
-        }
+            weight_std: standard_deviation(layer.weight.data()),
+        })
     };
-    graph.weight_layers().into_iter().map(of).collect()
+    graph.iter().filter_map(of).collect()
 }
 
 fn standard_deviation(values: &[f32]) -> f32 {

@@ -302,8 +302,8 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
                 retrain(self.yardstick.calibrated, self.yardstick.material, recipe.clone(), widths, seed, self.hooks)?
             }
             None => {
-                let Yardstick { calibrated, material, .. } = *self.yardstick;
-                quantize_after_training(calibrated, widths, &material.calibration(&calibrated.folded)).annotated
+                let Yardstick { calibrated, samples, rounding, .. } = *self.yardstick;
+                quantize_after_training(calibrated, widths, samples, rounding).annotated
             }
         };
         if let Some(recipe) = recipe {

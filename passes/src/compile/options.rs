@@ -45,6 +45,15 @@ pub enum Retrain {
     Full,
 }
 
+/// How weights of less than 8 bits become codes where nothing is retrained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoundingKind {
+    /// For the results of their layer.
+    Results,
+    /// Each to the nearest.
+    Nearest,
+}
+
 /// What the reward counts as quantization cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CostKind {
@@ -94,6 +103,8 @@ pub struct CompileOptions {
     pub widths: WidthPolicy,
     /// Retraining of the result.
     pub retrain: Retrain,
+    /// Rounding where nothing is retrained.
+    pub rounding: RoundingKind,
     /// Points of accuracy that the search may lose.
     pub max_loss: f64,
     /// Signal-to-noise ratio in dB that a search keeps where the output is no vector of classes, [`MIN_SNR`] where nothing is asked. Where
@@ -130,6 +141,7 @@ impl Default for CompileOptions {
         CompileOptions {
             widths: WidthPolicy::Search,
             retrain: Retrain::Full,
+            rounding: RoundingKind::Results,
             max_loss: 0.0,
             min_snr: None,
             goal: false,

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
+use crate::post_training::{self, Rounding, quantize_after_training};
 use crate::search::environment::mean_bits;
 use crate::search::ledger::Terms;
 use crate::search::pareto::{self, LayerCost};
@@ -78,7 +79,20 @@ pub(super) fn bitwidths(
     let (judged, judge) = unlearned.as_ref().map_or((calibrated, judge), |copy| (&copy.calibrated, &copy.judge));
     let runs_after = u32::from(unlearned.is_some());
     let recipes = recipes.as_ref();
-    let yardstick = Yardstick { calibrated: judged, material, judge, options, goal, recipes, pace: &pace, runs_after };
+    let samples = &material.calibration(&judged.folded);
+    let rounding = material.rounding(options.rounding);
+    let yardstick = Yardstick {
+        calibrated: judged,
+        material,
+        samples,
+        rounding,
+        judge,
+        options,
+        goal,
+        recipes,
+        pace: &pace,
+        runs_after,
+    };
 
     let exploration = yardstick.explore(store, hooks)?;
     let finished = Finish::new(&yardstick, &exploration, hooks).run()?;
@@ -99,7 +113,10 @@ pub(super) fn bitwidths(
             hooks.stage("retrain");
             retrain(calibrated, material, recipe, &widths, options.seed, hooks)?
         }
-        None => annotate(calibrated, &widths),
+        None => {
+            let samples = material.calibration(&calibrated.folded);
+            quantize_after_training(calibrated, &widths, &samples, yardstick.rounding).annotated
+        }
     };
     let unlearned = Some(UnlearnedAccuracy { float: yardstick.float(), reference, quantized });
     Ok(Decision { annotated, calibrated: None, noise: None, search, reference: None, unlearned })
@@ -111,6 +128,9 @@ pub(super) struct Yardstick<'a> {
     /// The float network, or its copy that has unlearned the validation samples.
     pub(super) calibrated: &'a Calibrated,
     pub(super) material: &'a Material<'a>,
+    /// What a network that is not retrained is quantized on.
+    pub(super) samples: &'a [Vec<f32>],
+    pub(super) rounding: Rounding,
     pub(super) judge: &'a Judge,
     pub(super) options: &'a CompileOptions,
     pub(super) goal: Goal,
@@ -159,7 +179,7 @@ impl Yardstick<'_> {
 
         let hooks = RefCell::new(hooks);
         let environment = RetrainingEnvironment::new(self, trainer.as_ref(), &hooks);
-        let key = key(calibrated, material, recipes.map(|recipes| &recipes.short), options.seed)?;
+        let key = key(calibrated, material, recipes.map(|recipes| &recipes.short), self.rounding, options.seed)?;
         let layers = facts(&calibrated.folded);
         let cost = cost_model(&layers, calibrated, options, &mut store, &key)?;
         let mut environment = Stored::new(environment, store, key);
@@ -282,11 +302,13 @@ fn key(
     calibrated: &Calibrated,
     material: &Material<'_>,
     recipe: Option<&Recipe>,
+    rounding: Rounding,
     seed: u64,
 ) -> Result<String, CompileError> {
     let network = calibrated.graph.fingerprint();
     let ranges: Vec<_> = calibrated.ranges.iter().map(|r| (r.min.to_bits(), r.max.to_bits())).collect();
-    let code = format!("{} {} {:?} {}", env!("CARGO_PKG_VERSION"), train::REVISION, Isa::detect(), ending_rule());
+    let revisions = format!("{} {} {rounding:?}", train::REVISION, post_training::REVISION);
+    let code = format!("{} {} {:?} {}", env!("CARGO_PKG_VERSION"), revisions, Isa::detect(), ending_rule());
     let recipe = format!("{recipe:?} {ranges:?} {code}");
     let layers = calibrated.folded.weight_layers().len();
     let artifact = |bits| encoded(annotate(calibrated, &vec![bits; layers]));

@@ -7,7 +7,7 @@
 
 use super::budget::{Allowance, PREPARATION, Pace};
 use super::{CompileError, Event, Hooks, Judge, Material};
-use crate::calibrate::{Calibrated, Granularity, calibrate};
+use crate::calibrate::{Calibrated, Ends, Granularity, calibrate};
 use crate::evaluate::{agreement, largest};
 use crate::rewrite::fold_batch_norm;
 use crate::train::{Inference, Recipe, TrainError, train_float};
@@ -70,7 +70,7 @@ impl Unlearned {
         let samples = material.calibration(&folded);
         // The inputs are the same, whatever was unlearned.
         let inputs = calibrated.graph.inputs().map(|(id, _)| (id, calibrated.ranges[id.0])).collect();
-        let calibrated = calibrate(graph, folded, &samples, &inputs, Granularity::Tensor);
+        let calibrated = calibrate(graph, folded, &samples, &inputs, Ends::LeastError, Granularity::Tensor);
         let judge = Judge::new(&calibrated, material.validation(), judge.min_snr)?;
         let left = agreement(judge.float_classes(), expected);
         if left >= float {

@@ -8,11 +8,11 @@ use std::borrow::Cow;
 
 /// The values of one operand.
 #[derive(Clone, Debug)]
-pub enum Operand {
+pub enum Operand<'v> {
     /// Those of all samples, one sample after the other.
-    Samples(Vec<f32>),
+    Samples(Cow<'v, [f32]>),
     /// The same for every sample.
-    Constant(Vec<f32>),
+    Constant(Cow<'v, [f32]>),
 }
 
 /// A node of a folded graph, laid out for execution.
@@ -23,8 +23,31 @@ pub struct Single {
     isa: Isa,
 }
 
+/// Buffers that pass from one node to the next.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    unused: Vec<Vec<f32>>,
+    scratch: Scratch,
+}
+
+impl Buffers {
+    /// Takes values that nobody reads any more.
+    pub fn give_back(&mut self, values: Vec<f32>) {
+        if values.capacity() > 0 {
+            self.unused.push(values);
+        }
+    }
+
+    /// A buffer of `len` values of any content.
+    pub fn take(&mut self, len: usize) -> Vec<f32> {
+        let mut values = self.unused.pop().unwrap_or_default();
+        values.resize(len, 0.0);
+        values
+    }
+}
+
 struct Given<'o> {
-    operands: &'o [Operand],
+    operands: &'o [Operand<'o>],
     samples: usize,
 }
 
@@ -59,10 +82,10 @@ impl Single {
     }
 
     /// The results of `samples` samples, one after the other.
-    pub fn run(&self, operands: &[Operand], samples: usize) -> Vec<f32> {
-        let mut y = vec![0.0; self.node.shape.len() * samples];
+    pub fn run(&self, operands: &[Operand<'_>], samples: usize, buffers: &mut Buffers) -> Vec<f32> {
+        let mut y = buffers.take(self.node.shape.len() * samples);
         let given = Given { operands, samples };
-        self.step.run(self.isa, &self.node, &given, &mut y, samples, &mut Scratch::default());
+        self.step.run(self.isa, &self.node, &given, &mut y, samples, &mut buffers.scratch);
         y
     }
 }

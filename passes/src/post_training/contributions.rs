@@ -3,19 +3,22 @@
 //! Takes a calibrated graph and a few samples; for each tensor that a layer reads, rounds it for its layers alone and follows the
 //! difference through the float network. Roundings of different tensors hardly know of each other, so that their noises add up.
 
+use super::sums;
 use super::widen::can_be_wide;
-use crate::annotate::{Annotated, annotate};
+use crate::annotate::{Annotated, WeightScales, annotate_with};
 use crate::calibrate::Calibrated;
-use crate::float_exec::{Operand, Single};
+use crate::float_exec::{Buffers, Operand, Single};
 use crate::ir::{Graph, NodeId, Op};
 use rayon::prelude::*;
 use releqc_runtime::BitWidth;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// For each tensor that a layer reads, its noise in parts of the signal, of each output.
 pub(super) fn contributions(calibrated: &Calibrated, samples: &[Vec<f32>]) -> BTreeMap<NodeId, Vec<f64>> {
     let graph = &calibrated.folded;
-    let annotated = annotate(calibrated, &vec![BitWidth::MAX; graph.weight_layers().len()]);
+    let widths = vec![BitWidth::MAX; graph.weight_layers().len()];
+    let annotated = annotate_with(calibrated, &widths, WeightScales::Largest);
     let network = Network::of(graph, samples);
     let layers = graph.iter().filter(|(_, node)| node.owns_weights());
     let operands: BTreeSet<NodeId> = layers.map(|(_, node)| node.inputs[0]).collect();
@@ -27,27 +30,36 @@ pub(super) fn contributions(calibrated: &Calibrated, samples: &[Vec<f32>]) -> BT
 struct Network<'g> {
     graph: &'g Graph,
     nodes: Vec<Option<Single>>,
-    values: Vec<Operand>,
+    /// Per node, the values of all samples; of constants none.
+    values: Vec<Vec<f32>>,
     samples: usize,
+    /// Per node, the nodes whose values nobody reads after it.
+    released: Vec<Vec<NodeId>>,
 }
 
 impl<'g> Network<'g> {
     fn of(graph: &'g Graph, samples: &[Vec<f32>]) -> Self {
-        let mut network = Network { graph, nodes: Vec::new(), values: Vec::new(), samples: samples.len() };
+        let mut network = Network {
+            graph,
+            nodes: Vec::new(),
+            values: Vec::new(),
+            samples: samples.len(),
+            released: graph.released(),
+        };
         let mut first = 0;
         for (_, node) in graph.iter() {
             let (single, value) = match &node.op {
                 Op::Input(_) => {
                     let own = first..first + node.shape.len();
                     first = own.end;
-                    (None, Operand::Samples(samples.iter().flat_map(|sample| &sample[own.clone()]).copied().collect()))
+                    (None, samples.iter().flat_map(|sample| &sample[own.clone()]).copied().collect())
                 }
-                Op::Constant(tensor) => (None, Operand::Constant(tensor.data().to_vec())),
+                Op::Constant(_) => (None, Vec::new()),
                 _ => {
                     let single = Single::new(graph, node.clone());
-                    let operands: Vec<Operand> = node.inputs.iter().map(|x| network.values[x.0].clone()).collect();
-                    let y = single.run(&operands, samples.len());
-                    (Some(single), Operand::Samples(y))
+                    let operands: Vec<Operand<'_>> = node.inputs.iter().map(|x| network.operand(*x)).collect();
+                    let y = single.run(&operands, samples.len(), &mut Buffers::default());
+                    (Some(single), y)
                 }
             };
             network.nodes.push(single);
@@ -56,11 +68,19 @@ impl<'g> Network<'g> {
         network
     }
 
+    fn operand(&self, id: NodeId) -> Operand<'_> {
+        match &self.graph.node(id).op {
+            Op::Constant(tensor) => Operand::Constant(Cow::Borrowed(tensor.data())),
+            _ => Operand::Samples(Cow::Borrowed(&self.values[id.0])),
+        }
+    }
+
     /// Noise over signal of each output where `rounded` is rounded for the layers that read it.
     fn noise(&self, annotated: &Annotated, rounded: NodeId) -> Vec<f64> {
         let mut changed: BTreeMap<NodeId, Vec<f32>> = BTreeMap::new();
-        let Operand::Samples(mut codes) = self.values[rounded.0].clone() else { return Vec::new() };
+        let mut codes = self.values[rounded.0].clone();
         annotated.round(rounded, &mut codes);
+        let mut buffers = Buffers::default();
         for (id, node) in self.graph.iter().skip(rounded.0 + 1) {
             let reads_codes = node.owns_weights() && node.inputs[0] == rounded;
             let Some(single) = &self.nodes[id.0] else { continue };
@@ -68,18 +88,22 @@ impl<'g> Network<'g> {
                 continue;
             }
             let operand = |(i, x): (usize, &NodeId)| match changed.get(x) {
-                _ if reads_codes && i == 0 => Operand::Samples(codes.clone()),
-                Some(values) => Operand::Samples(values.clone()),
-                None => self.values[x.0].clone(),
+                _ if reads_codes && i == 0 => Operand::Samples(Cow::Borrowed(&codes)),
+                Some(values) => Operand::Samples(Cow::Borrowed(values)),
+                None => self.operand(*x),
             };
-            let operands: Vec<Operand> = node.inputs.iter().enumerate().map(operand).collect();
-            changed.insert(id, single.run(&operands, self.samples));
+            let operands: Vec<Operand<'_>> = node.inputs.iter().enumerate().map(operand).collect();
+            let y = single.run(&operands, self.samples, &mut buffers);
+            drop(operands);
+            changed.insert(id, y);
+            for done in &self.released[id.0] {
+                changed.remove(done).into_iter().for_each(|values| buffers.give_back(values));
+            }
         }
         let of_output = |(_, id): &(String, NodeId)| {
-            let (Operand::Samples(float), Some(noisy)) = (&self.values[id.0], changed.get(id)) else { return 0.0 };
-            let power: f64 = float.iter().map(|&y| f64::from(y).powi(2)).sum();
-            let error: f64 = float.iter().zip(noisy).map(|(&y, &z)| (f64::from(y) - f64::from(z)).powi(2)).sum();
-            if error > 0.0 { error / power.max(f64::MIN_POSITIVE) } else { 0.0 }
+            let (float, Some(noisy)) = (&self.values[id.0], changed.get(id)) else { return 0.0 };
+            let error = sums::square_error(float, noisy);
+            if error > 0.0 { error / sums::power(float).max(f64::MIN_POSITIVE) } else { 0.0 }
         };
         self.graph.outputs.iter().map(of_output).collect()
     }

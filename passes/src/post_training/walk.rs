@@ -1,13 +1,17 @@
-//! The walk through a network in two worlds: floats, and what codes stand for.
+//! The walk through a network: the world of floats once, and beside it worlds of codes, each with a quantization of its own.
 
-use super::{PostTrained, bias};
-use crate::annotate::{Annotated, WeightQuant, coded_weights};
+use super::rounding::LayerRounding;
+use super::{PostTrained, Rounding, bias, sums};
+use crate::annotate::{Annotated, coded_weights, to_steps};
 use crate::domain::{Domain, domains, needs_codes};
 use crate::equalize::ChannelFactors;
-use crate::float_exec::{Operand, Single};
-use crate::ir::{Graph, Node, NodeId, Op};
+use crate::float_exec::{Buffers, Operand, Single};
+use crate::ir::{Clip, Graph, Node, NodeId, Op};
 use crate::quantize::keeps_codes;
+use crate::simd::Isa;
 use rayon::prelude::*;
+use releqc_runtime::BitWidth;
+use std::borrow::Cow;
 
 /// Values of the largest tensor of a chunk of samples.
 const CHUNK_VALUES: usize = 1 << 20;
@@ -30,159 +34,236 @@ impl Noise {
     }
 }
 
-/// Samples that pass through the network together.
+/// Samples that pass through a world together.
+#[derive(Default)]
 struct Chunk {
     samples: usize,
     /// Per node; empty where nobody reads it any more.
-    float: Vec<Vec<f32>>,
-    codes: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
+    buffers: Buffers,
 }
 
-/// A walk that stands in front of a node.
-pub struct Walk {
-    float: Graph,
+/// A quantization, and what values become under it.
+struct World {
     annotated: Annotated,
     domains: Vec<Domain>,
-    /// Per node, the nodes whose values nobody reads after it.
-    released: Vec<Vec<NodeId>>,
+    rounding: Rounding,
     chunks: Vec<Chunk>,
-    inputs: Vec<Vec<Vec<f32>>>,
     noise: Vec<Noise>,
 }
 
-impl Walk {
-    /// A walk in front of the first node.
-    pub fn new(mut annotated: Annotated, samples: &[Vec<f32>]) -> Self {
-        assert!(!samples.is_empty(), "quantization after training needs at least one sample");
-        let float = annotated.graph.clone();
-        let domains = domains(&float, &annotated.floats);
-        for (id, node) in float.iter() {
+/// Takes the samples through a graph in the quantizations of `worlds`, all of that graph; corrects the biases of each.
+///
+/// # Panics
+/// When there is no sample.
+pub(super) fn walk(worlds: Vec<Annotated>, samples: &[Vec<f32>], rounding: Rounding) -> Vec<PostTrained> {
+    assert!(!samples.is_empty(), "quantization after training needs at least one sample");
+    let Some(first) = worlds.first() else { return Vec::new() };
+    let graph = first.graph.clone();
+    let largest = graph.nodes.iter().map(|node| node.shape.len()).max().unwrap_or(1);
+    let size = (CHUNK_VALUES / largest.max(1)).clamp(1, 32);
+    let inputs: Vec<&[Vec<f32>]> = samples.chunks(size).collect();
+    let chunks = || -> Vec<Chunk> {
+        let chunk = |samples: &&[Vec<f32>]| Chunk {
+            samples: samples.len(),
+            values: vec![Vec::new(); graph.nodes.len()],
+            ..Chunk::default()
+        };
+        inputs.iter().map(chunk).collect()
+    };
+    let mut float = chunks();
+    let mut worlds: Vec<World> =
+        worlds.into_iter().map(|annotated| World::new(annotated, chunks(), rounding)).collect();
+    let released = graph.released();
+    let mut first = 0;
+    for (id, node) in graph.iter() {
+        match &node.op {
+            Op::Constant(_) => continue,
+            Op::Input(_) => {
+                let own = first..first + node.shape.len();
+                first = own.end;
+                for (chunk, inputs) in float.iter_mut().zip(&inputs) {
+                    chunk.values[id.0] = inputs.iter().flat_map(|sample| &sample[own.clone()]).copied().collect();
+                }
+                worlds.par_iter_mut().for_each(|world| world.input(id, &float));
+            }
+            _ => {
+                // The clip of a layer comes after the correction of its bias.
+                let clip = node.activation.filter(|_| node.owns_weights());
+                let bare = Node { activation: node.activation.filter(|_| clip.is_none()), ..node.clone() };
+                let single = Single::new(&graph, bare.clone());
+                float.par_iter_mut().for_each(|chunk| run(&graph, id, &single, chunk));
+                match node.owns_weights() {
+                    true => worlds.par_iter_mut().for_each(|world| world.layer(&graph, id, &bare, &float)),
+                    false => worlds.par_iter_mut().for_each(|world| world.run(&graph, id, &single)),
+                }
+                if let Some(clip) = clip {
+                    float.par_iter_mut().for_each(|chunk| clip_all(&mut chunk.values[id.0], clip));
+                    worlds.par_iter_mut().for_each(|world| world.clip(id, clip));
+                }
+            }
+        }
+        worlds.par_iter_mut().for_each(|world| world.round(id, &float));
+        let of_worlds = worlds.iter_mut().flat_map(|world| &mut world.chunks);
+        for chunk in float.iter_mut().chain(of_worlds) {
+            for done in &released[id.0] {
+                chunk.buffers.give_back(std::mem::take(&mut chunk.values[done.0]));
+            }
+        }
+    }
+    worlds.into_iter().map(|world| PostTrained { annotated: world.annotated, noise: world.noise }).collect()
+}
+
+/// Runs a node on floats.
+fn run(graph: &Graph, id: NodeId, single: &Single, chunk: &mut Chunk) {
+    let Chunk { samples, values, buffers } = chunk;
+    let operand = |x: &NodeId| match &graph.node(*x).op {
+        Op::Constant(tensor) => Operand::Constant(Cow::Borrowed(tensor.data())),
+        _ => Operand::Samples(Cow::Borrowed(&values[x.0])),
+    };
+    let operands: Vec<Operand<'_>> = graph.node(id).inputs.iter().map(operand).collect();
+    let y = single.run(&operands, *samples, buffers);
+    drop(operands);
+    values[id.0] = y;
+}
+
+fn clip_all(values: &mut [f32], clip: Clip) {
+    values.iter_mut().for_each(|v| *v = v.max(clip.min).min(clip.max));
+}
+
+impl World {
+    fn new(mut annotated: Annotated, chunks: Vec<Chunk>, rounding: Rounding) -> Self {
+        let domains = domains(&annotated.graph, &annotated.floats);
+        for (id, node) in annotated.graph.iter() {
             if keeps_codes(node) && domains[id.0] == Domain::Codes {
                 annotated.activations[id.0] = annotated.activations[node.inputs[0].0];
             }
         }
-        let largest = float.nodes.iter().map(|node| node.shape.len()).max().unwrap_or(1);
-        let size = (CHUNK_VALUES / largest.max(1)).clamp(1, 32);
-        let inputs: Vec<Vec<Vec<f32>>> = samples.chunks(size).map(<[Vec<f32>]>::to_vec).collect();
-        let empty = || vec![Vec::new(); float.nodes.len()];
-        let chunk = |samples: &Vec<Vec<f32>>| Chunk { samples: samples.len(), float: empty(), codes: empty() };
-        let chunks = inputs.iter().map(chunk).collect();
-        let mut released = vec![Vec::new(); float.nodes.len()];
-        let mut last_use: Vec<usize> = (0..float.nodes.len()).collect();
-        float.iter().for_each(|(id, node)| node.inputs.iter().for_each(|input| last_use[input.0] = id.0));
-        last_use.iter().enumerate().for_each(|(node, &last)| released[last].push(NodeId(node)));
-        let noise = vec![Noise::default(); float.nodes.len()];
-        Walk { domains, float, annotated, released, chunks, inputs, noise }
+        let noise = vec![Noise::default(); annotated.graph.nodes.len()];
+        World { annotated, domains, rounding, chunks, noise }
     }
 
-    /// Takes the next node.
-    pub fn advance(&mut self, id: NodeId) {
-        let node = self.float.node(id);
-        match &node.op {
-            Op::Input(_) => self.input(id),
-            Op::Constant(_) => {}
-            _ if node.owns_weights() => self.layer(id),
-            _ => self.other(id),
-        }
-        self.round(id);
-        for chunk in &mut self.chunks {
-            for done in &self.released[id.0] {
-                (chunk.float[done.0], chunk.codes[done.0]) = (Vec::new(), Vec::new());
-            }
+    fn input(&mut self, id: NodeId, float: &[Chunk]) {
+        for (chunk, float) in self.chunks.iter_mut().zip(float) {
+            chunk.values[id.0] = float.values[id.0].clone();
         }
     }
 
-    /// The result.
-    pub fn finish(self) -> PostTrained {
-        PostTrained { annotated: self.annotated, noise: self.noise }
-    }
-
-    fn input(&mut self, id: NodeId) {
-        let first: usize = self.float.nodes[..id.0].iter().map(|node| node.shape.len()).sum();
-        let len = self.float.node(id).shape.len();
-        for (chunk, inputs) in self.chunks.iter_mut().zip(&self.inputs) {
-            let values: Vec<f32> = inputs.iter().flat_map(|sample| &sample[first..][..len]).copied().collect();
-            (chunk.float[id.0], chunk.codes[id.0]) = (values.clone(), values);
-        }
-    }
-
-    fn other(&mut self, id: NodeId) {
-        let node = self.float.node(id);
-        let single = Single::new(&self.float, node.clone());
-        self.both(id, &single, &single);
-    }
-
-    /// A layer with weights: its results without bias correction tell the correction.
-    fn layer(&mut self, id: NodeId) {
-        let node = self.float.node(id);
-        let clip = node.activation;
-        let bare = Node { activation: None, ..node.clone() };
-        let rounded = rounded(
-            &Node { activation: None, ..node.clone() },
-            &self.annotated.weights[&id],
-            &self.annotated.factors[node.inputs[0].0],
-        );
-        let (float, codes) = (Single::new(&self.float, bare), Single::new(&self.float, rounded));
-        self.both(id, &float, &codes);
-        let pairs: Vec<(&[f32], &[f32])> =
-            self.chunks.iter().map(|chunk| (&chunk.float[id.0][..], &chunk.codes[id.0][..])).collect();
-        let node = &mut self.annotated.graph.nodes[id.0];
-        let shift = bias::shift(node, &pairs);
-        bias::add(node, &shift);
-        let (channels, inner) = bias::channels(node);
-        self.chunks.par_iter_mut().for_each(|chunk| {
-            let lines = chunk.codes[id.0].chunks_exact_mut(inner);
-            lines.zip((0..channels).cycle()).for_each(|(line, c)| line.iter_mut().for_each(|v| *v += shift[c] as f32));
-            for v in chunk.float[id.0].iter_mut().chain(&mut chunk.codes[id.0]) {
-                *v = clip.map_or(*v, |clip| v.max(clip.min).min(clip.max));
-            }
-        });
-    }
-
-    /// Runs a node in both worlds.
-    fn both(&mut self, id: NodeId, float: &Single, codes: &Single) {
-        let (graph, domains, annotated) = (&self.float, &self.domains, &self.annotated);
+    /// Runs a node on what the codes of its operands stand for.
+    fn run(&mut self, graph: &Graph, id: NodeId, single: &Single) {
+        let (domains, annotated) = (&self.domains, &self.annotated);
         let node = graph.node(id);
-        let reads_codes = |input: NodeId| domains[input.0] == Domain::Codes || needs_codes(node);
-        let operand = |values: &'_ [Vec<f32>], input: NodeId, rounds: bool| {
-            let round = |values: &[f32]| {
-                let mut values = values.to_vec();
-                if rounds {
-                    annotated.round(input, &mut values);
-                }
-                values
-            };
-            match &graph.node(input).op {
-                Op::Constant(tensor) => Operand::Constant(round(tensor.data())),
-                _ => Operand::Samples(round(&values[input.0])),
-            }
-        };
         self.chunks.par_iter_mut().for_each(|chunk| {
-            let exact: Vec<Operand> = node.inputs.iter().map(|&x| operand(&chunk.float, x, false)).collect();
-            let y = float.run(&exact, chunk.samples);
-            let coarse: Vec<Operand> = node.inputs.iter().map(|&x| operand(&chunk.codes, x, reads_codes(x))).collect();
-            let z = codes.run(&coarse, chunk.samples);
-            (chunk.float[id.0], chunk.codes[id.0]) = (y, z);
+            let Chunk { samples, values, buffers } = chunk;
+            let operand = |&x: &NodeId| {
+                let is_codes = domains[x.0] == Domain::Codes;
+                let rounded = |values: &[f32]| {
+                    let mut values = values.to_vec();
+                    annotated.round(x, &mut values);
+                    Cow::Owned(values)
+                };
+                match &graph.node(x).op {
+                    Op::Constant(tensor) if is_codes || needs_codes(node) => Operand::Constant(rounded(tensor.data())),
+                    Op::Constant(tensor) => Operand::Constant(Cow::Borrowed(tensor.data())),
+                    _ if needs_codes(node) && !is_codes => Operand::Samples(rounded(&values[x.0])),
+                    _ => Operand::Samples(Cow::Borrowed(&values[x.0])),
+                }
+            };
+            let operands: Vec<Operand<'_>> = node.inputs.iter().map(operand).collect();
+            let y = single.run(&operands, *samples, buffers);
+            drop(operands);
+            values[id.0] = y;
         });
+    }
+
+    /// A layer with weights, without its clip: its results without bias correction tell the correction.
+    fn layer(&mut self, graph: &Graph, id: NodeId, bare: &Node, float: &[Chunk]) {
+        let coded = self.coded(graph, id, bare, float);
+        let coded = Single::new(graph, coded);
+        self.run(graph, id, &coded);
+        let pairs = float.iter().zip(&self.chunks);
+        let shift = bias::shift(bare, pairs.map(|(float, codes)| (&float.values[id.0][..], &codes.values[id.0][..])));
+        bias::add(&mut self.annotated.graph.nodes[id.0], &shift);
+        let (channels, inner) = bias::channels(bare);
+        self.chunks.par_iter_mut().for_each(|chunk| {
+            let lines = chunk.values[id.0].chunks_exact_mut(inner);
+            lines.zip((0..channels).cycle()).for_each(|(line, c)| line.iter_mut().for_each(|v| *v += shift[c] as f32));
+        });
+    }
+
+    /// The layer with the weights that its codes stand for, chosen on the samples where they are narrow.
+    fn coded(&mut self, graph: &Graph, id: NodeId, bare: &Node, float: &[Chunk]) -> Node {
+        let x = bare.inputs[0];
+        let factors = self.annotated.factors[x.0].clone();
+        let mut quant = self.annotated.weights[&id].clone();
+        let damping = match self.rounding {
+            Rounding::Results { damping } if quant.bits < BitWidth::MAX => Some(damping),
+            _ => None,
+        };
+        let chosen = damping.and_then(|damping| {
+            let rounded = self.codes_of(graph, x);
+            let codes: Vec<&[f32]> = rounded.iter().map(|values| &values[..]).collect();
+            let floats = match &graph.node(x).op {
+                Op::Constant(tensor) => vec![tensor.data(); codes.len()],
+                _ => float.iter().map(|chunk| &chunk.values[x.0][..]).collect(),
+            };
+            let shape = &graph.node(x).shape;
+            LayerRounding { node: bare, shape, factors: &factors, codes, floats, damping }.steps(&mut quant)
+        });
+        let is_chosen = chosen.is_some();
+        let layer = bare.layer().expect("a layer with weights");
+        let steps = chosen.unwrap_or_else(|| {
+            let mut steps = coded_weights(&layer, &factors).into_owned();
+            let rows = steps.chunks_exact_mut(layer.depth()).zip(&quant.scales);
+            rows.for_each(|(row, &scale)| to_steps(Isa::detect(), row, scale, f32::from(quant.bits.max_code())));
+            steps
+        });
+        let node = with_steps(bare, steps, &quant.scales, &factors);
+        if is_chosen {
+            // What is written down is on the grid already.
+            let weight = node.layer().expect("a layer with weights").weight.clone();
+            let (own, _) = self.annotated.graph.nodes[id.0].layer_mut().expect("a layer with weights");
+            *own = weight;
+            self.annotated.weights.insert(id, quant);
+        }
+        node
+    }
+
+    /// What the codes of a tensor stand for, chunk by chunk.
+    fn codes_of(&self, graph: &Graph, x: NodeId) -> Vec<Vec<f32>> {
+        let constant = match &graph.node(x).op {
+            Op::Constant(tensor) => Some(tensor.data()),
+            _ => None,
+        };
+        let codes = |chunk: &Chunk| {
+            let mut values = constant.unwrap_or(&chunk.values[x.0]).to_vec();
+            self.annotated.round(x, &mut values);
+            values
+        };
+        self.chunks.iter().map(codes).collect()
+    }
+
+    fn clip(&mut self, id: NodeId, clip: Clip) {
+        self.chunks.par_iter_mut().for_each(|chunk| clip_all(&mut chunk.values[id.0], clip));
     }
 
     /// Rounds what lives as codes, and measures.
-    fn round(&mut self, id: NodeId) {
+    fn round(&mut self, id: NodeId, float: &[Chunk]) {
         let (annotated, has_codes) = (&self.annotated, self.domains[id.0] == Domain::Codes);
-        let measure = |chunk: &mut Chunk| {
-            let mut own = chunk.float[id.0].clone();
+        let measure = |(chunk, float): (&mut Chunk, &Chunk)| {
+            let (codes, float) = (&mut chunk.values[id.0], &float.values[id.0]);
+            let mut own = 0.0;
             if has_codes {
-                annotated.round(id, &mut chunk.codes[id.0]);
-                annotated.round(id, &mut own);
+                annotated.round(id, codes);
+                let mut alone = chunk.buffers.take(float.len());
+                alone.copy_from_slice(float);
+                annotated.round(id, &mut alone);
+                own = sums::square_error(float, &alone);
+                chunk.buffers.give_back(alone);
             }
-            let float = &chunk.float[id.0];
-            let error = |codes: &[f32]| {
-                float.iter().zip(codes).map(|(&y, &z)| (f64::from(y) - f64::from(z)).powi(2)).sum::<f64>()
-            };
-            let power = float.iter().map(|&y| f64::from(y).powi(2)).sum();
-            Noise { power, error: error(&chunk.codes[id.0]), own: error(&own) }
+            Noise { power: sums::power(float), error: sums::square_error(float, codes), own }
         };
-        let measured: Vec<Noise> = self.chunks.par_iter_mut().map(measure).collect();
+        let measured: Vec<Noise> = self.chunks.par_iter_mut().zip(float).map(measure).collect();
         for part in measured {
             let noise = &mut self.noise[id.0];
             noise.power += part.power;
@@ -192,26 +273,17 @@ impl Walk {
     }
 }
 
-/// The layer with the weights that its codes stand for.
-fn rounded(node: &Node, quant: &WeightQuant, factors: &ChannelFactors) -> Node {
-    let mut node = node.clone();
-    let coded = coded_weights(&node, factors);
-    let weight = match &mut node.op {
-        Op::Conv(conv) => &mut conv.weight,
-        Op::FullyConnected(layer) => &mut layer.weight,
-        other => unreachable!("{} owns no weights", other.label()),
-    };
-    let max_code = f32::from(quant.bits.max_code());
-    let depth = weight.data().len() / quant.scales.len();
-    let mut values = weight.data().to_vec();
-    let rows = values.chunks_exact_mut(depth).zip(coded.data().chunks_exact(depth));
-    for ((row, coded), &scale) in rows.zip(&quant.scales) {
-        for (w, &coded) in row.iter_mut().zip(coded) {
-            // Of a weight of 0 there is no factor, and it needs none.
-            let factor = if *w == 0.0 { 1.0 } else { coded / *w };
-            *w = (coded / scale).round_ties_even().clamp(-max_code, max_code) * scale / factor;
-        }
+/// The layer with the weights that codes stand for.
+fn with_steps(node: &Node, mut steps: Vec<f32>, scales: &[f32], factors: &ChannelFactors) -> Node {
+    let layer = node.layer().expect("a layer with weights");
+    for (row, &scale) in steps.chunks_exact_mut(layer.depth()).zip(scales) {
+        row.iter_mut().for_each(|step| *step *= scale);
     }
-    *weight = weight.with_data(values);
+    if let Some(factors) = factors {
+        steps.iter_mut().enumerate().for_each(|(i, w)| *w /= factors[layer.channel(i)]);
+    }
+    let mut node = node.clone();
+    let (weight, _) = node.layer_mut().expect("a layer with weights");
+    *weight = weight.with_data(steps);
     node
 }

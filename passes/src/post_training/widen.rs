@@ -180,10 +180,10 @@ impl Rebuilt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::{Granularity, calibrate};
+    use crate::calibrate::{Ends, Granularity, calibrate};
     use crate::float_exec::FloatExecutor;
     use crate::ir::{Conv, ElementType, Padding, Shape, Tensor, Window};
-    use crate::post_training::quantize_after_training;
+    use crate::post_training::{Rounding, quantize_after_training};
 
     /// Two 1x1 convolutions over an image, the second of what a sum gives.
     fn calibrated() -> (Calibrated, Vec<Vec<f32>>) {
@@ -208,7 +208,8 @@ mod tests {
         let graph = Graph { name: "wide".into(), nodes, outputs: vec![("y".into(), NodeId(3))] };
         let sample = |k: usize| (0..32).map(|i| ((i * 37 + k * 101) % 97) as f32 / 48.5 - 1.0).collect();
         let samples: Vec<Vec<f32>> = (0..16).map(sample).collect();
-        let calibrated = calibrate(graph.clone(), graph, &samples, &BTreeMap::new(), Granularity::Tensor);
+        let calibrated =
+            calibrate(graph.clone(), graph, &samples, &BTreeMap::new(), Ends::LeastError, Granularity::Tensor);
         (calibrated, samples)
     }
 
@@ -225,7 +226,7 @@ mod tests {
             assert!((a - b).abs() < 1e-5, "{a} {b}");
         }
         let noise = |calibrated: &Calibrated, layers: usize| {
-            quantize_after_training(calibrated, &vec![BitWidth::MAX; layers], &samples).decibels()
+            quantize_after_training(calibrated, &vec![BitWidth::MAX; layers], &samples, Rounding::ON_SAMPLES).decibels()
         };
         // What is left is the rounding of weights.
         let (narrow, wide) = (noise(&calibrated, 2), noise(&widened.calibrated, 4));

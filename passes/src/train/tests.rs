@@ -7,7 +7,7 @@ use super::network::Network;
 use super::recording::Recording;
 use super::*;
 use crate::annotate::annotate;
-use crate::calibrate::{Calibrated, Granularity, calibrate};
+use crate::calibrate::{Calibrated, Ends, Granularity, calibrate};
 use crate::data::{Dataset, Samples};
 use crate::ir::{
     BatchNorm, Clip, Conv, ElementType, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
@@ -100,7 +100,7 @@ fn calibrated(train: &Dataset) -> Calibrated {
     let learning = Recipe { largest_gradient: f32::INFINITY, ..recipe(60) };
     let float = train_float(&start, train, &learning, 3, |_| ControlFlow::Continue(())).unwrap();
     let folded = fold_batch_norm(&float);
-    calibrate(float, folded, &samples(train), &BTreeMap::new(), Granularity::Tensor)
+    calibrate(float, folded, &samples(train), &BTreeMap::new(), Ends::LeastError, Granularity::Tensor)
 }
 
 /// The first samples of a data set.
@@ -150,7 +150,8 @@ fn inputs_of_any_scale_are_learned_from() {
     let smaller: Vec<f32> = first.weight.data().iter().map(|w| w / SCALE).collect();
     first.weight = Tensor::new(first.weight.dims().to_vec(), smaller).unwrap();
     let (train, test) = (scaled(dataset(600, 1)), scaled(dataset(300, 2)));
-    let calibrated = calibrate(graph.clone(), graph, &samples(&train), &BTreeMap::new(), Granularity::Tensor);
+    let calibrated =
+        calibrate(graph.clone(), graph, &samples(&train), &BTreeMap::new(), Ends::LeastError, Granularity::Tensor);
     let evaluator = Evaluator::new(&calibrated.folded, &test).unwrap();
     let after = |recipe: Recipe| {
         let trainer = Trainer::new(&calibrated, &train, recipe, 9).unwrap();
@@ -236,7 +237,7 @@ fn with_maps(kind: usize) -> Calibrated {
     let graph = crate::rewrite::canonicalize(graph).unwrap();
     assert_eq!(graph.nodes.len(), 7, "every map joined its layer");
     let folded = fold_batch_norm(&graph);
-    calibrate(graph, folded, &samples(&dataset(64, 1)), &BTreeMap::new(), Granularity::Tensor)
+    calibrate(graph, folded, &samples(&dataset(64, 1)), &BTreeMap::new(), Ends::LeastError, Granularity::Tensor)
 }
 
 /// 10 log10 of the power of the float network's logits over that of the difference.
