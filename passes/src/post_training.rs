@@ -1,8 +1,8 @@
 //! Quantization after training, without labels: what rounding does to a layer is measured on samples and put right.
 //!
-//! Takes a calibrated graph, widths and samples; returns an annotated graph. The network is walked once, node by node, in two
-//! worlds side by side: that of floats, and that of codes. What a layer reads in the world of codes already carries the errors of
-//! the layers before it. Sums run in the order of the samples: the same bytes on every machine and thread count.
+//! Takes a calibrated graph, widths and samples; returns an annotated graph. The network is walked once, node by node, in the
+//! world of floats and, beside it, in one of codes for each quantization that is tried. What a layer reads in a world of codes
+//! already carries the errors of the layers before it. Sums run in the order of the samples: the same bytes on every machine and thread count.
 
 mod bias;
 mod contributions;
