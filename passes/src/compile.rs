@@ -7,6 +7,7 @@ mod cost;
 mod environment;
 mod error;
 mod finish;
+mod fixed;
 mod options;
 mod report;
 mod search;
@@ -23,6 +24,7 @@ pub use report::{
     SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
 };
 
+use self::fixed::Fixed;
 use self::signal::Signal;
 use crate::annotate::Annotated;
 use crate::annotation;
@@ -34,12 +36,12 @@ use crate::float_exec::FloatExecutor;
 use crate::import::{self, ErrorKind, ImportError, ImportOptions};
 use crate::legality;
 use crate::lower::{LowerError, Lowered, lower};
-use crate::post_training::{Rounding, best_ranges, quantize_after_training, reach};
+use crate::post_training::{Rounding, best_ranges};
 use crate::quantize::{Quantized, quantize};
 use crate::random::{Purpose, stream};
 use crate::rewrite::{canonicalize, canonicalize_observed, fold_batch_norm};
 use crate::synthesize::{InputRange, RangeSource, sure_ones, synthesize};
-use crate::train::{Recipe, TrainError, Trainer};
+use crate::train::{Recipe, Trainer};
 use releqc_runtime::BitWidth;
 use releqc_runtime::format::{Artifact, LoadOptions, Metadata};
 use releqc_runtime::reference::Reference;
@@ -121,16 +123,15 @@ pub fn compile(
     let trainable = trainable(options, &calibrated, &judge, hooks);
     let options = &trainable;
     judge.warn_of_chance(&material, hooks);
-    let wanted = if judge.is_of_signal() { Some(judge.min_snr) } else { options.min_snr };
     let decision = match (annotation, &options.widths) {
         (Some(annotated), _) => {
             Decision { annotated, calibrated: None, noise: None, search: None, reference: None, unlearned: None }
         }
         (None, WidthPolicy::Uniform(bits)) => {
-            Decision::fixed(vec![*bits; layers], &calibrated, &samples, &material, wanted, options, hooks)?
+            Fixed::new(&calibrated, &material, &judge, options).decide(vec![*bits; layers], &samples, hooks)?
         }
         (None, WidthPolicy::PerLayer(widths)) => {
-            Decision::fixed(widths.clone(), &calibrated, &samples, &material, wanted, options, hooks)?
+            Fixed::new(&calibrated, &material, &judge, options).decide(widths.clone(), &samples, hooks)?
         }
         (None, WidthPolicy::Search) => search::bitwidths(&calibrated, &material, &judge, options, hooks)?,
     };
@@ -293,65 +294,6 @@ struct Decision {
     unlearned: Option<UnlearnedAccuracy>,
 }
 
-impl Decision {
-    /// Given widths, retrained if asked.
-    fn fixed(
-        widths: Vec<BitWidth>,
-        calibrated: &Calibrated,
-        samples: &[Vec<f32>],
-        material: &Material<'_>,
-        wanted: Option<f64>,
-        options: &CompileOptions,
-        hooks: &mut Hooks<'_>,
-    ) -> Result<Self, CompileError> {
-        let annotated = match options.retrain {
-            Retrain::None => {
-                let rounding = material.rounding(options.rounding);
-                let trained = quantize_after_training(calibrated, &widths, samples, rounding);
-                hooks.check_interrupt()?;
-                let wide = wanted.and_then(|wanted| reach(calibrated, &widths, samples, rounding, &trained, wanted));
-                let wide = wide.filter(|wide| match emitted(wide.trained.annotated.clone()) {
-                    Ok(_) => true,
-                    Err(error) => {
-                        hooks.report(Event::Note(format!("layers read 8 bits, though 16 would be better: {error}")));
-                        false
-                    }
-                });
-                let (trained, calibrated) = match wide {
-                    Some(wide) => {
-                        hooks.report(Event::Note(format!(
-                            "{} of {} layers read their input in two planes of 8 bits: in one the signal-to-noise ratio is {:.1} dB, with \
-                             them {:.1} dB on the calibration samples, and {:.1} dB are asked for (--min-snr)",
-                            wide.layers,
-                            widths.len(),
-                            wide.before,
-                            wide.trained.decibels(),
-                            wanted.unwrap_or(MIN_SNR)
-                        )));
-                        (wide.trained, Some(wide.calibrated))
-                    }
-                    None => (trained, None),
-                };
-                let noise = Some(trained.to_string());
-                return Ok(Decision {
-                    annotated: trained.annotated,
-                    calibrated,
-                    noise,
-                    search: None,
-                    reference: None,
-                    unlearned: None,
-                });
-            }
-            Retrain::Short | Retrain::Full => {
-                let recipes = budget::Recipes::new(calibrated, material, options.seed).map_err(TrainError::from)?;
-                let recipe = recipes.of(options.retrain).unwrap_or(&recipes.full).clone();
-                retrain(calibrated, material, recipe, &widths, options.seed, hooks)?
-            }
-        };
-        Ok(Decision { annotated, calibrated: None, noise: None, search: None, reference: None, unlearned: None })
-    }
-}
-
 /// One retraining run with progress.
 pub(crate) fn retrain(
     calibrated: &Calibrated,
@@ -487,7 +429,7 @@ pub(crate) struct Score {
 
 impl Judge {
     fn new(calibrated: &Calibrated, validation: &Dataset, min_snr: f64) -> Result<Self, CompileError> {
-        let signal = Signal::of(calibrated, validation);
+        let signal = Signal::unless_classifier(calibrated, validation);
         let float_classes = match &signal {
             Some(_) => Vec::new(),
             None => float_classes(calibrated, validation)?,

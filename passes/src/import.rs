@@ -15,6 +15,7 @@ mod build;
 mod constant;
 mod control;
 mod error;
+mod expand;
 mod fold;
 mod inputs;
 mod operators;

@@ -6,11 +6,13 @@
 
 mod bias;
 mod contributions;
+mod reach;
 mod rounding;
 mod sums;
 mod walk;
 mod widen;
 
+pub use reach::{Reached, Wide, reach};
 pub use walk::Noise;
 
 use crate::annotate::{Annotated, WeightScales, annotate, annotate_with};
@@ -38,82 +40,13 @@ impl PostTrained {
     }
 }
 
-/// What became of a network whose rounded values had too much noise.
-#[derive(Clone, Debug)]
-pub struct Wide {
-    /// The graph with the wide tensors.
-    pub calibrated: Calibrated,
-    /// Its quantization.
-    pub trained: PostTrained,
-    /// Layers that read a wide tensor.
-    pub layers: usize,
-    /// Signal-to-noise ratio without wide tensors, dB.
-    pub before: f64,
-}
-
-/// Carries as many tensors in two planes of 8 bits as a signal-to-noise ratio of `wanted` dB needs, the cheapest first: `None` where
-/// it is reached without.
-pub fn reach(
-    calibrated: &Calibrated,
-    widths: &[BitWidth],
-    samples: &[Vec<f32>],
-    rounding: Rounding,
-    trained: &PostTrained,
-    wanted: f64,
-) -> Option<Wide> {
-    let before = trained.decibels();
-    if before >= wanted {
-        return None;
-    }
-    let graph = &calibrated.folded;
-    let macs: u64 = graph.weight_layers().into_iter().map(|id| graph.macs(id)).sum();
-    let passes = macs.max(1) * graph.weight_layers().len() as u64 / 2;
-    let contributions =
-        contributions::contributions(calibrated, &spread(samples, CONTRIBUTION_BUDGET / passes.max(1), 4));
-    let few = spread(samples, ATTEMPT_BUDGET / macs.max(1), 8);
-    let mut aim = wanted;
-    let mut best: Option<(f64, usize, widen::Widened)> = None;
-    for _ in 0..ATTEMPTS {
-        let chosen = contributions::cheapest(graph, &contributions, aim);
-        let layers = graph.nodes.iter().filter(|node| node.owns_weights() && chosen.contains(&node.inputs[0])).count();
-        if layers == 0 || best.as_ref().is_some_and(|(_, before, _)| *before == layers) {
-            break;
-        }
-        let widened = widen::widen(calibrated, &chosen);
-        let reached = quantize_after_training(&widened.calibrated, &widened.widths(widths), &few, rounding).decibels();
-        if best.as_ref().is_none_or(|(best, ..)| *best < reached) {
-            best = Some((reached, layers, widened));
-        }
-        if reached >= wanted {
-            break;
-        }
-        aim += (wanted - reached).max(1.0);
-    }
-    let (_, layers, widened) = best?;
-    let trained = quantize_after_training(&widened.calibrated, &widened.widths(widths), samples, rounding);
-    let wide = Wide { calibrated: widened.calibrated, trained, layers, before };
-    Some(wide).filter(|wide| wide.trained.decibels() > before + WORTH)
-}
-
 /// Some of the samples, at most `most` and at least one, spread over all.
 fn spread(samples: &[Vec<f32>], affordable: u64, most: u64) -> Vec<Vec<f32>> {
     let count = (affordable.clamp(1, most) as usize).min(samples.len());
     (0..count).map(|i| samples[i * samples.len() / count].clone()).collect()
 }
 
-/// Multiply-accumulates spent on finding out what each tensor contributes, about.
-const CONTRIBUTION_BUDGET: u64 = 8_000_000_000;
-
-/// Multiply-accumulates spent on trying a choice of wide tensors, about.
-const ATTEMPT_BUDGET: u64 = 4_000_000_000;
-
-/// Choices of wide tensors that are tried.
-const ATTEMPTS: usize = 3;
-
-/// Wide tensors that gain less, in dB, are not worth their time.
-const WORTH: f64 = 1.0;
-
-/// How weights of less than 8 bits become codes.
+/// How weights become codes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rounding {
     /// Each to the nearest.
@@ -123,14 +56,24 @@ pub enum Rounding {
         /// Part of the mean square of an input of the layer that is added to each: how little the samples are trusted to show all
         /// that inputs do.
         damping: f64,
+        /// Weights of 8 bits too, whose rounding is as a rule the least of errors.
+        every_width: bool,
     },
 }
 
 impl Rounding {
     /// On samples of the task.
-    pub const ON_SAMPLES: Rounding = Rounding::Results { damping: 0.01 };
+    pub const ON_SAMPLES: Rounding = Rounding::Results { damping: 0.01, every_width: false };
     /// On synthesised samples: real ones move in other directions too.
-    pub const ON_SYNTHESISED: Rounding = Rounding::Results { damping: 1.0 };
+    pub const ON_SYNTHESISED: Rounding = Rounding::Results { damping: 1.0, every_width: false };
+
+    /// The same for every width.
+    fn at_every_width(self) -> Self {
+        match self {
+            Rounding::Nearest => Rounding::Nearest,
+            Rounding::Results { damping, .. } => Rounding::Results { damping, every_width: true },
+        }
+    }
 }
 
 /// Gives each weight layer its width, its codes and its bias by what `samples` show.

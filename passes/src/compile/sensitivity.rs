@@ -59,7 +59,7 @@ impl<'a> Profiler<'a> {
         let data = validation.select(&(0..count).map(|i| i * validation.len() / count).collect::<Vec<_>>());
         let layers = calibrated.folded.weight_layers().len();
         let artifact = build(annotate(calibrated, &vec![BitWidth::MAX; layers]))?;
-        let signal = Signal::of(calibrated, &data);
+        let signal = Signal::unless_classifier(calibrated, &data);
         let at_8_bit = Opinion::of(&artifact, &data, signal.as_ref())?;
         Ok(Profiler { calibrated, data, at_8_bit, signal, layers, known: BTreeMap::new() })
     }

@@ -33,14 +33,16 @@ pub(crate) fn is_classifier(graph: &Graph) -> bool {
 }
 
 impl Signal {
-    /// Of a network that is no classifier, on its first samples: as many as memory allows.
-    pub(super) fn of(calibrated: &Calibrated, data: &Dataset) -> Option<Self> {
+    /// Of a network that is no classifier.
+    pub(super) fn unless_classifier(calibrated: &Calibrated, data: &Dataset) -> Option<Self> {
+        (!is_classifier(&calibrated.folded)).then(|| Signal::of(calibrated, data, usize::MAX))
+    }
+
+    /// On the first samples: at most `most`, and as many as memory allows.
+    pub(super) fn of(calibrated: &Calibrated, data: &Dataset, most: usize) -> Self {
         let graph = &calibrated.folded;
-        if is_classifier(graph) {
-            return None;
-        }
         let lens: Vec<usize> = graph.outputs.iter().map(|(_, id)| graph.node(*id).shape.len()).collect();
-        let count = (MAX_VALUES / lens.iter().sum::<usize>().max(1)).clamp(1, data.len());
+        let count = (MAX_VALUES / lens.iter().sum::<usize>().max(1)).min(most).clamp(1, data.len());
         let sample = |i: usize| {
             let mut values = vec![0.0; data.shape().len()];
             data.read(i, &mut values);
@@ -48,7 +50,7 @@ impl Signal {
         };
         let inputs: Vec<Vec<f32>> = (0..count).map(sample).collect();
         let float = FloatExecutor::new(graph).all_outputs(&inputs);
-        Some(Signal { float, lens, inputs })
+        Signal { float, lens, inputs }
     }
 
     /// Number of samples.

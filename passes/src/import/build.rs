@@ -181,6 +181,16 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// What stands against the model so far.
+    pub(super) fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Takes away what stands against it from a position on.
+    pub(super) fn take_findings(&mut self, from: usize) -> Vec<Finding> {
+        self.findings.split_off(from)
+    }
+
     /// Runs the steps of a branch or a function in a scope of their own and returns the values of its outputs; `None` for
     /// those that are unknown.
     pub(super) fn inside(

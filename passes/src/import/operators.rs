@@ -14,7 +14,9 @@ mod conv_transpose;
 mod cumulate;
 mod einsum;
 mod forms;
+mod fused;
 mod gather;
+mod integer;
 mod legacy;
 mod lp_pool;
 mod masks;
@@ -49,7 +51,9 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     conv_transpose::RULES,
     cumulate::RULES,
     einsum::RULES,
+    fused::RULES,
     gather::RULES,
+    integer::RULES,
     legacy::RULES,
     lp_pool::RULES,
     masks::RULES,

@@ -50,6 +50,11 @@ pub(super) struct Step {
 }
 
 impl Step {
+    /// A node that stands for a part of this one.
+    pub(super) fn derived(&self, name: String, node: NodeProto) -> Step {
+        Step { name, opsets: Rc::clone(&self.opsets), stated_outputs: node.output.len(), node }
+    }
+
     pub(super) fn op_type(&self) -> &str {
         self.node.op_type()
     }

@@ -197,7 +197,7 @@ impl World {
         let factors = self.annotated.factors[x.0].clone();
         let mut quant = self.annotated.weights[&id].clone();
         let damping = match self.rounding {
-            Rounding::Results { damping } if quant.bits < BitWidth::MAX => Some(damping),
+            Rounding::Results { damping, every_width } if every_width || quant.bits < BitWidth::MAX => Some(damping),
             _ => None,
         };
         let chosen = damping.and_then(|damping| {

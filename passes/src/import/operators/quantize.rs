@@ -14,8 +14,12 @@ use crate::import::types;
 use crate::ir::{AxisMap, BinaryKind, Clip, Function, NodeId, Op};
 use crate::onnx::onnx_protobuf::tensor_proto::DataType;
 
-pub(super) const RULES: &[(&str, Rule)] =
-    &[("DequantizeLinear", dequantize_linear), ("QuantizeLinear", quantize_linear)];
+pub(super) const RULES: &[(&str, Rule)] = &[
+    ("DequantizeLinear", dequantize_linear),
+    ("QuantizeLinear", quantize_linear),
+    ("com.microsoft.DequantizeLinear", dequantize_linear),
+    ("com.microsoft.QuantizeLinear", quantize_linear),
+];
 
 /// Scale and zero point: one value, or one a position of an axis.
 #[derive(Clone, Debug, PartialEq)]

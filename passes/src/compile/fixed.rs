@@ -1,0 +1,119 @@
+//! The decision of a compilation whose widths are given.
+
+use super::signal::Signal;
+use super::{CompileError, CompileOptions, Decision, Event, Hooks, Judge, Material, Retrain, budget, emitted, retrain};
+use crate::annotate::Annotated;
+use crate::calibrate::Calibrated;
+use crate::post_training::{PostTrained, Reached, quantize_after_training, reach};
+use crate::train::TrainError;
+use releqc_runtime::BitWidth;
+use releqc_runtime::format::{Artifact, LoadOptions};
+
+/// Unseen samples that a signal-to-noise ratio is measured on while tensors are chosen.
+const UNSEEN: usize = 16;
+
+/// Choices of wide tensors that are tried.
+const ATTEMPTS: usize = 3;
+
+/// Below this signal-to-noise ratio in dB the weights of a classifier at 8 bits are rounded for the results of their layers too,
+/// where samples are given.
+const CLASSIFIER_SNR: f64 = 25.0;
+
+/// What given widths are applied to.
+pub(super) struct Fixed<'a> {
+    calibrated: &'a Calibrated,
+    material: &'a Material<'a>,
+    judge: &'a Judge,
+    options: &'a CompileOptions,
+}
+
+impl<'a> Fixed<'a> {
+    pub(super) fn new(
+        calibrated: &'a Calibrated,
+        material: &'a Material<'a>,
+        judge: &'a Judge,
+        options: &'a CompileOptions,
+    ) -> Self {
+        Fixed { calibrated, material, judge, options }
+    }
+
+    /// Gives the layers `widths`, one a layer, retrained if asked.
+    pub(super) fn decide(
+        &self,
+        widths: Vec<BitWidth>,
+        samples: &[Vec<f32>],
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Decision, CompileError> {
+        if self.options.retrain == Retrain::None {
+            return self.after_training(&widths, samples, hooks);
+        }
+        let recipes =
+            budget::Recipes::new(self.calibrated, self.material, self.options.seed).map_err(TrainError::from)?;
+        let recipe = recipes.of(self.options.retrain).unwrap_or(&recipes.full).clone();
+        let annotated = retrain(self.calibrated, self.material, recipe, &widths, self.options.seed, hooks)?;
+        Ok(Decision { annotated, calibrated: None, noise: None, search: None, reference: None, unlearned: None })
+    }
+
+    /// The signal-to-noise ratio in dB that is asked for, if any.
+    fn asked(&self) -> Option<f64> {
+        if self.judge.is_of_signal() { Some(self.judge.min_snr) } else { self.options.min_snr }
+    }
+
+    /// Without retraining: what 8 bits are too few for is carried in two planes.
+    fn after_training(
+        &self,
+        widths: &[BitWidth],
+        samples: &[Vec<f32>],
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Decision, CompileError> {
+        let (calibrated, rounding) = (self.calibrated, self.material.rounding(self.options.rounding));
+        let trained = quantize_after_training(calibrated, widths, samples, rounding);
+        hooks.check_interrupt()?;
+        let plain = |trained: PostTrained, calibrated: Option<Calibrated>| Decision {
+            noise: Some(trained.to_string()),
+            annotated: trained.annotated,
+            calibrated,
+            search: None,
+            reference: None,
+            unlearned: None,
+        };
+        let eight = widths.iter().all(|&width| width == BitWidth::MAX) && !self.material.is_synthetic();
+        let (wanted, attempts) = match self.asked() {
+            Some(asked) => (asked, ATTEMPTS),
+            None if eight => (CLASSIFIER_SNR, 0),
+            None => (0.0, 0),
+        };
+        if wanted <= 0.0 {
+            return Ok(plain(trained, None));
+        }
+        let unseen = Signal::of(calibrated, self.material.validation(), UNSEEN);
+        let measure = |annotated: &Annotated| -> Result<f64, CompileError> {
+            let artifact = emitted(annotated.clone())?;
+            unseen.decibels(&Artifact::from_bytes(artifact, LoadOptions::default()).map_err(CompileError::Unloadable)?)
+        };
+        let Reached { narrow, wide, before, decibels, refused } =
+            reach(calibrated, widths, samples, rounding, &trained, wanted, attempts, measure)?;
+        if let Some(error) = refused {
+            hooks.report(Event::Note(format!("layers read 8 bits, though 16 would be better: {error}")));
+        }
+        if let Some(wide) = &wide {
+            hooks.report(Event::Note(format!(
+                "{} of {} layers read their input in two planes of 8 bits: in one the signal-to-noise ratio is {before:.1} dB, with them \
+                 {decibels:.1} dB on {} unseen samples, and {wanted:.1} dB are asked for (--min-snr)",
+                wide.layers,
+                widths.len(),
+                unseen.samples()
+            )));
+        }
+        if decibels < wanted && attempts > 0 {
+            hooks.report(Event::Warning(format!(
+                "the signal-to-noise ratio is {decibels:.1} dB on {} unseen samples, and {wanted:.1} dB are asked for (--min-snr)",
+                unseen.samples()
+            )));
+        }
+        Ok(match wide {
+            Some(wide) => plain(wide.trained, Some(wide.calibrated)),
+            None => plain(narrow.unwrap_or(trained), None),
+        })
+    }
+}
