@@ -95,10 +95,11 @@ impl<'a> Calls<'a> {
                 self.floats(&format!("multipliers_{index}"), &multipliers);
                 self.floats(&format!("addends_{index}"), &addends);
                 format!(
-                    "affine({from}, {to}, {}, {}, multipliers_{index}, addends_{index}, {}, {}, {lo}, {hi});",
+                    "affine({from}, {to}, {}, {}, multipliers_{index}, addends_{index}, {}, {}, {});",
                     x.len(),
                     x.channels,
                     x.zero_point,
+                    steps(y.zero_point, *lo, *hi),
                     y.zero_point
                 )
             }
@@ -178,7 +179,7 @@ impl<'a> Calls<'a> {
         };
         self.constants += &format!(
             "static const struct layer layer_{index} = {{\n    weights_{index}, biases_{index}, multipliers_{index}, {},\n    \
-             {}, {}, {}, {height}, {width}, {}, {}, {}, {}, {y_z}, {lo}, {hi},\n}};\n\n",
+             {}, {}, {}, {height}, {width}, {}, {}, {}, {}, {y_z}, {},\n}};\n\n",
             window(&conv.window),
             x.height,
             x.width,
@@ -187,11 +188,14 @@ impl<'a> Calls<'a> {
             conv.groups,
             conv.bits.bits(),
             x.zero_point,
+            steps(y_z, lo, hi),
         );
         self.constant_bytes += LAYER_BYTES;
         let (depth, from) = (conv.depth(x), self.places.tensor(conv.x));
         match conv.destination {
-            Destination::Codes { y, .. } if conv.groups == x.channels && conv.outputs == x.channels => {
+            Destination::Codes { y, .. }
+                if conv.groups == x.channels && conv.outputs == x.channels && x.channels.is_multiple_of(4) =>
+            {
                 self.used.insert(Primitive::Depthwise);
                 self.scratch = self.scratch.max(5 * depth);
                 format!("depthwise(&layer_{index}, {from}, {});", self.places.tensor(y))
@@ -218,7 +222,7 @@ impl<'a> Calls<'a> {
         let (x, y) = (self.tensor(x), self.tensor(y));
         self.constant_bytes += POOL_BYTES;
         self.constants += &format!(
-            "static const struct pool pool_{index} = {{\n    {}, {}, {}, {}, {}, {}, {}, {}, {lo}, {hi},\n}};\n\n",
+            "static const struct pool pool_{index} = {{\n    {}, {}, {}, {}, {}, {}, {}, {}, {}, {lo}, {hi},\n}};\n\n",
             window(of),
             x.height,
             x.width,
@@ -227,6 +231,7 @@ impl<'a> Calls<'a> {
             y.width,
             x.zero_point,
             y.zero_point,
+            steps(y.zero_point, lo, hi),
         );
     }
 
@@ -251,13 +256,14 @@ impl<'a> Calls<'a> {
         self.constant_bytes += ARITHMETIC_BYTES;
         self.constants += &format!(
             "static const struct arithmetic arithmetic_{index} = {{\n    {kind}, {}, {}, {}, {},\n    \
-             {}, {}, {z_a}, {z_b}, {y_z}, {lo}, {hi},\n}};\n\n",
+             {}, {}, {z_a}, {z_b}, {y_z}, {},\n}};\n\n",
             axes.len(),
             list(|axis| axis[0]),
             list(|axis| axis[1]),
             list(|axis| axis[2]),
             float(*multiplier_a),
             float(*multiplier_b),
+            steps(y_z, *lo, *hi),
         );
     }
 
@@ -278,7 +284,7 @@ impl<'a> Calls<'a> {
                 Some(m) => {
                     self.used.insert(Primitive::RescaledConcat);
                     let (x_z, y_z) = (x.zero_point, y.zero_point);
-                    format!("rescaled_part({place}, {}, {x_z}, {y_z}, {lo}, {hi});", float(*m))
+                    format!("rescaled_part({place}, {}, {x_z}, {}, {y_z});", float(*m), steps(y_z, lo, hi))
                 }
             });
             first += len;
@@ -289,7 +295,7 @@ impl<'a> Calls<'a> {
 
 /// Bytes of the structures where pointers have 4 bytes.
 const LAYER_BYTES: usize = 3 * 4 + 32 + 12 * 4;
-const POOL_BYTES: usize = 32 + 9 * 4;
+const POOL_BYTES: usize = 32 + 11 * 4;
 const ARITHMETIC_BYTES: usize = 8 + 3 * 32 + 7 * 4;
 
 /// Values a channel and channels of a conversion; a single channel where nothing changes its place.
@@ -298,6 +304,12 @@ fn ordered(t: &Tensor, order: Order) -> [usize; 2] {
         Order::ChannelFirst => [t.height as usize * t.width as usize, t.channels as usize],
         Order::Same => [t.len(), 1],
     }
+}
+
+/// A clamp as steps from the zero point.
+fn steps(zero_point: u8, lo: u8, hi: u8) -> String {
+    let of = |code: u8| float(f32::from(i16::from(code) - i16::from(zero_point)));
+    format!("{}, {}", of(lo), of(hi))
 }
 
 fn window(window: &Window) -> String {

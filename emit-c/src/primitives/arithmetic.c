@@ -3,7 +3,8 @@ struct arithmetic {
     enum { ADD, SUB, MUL, MIN, MAX } kind;
     uint32_t axes, extents[8], strides_a[8], strides_b[8];
     float multiplier_a, multiplier_b;
-    int32_t z_a, z_b, y_z, lo, hi;
+    int32_t z_a, z_b, y_z;
+    float low, high; /* steps from y_z */
 };
 
 static float combined(const struct arithmetic *op, float a, float b)
@@ -38,7 +39,7 @@ static void arithmetic(const struct arithmetic *op, const uint8_t *a, const uint
         for (i = 0; i < op->extents[last]; i++) {
             const float v = combined(op, offset(row_a[(size_t)i * op->strides_a[last]], op->z_a),
                                      offset(row_b[(size_t)i * op->strides_b[last]], op->z_b));
-            *y++ = requantize(v, op->y_z, op->lo, op->hi);
+            *y++ = requantize(v, op->low, op->high, op->y_z);
         }
         /* The next row: the axis in front of the last moves first. */
         for (axis = last; axis > 0 && ++index[axis - 1] == op->extents[axis - 1]; axis--)

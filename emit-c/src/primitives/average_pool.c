@@ -19,7 +19,7 @@ static void average_pool(const struct pool *pool, float multiplier, int all, con
                 for (ky = rows[0]; ky < rows[1]; ky++)
                     for (kx = columns[0]; kx < columns[1]; kx++)
                         sum += (uint32_t)(cell(pool, x, row, column, ky, kx)[c] - pool->z);
-                *y++ = requantize((float)(int32_t)sum * factor, pool->y_z, pool->lo, pool->hi);
+                *y++ = requantize((float)(int32_t)sum * factor, pool->low, pool->high, pool->y_z);
             }
         }
     }

@@ -1,39 +1,58 @@
 #ifdef __ARM_FEATURE_DSP
 #include <arm_acle.h>
+
+/* Bytes 1 and 3 of a word as numbers of 16 bits. */
+static uint32_t odd_codes(uint32_t word)
+{
+    return (uint32_t)__uxtb16((uint8x4_t)(word >> 8));
+}
+
+static int16x2_t odd_weights(uint32_t word)
+{
+#ifdef __GNUC__
+    int16x2_t odd;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(word));
+    return odd;
+#else
+    return __sxtb16((int8x4_t)(word >> 8 | word << 24));
+#endif
+}
+
+/* A word of four weights times the codes of a word: values 0 and 2 in one instruction, then 1 and 3. */
+static uint32_t products(uint32_t sum, uint32_t even, uint32_t odd, const int8_t *w)
+{
+    uint32_t word;
+    memcpy(&word, w, sizeof word);
+    sum = (uint32_t)__smlad((int16x2_t)even, __sxtb16((int8x4_t)word), (int32_t)sum);
+    return (uint32_t)__smlad((int16x2_t)odd, odd_weights(word), (int32_t)sum);
+}
 #endif
 
 /* sums[i] += the sum of q * w[i][from..] over `count` values, for four outputs at the same time. */
 static void dot(const uint8_t *q, const int8_t *const w[4], uint32_t from, uint32_t count, uint32_t sums[4])
 {
     const int8_t *w0 = w[0] + from, *w1 = w[1] + from, *w2 = w[2] + from, *w3 = w[3] + from;
-    uint32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3], i = 0;
+    uint32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+    const uint8_t *const end = q + count;
 #ifdef __ARM_FEATURE_DSP
-    /* Two products an instruction: values 0 and 2 of a word, then 1 and 3. */
-#define RELEQ_PRODUCTS(sum, weights)                                                                \
-    do {                                                                                           \
-        uint32_t word;                                                                             \
-        memcpy(&word, (weights) + i, 4);                                                           \
-        (sum) = (uint32_t)__smlad((int16x2_t)even, __sxtb16((int8x4_t)word), (int32_t)(sum));      \
-        (sum) = (uint32_t)__smlad((int16x2_t)odd, __sxtb16((int8x4_t)__ror(word, 8)), (int32_t)(sum)); \
-    } while (0)
-    for (; i + 4 <= count; i += 4) {
+    while (end - q >= 4) {
         uint32_t codes, even, odd;
-        memcpy(&codes, q + i, 4);
+        memcpy(&codes, q, sizeof codes);
         even = (uint32_t)__uxtb16((uint8x4_t)codes);
-        odd = (uint32_t)__uxtb16((uint8x4_t)__ror(codes, 8));
-        RELEQ_PRODUCTS(s0, w0);
-        RELEQ_PRODUCTS(s1, w1);
-        RELEQ_PRODUCTS(s2, w2);
-        RELEQ_PRODUCTS(s3, w3);
+        odd = odd_codes(codes);
+        s0 = products(s0, even, odd, w0);
+        s1 = products(s1, even, odd, w1);
+        s2 = products(s2, even, odd, w2);
+        s3 = products(s3, even, odd, w3);
+        q += 4, w0 += 4, w1 += 4, w2 += 4, w3 += 4;
     }
-#undef RELEQ_PRODUCTS
 #endif
-    for (; i < count; i++) {
-        const int32_t code = q[i];
-        s0 += (uint32_t)(code * w0[i]);
-        s1 += (uint32_t)(code * w1[i]);
-        s2 += (uint32_t)(code * w2[i]);
-        s3 += (uint32_t)(code * w3[i]);
+    while (q != end) {
+        const int32_t code = *q++;
+        s0 += (uint32_t)(code * *w0++);
+        s1 += (uint32_t)(code * *w1++);
+        s2 += (uint32_t)(code * *w2++);
+        s3 += (uint32_t)(code * *w3++);
     }
     sums[0] = s0;
     sums[1] = s1;
@@ -102,6 +121,8 @@ static void conv(const struct layer *layer, const uint8_t *x, uint8_t *codes, fl
     const uint32_t inputs = layer->channels / layer->groups, outputs = layer->outputs / layer->groups;
     const uint32_t depth = window->kernel[0] * window->kernel[1] * inputs;
     const uint32_t plane = layer->y_height * layer->y_width;
+    const float low = layer->low, high = layer->high;
+    const int32_t y_z = layer->y_z;
     uint32_t first, count, row, column, lane;
     for (first = 0; first < layer->outputs; first += count) {
         const uint32_t group = first / outputs;
@@ -121,8 +142,7 @@ static void conv(const struct layer *layer, const uint8_t *x, uint8_t *codes, fl
                     const uint32_t output = first + lane;
                     const float v = (float)(int32_t)sums[lane] * layer->multipliers[output];
                     if (codes)
-                        codes[position * layer->outputs + output] =
-                            requantize(v, layer->y_z, layer->lo, layer->hi);
+                        codes[position * layer->outputs + output] = requantize(v, low, high, y_z);
                     else if (channels_first)
                         floats[output * plane + position] = v;
                     else

@@ -8,7 +8,8 @@ struct layer {
     uint32_t y_height, y_width, outputs;    /* of the result */
     uint32_t groups, bits;
     int32_t z;                              /* zero point of the input: what padding holds */
-    int32_t y_z, lo, hi;                    /* of the result, where it holds codes */
+    int32_t y_z;                            /* of the result, where it holds codes, */
+    float low, high;                        /* which are clamped to so many steps from y_z */
 };
 
 /* Codes of `bits` bits, from the lowest bit up, each stored as code + 2^(bits - 1). */

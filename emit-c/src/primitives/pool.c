@@ -2,7 +2,9 @@
 struct pool {
     struct window window;
     uint32_t height, width, channels, y_height, y_width;
-    int32_t z, y_z, lo, hi;
+    int32_t z, y_z;
+    float low, high; /* steps from y_z */
+    int32_t lo, hi;  /* the codes of these */
 };
 
 /* The tap range [begin, end) of an axis that lies inside the image. */

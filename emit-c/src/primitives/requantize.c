@@ -8,10 +8,9 @@ static int32_t nearest(float t)
     return bits - 0x4b400000;
 }
 
-/* The code of v steps from the zero point z, within lo..hi; of a NaN lo. */
-static uint8_t requantize(float v, int32_t z, int32_t lo, int32_t hi)
+/* The code of v steps from the zero point z; the steps are clamped to low..high, of a NaN they are low. */
+static uint8_t requantize(float v, float low, float high, int32_t z)
 {
-    const float low = (float)(lo - z), high = (float)(hi - z);
     float t = v > low ? v : low;
     t = t < high ? t : high;
     return (uint8_t)(nearest(t) + z);
