@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs into a temporary prefix, builds the example by CMake and by pkg-config, and compares what the programs print with each
-# other: floats and pixels, shared and static library, C and C++. c/check.sh RELEQC, the command that compiles the network.
+# Installs into a temporary prefix, builds the example by CMake and by pkg-config, and compares what
+# the programs print with each other: floats and pixels, shared and static library, C and C++.
+# c/check.sh RELEQC, the command that compiles the network.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 releqc=$(realpath "${1:?"usage: c/check.sh RELEQC"}")
@@ -22,7 +23,8 @@ cmake -S "$here/example" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/prefix" -DC
     -DCMAKE_C_FLAGS="-Wall -Wextra -Werror" -DCMAKE_CXX_FLAGS="-Wall -Wextra -Werror -pedantic" >/dev/null
 cmake --build "$work/build" >/dev/null
 export PKG_CONFIG_PATH=$work/prefix/lib/pkgconfig
-${CC:-cc} "$here/example/classify.c" $(pkg-config --cflags --libs releq) -Wl,-rpath,"$work/prefix/lib" -o "$work/build/by_pkg_config"
+${CC:-cc} "$here/example/classify.c" $(pkg-config --cflags --libs releq) -Wl,-rpath,"$work/prefix/lib" \
+    -o "$work/build/by_pkg_config"
 "$work/build/classify" "$work/m.rq" > "$work/expected"
 # Pixels as they are give what their values give, and something.
 cmp <(head -n 2 "$work/expected") <(tail -n 2 "$work/expected")

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the wheel, installs it into an empty environment and runs its tests there. Needs maturin, and the network for numpy and pytest.
+# Builds the wheel, installs it into an empty environment and runs its tests there. Needs maturin, and
+# the network for numpy and pytest.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
