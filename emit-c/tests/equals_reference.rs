@@ -234,6 +234,73 @@ fn pixels_give_what_their_values_give() {
     }
 }
 
+/// Compiles for a Cortex-M core and runs on samples in QEMU, by semihosting.
+fn on_board(emitted: &Emitted, artifact: &Artifact, [board, core, floats]: [&str; 3], input: &[u8]) -> Vec<u32> {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write("net.h", emitted.header.as_bytes());
+    write("net.c", emitted.source.as_bytes());
+    write("x.bin", input);
+    let embedded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/embedded");
+    let outputs: usize = artifact.program().outputs.iter().map(|(port, _)| port.len()).sum();
+    let mut command = Command::new("arm-none-eabi-gcc");
+    command.args([
+        core,
+        "-mthumb",
+        floats,
+        "-std=c99",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-O2",
+        "-nostartfiles",
+        "-Wl,--gc-sections",
+    ]);
+    command.args([
+        "-ffunction-sections",
+        "--specs=rdimon.specs",
+        "-DSEMIHOSTING",
+        "-DHEADER=\"net.h\"",
+        "-DRUN=net_run",
+        "-I.",
+        "-T",
+    ]);
+    command.arg(embedded.join("mps2.ld")).args([embedded.join("start.c"), embedded.join("samples.c")]);
+    command.args([format!("-DINPUTS={}", artifact.program().input_len()), format!("-DOUTPUTS={outputs}")]);
+    let built = command.current_dir(folder.path()).args(["net.c", "-o", "net.elf"]).output().unwrap();
+    assert!(built.status.success(), "{board}: {}", String::from_utf8_lossy(&built.stderr));
+    let mut qemu = Command::new("qemu-system-arm");
+    qemu.args(["-M", board, "-nographic", "-semihosting-config", "enable=on,target=native", "-kernel", "net.elf"]);
+    let ran = qemu.current_dir(folder.path()).output().unwrap();
+    assert!(ran.status.success(), "{board}: {}", String::from_utf8_lossy(&ran.stderr));
+    let bytes = std::fs::read(folder.path().join("y.bin")).unwrap();
+    bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect()
+}
+
+/// A core without DSP instructions and float unit, and one with both.
+#[test]
+fn cores_of_microcontrollers_give_the_bytes_of_the_reference() {
+    let works = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !["arm-none-eabi-gcc", "qemu-system-arm"].iter().all(works) {
+        eprintln!("skipped: arm-none-eabi-gcc or qemu-system-arm is not there");
+        return;
+    }
+    let boards = [
+        ["mps2-an385", "-mcpu=cortex-m3", "-mfloat-abi=soft"],
+        ["mps2-an500", "-mcpu=cortex-m7+nofp.dp", "-mfloat-abi=hard"],
+    ];
+    for seed in 100..104 {
+        let artifact = random_net(seed);
+        let mut r = Random(seed);
+        let sample: Vec<f32> = (0..artifact.program().input_len()).map(|_| r.normal() * 1.5).collect();
+        let bytes: Vec<u8> = sample.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let (emitted, expected) = (emit(&artifact, "net").unwrap(), expected(&artifact, &[sample]));
+        for board in boards {
+            assert_eq!(on_board(&emitted, &artifact, board, &bytes), expected, "seed {seed}, {}", board[0]);
+        }
+    }
+}
+
 #[test]
 fn what_has_no_c_is_named() {
     let (mut net, x) = Net::new(3, [3, 4, 4], 7);
