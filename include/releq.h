@@ -1,6 +1,7 @@
 /* C interface of the releqc runtime: load a compiled network (.rq), run it on the CPU.
  *
- * Link with libreleqc_runtime.so or libreleqc_runtime.a (then also with -lpthread -ldl -lm).
+ * c/install.sh installs it with a pkg-config file (releq) and a CMake package (releq). Without that, link with libreleqc_runtime.so
+ * or libreleqc_runtime.a (then also with -lpthread -ldl -lm). releq.hpp wraps it for C++.
  *
  * Threads: a model may be used by any number of threads at once. So may a session, whose runs then happen one after the other; for
  * runs at the same time make a session a thread.

@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Sim(Sim),
     /// Print the CPU plan and the accelerator program as text
     Disasm(Disasm),
+    /// Write an artifact as C99 for microcontrollers: one source and one header that need nothing else
+    EmitC(EmitC),
 }
 
 #[derive(Debug, Args)]
@@ -227,6 +229,19 @@ pub(crate) struct Disasm {
     /// Compiled artifact
     #[arg(value_name = "MODEL.rq")]
     pub(crate) artifact: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EmitC {
+    /// Compiled artifact
+    #[arg(value_name = "MODEL.rq")]
+    pub(crate) artifact: PathBuf,
+    /// Folder for NAME.c and NAME.h; made where only its own name is new
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// What functions and files are called [default: the artifact's file name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
 }
 
 /// How stored pixels become inputs.

@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod compile;
 mod disasm;
+mod emit_c;
 mod eval;
 mod inspect;
 mod run;
@@ -48,5 +49,6 @@ pub(crate) fn execute(cli: Cli) -> Result<Outcome, Failure> {
         Command::Bench(args) => bench::execute(&args, &context),
         Command::Sim(args) => sim::execute(&args, &context),
         Command::Disasm(args) => disasm::execute(&args, &context),
+        Command::EmitC(args) => emit_c::execute(&args, &context),
     }
 }

@@ -46,7 +46,7 @@ fn sources() -> Vec<(String, String)> {
         }
     }
     let mut found = Vec::new();
-    for folder in ["src", "passes", "runtime", "models", "tests", "benches"] {
+    for folder in ["src", "passes", "runtime", "models", "emit-c", "python", "tests", "benches"] {
         visit(&root().join(folder), &mut found);
     }
     assert!(found.len() > 50, "the sources are found");

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// Every command; `help` is clap's.
-const COMMANDS: [&str; 9] = ["compile", "check", "inspect", "run", "eval", "bench", "sim", "disasm", "help"];
+const COMMANDS: [&str; 10] = ["compile", "check", "inspect", "run", "eval", "bench", "sim", "disasm", "emit-c", "help"];
 
 /// Inserts `compile` where the first word after the common flags is no command.
 ///

@@ -65,7 +65,7 @@ struct Case {
     work: TempDir,
 }
 
-fn shared() -> Option<PathBuf> {
+pub(crate) fn shared() -> Option<PathBuf> {
     let root = std::env::var_os("RELEQC_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let found = root.join("cases/cases.json").exists();

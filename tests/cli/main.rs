@@ -4,6 +4,7 @@
 
 mod cases;
 mod data;
+mod emit_c;
 mod errors;
 mod executors;
 mod json;
