@@ -6,6 +6,7 @@ mod cases;
 mod data;
 mod errors;
 mod executors;
+mod interchange;
 mod json;
 mod onnx;
 mod ranges;
