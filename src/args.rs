@@ -1,13 +1,16 @@
 //! The flags: names and meanings are the contract of docs/cli.md.
 
+mod interchange;
 mod values;
 mod words;
 
+pub(crate) use interchange::{Compare, Completions, Diff, Export, ExportFormat, Man};
 pub(crate) use values::{ActionSet, Bits, NamedRange, NamedShape};
 
 use crate::failure::Failure;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use interchange::parse_export;
 use releqc_passes::data::{Geometry, Preprocessing, Resize};
 use releqc_passes::import::ImportOptions;
 use releqc_runtime::SessionOptions;
@@ -19,10 +22,22 @@ use values::{
     parse_action_set, parse_bits, parse_count, parse_duration, parse_points, parse_range, parse_shape, parse_threads,
 };
 
+const EXAMPLES: &str = "releqc MODEL.onnx -o MODEL.rq is short for releqc compile MODEL.onnx -o MODEL.rq
+
+Examples:
+  releqc check net.onnx                                     is it supported?
+  releqc net.onnx -o net.rq --bits 8 --input-range 0:1      8 bits everywhere, no data needed
+  releqc net.onnx -o net.rq --data pictures/ --mean 0.5 --std 0.5 --report net.html
+  releqc run net.rq --input x.npy --output y.npy
+  releqc compare net.onnx net.rq --input x.npy              where does the accuracy go?
+  releqc export net.rq -o net.qdq.onnx                      for onnxruntime or OpenVINO
+
+releqc --version --verbose also names the instruction sets of this machine.";
+
 /// Compiles trained ONNX networks to mixed low precision, and runs the result.
 #[derive(Debug, Parser)]
 #[command(name = "releqc", version, arg_required_else_help = true)]
-#[command(after_help = "releqc MODEL.onnx -o MODEL.rq is short for releqc compile MODEL.onnx -o MODEL.rq")]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -64,6 +79,16 @@ pub(crate) enum Command {
     Disasm(Disasm),
     /// Write an artifact as C99 for microcontrollers: one source and one header that need nothing else
     EmitC(EmitC),
+    /// Write an artifact as an ONNX network for other engines: QDQ or QONNX
+    Export(Export),
+    /// Signal-to-noise ratio of every tensor, float network against artifact, worst first
+    Compare(Compare),
+    /// Say what differs between two artifacts
+    Diff(Diff),
+    /// Print the completions of a shell
+    Completions(Completions),
+    /// Write manual pages
+    Man(Man),
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +151,9 @@ pub(crate) struct Compile {
     /// Also write the retrained, annotated float network; compiling that file again gives the same artifact
     #[arg(long, value_name = "FILE.onnx")]
     pub(crate) annotated: Option<PathBuf>,
+    /// Also write the artifact as an ONNX network for other engines; may be given for each format
+    #[arg(long, value_name = "qdq|qonnx=FILE.onnx", value_parser = parse_export)]
+    pub(crate) export: Vec<(ExportFormat, PathBuf)>,
     /// Also write a report as one self-contained page
     #[arg(long, value_name = "FILE.html")]
     pub(crate) report: Option<PathBuf>,
@@ -363,12 +391,18 @@ pub(crate) enum Reward {
 pub(crate) enum Parsed {
     /// Help or the version.
     Text(String),
+    /// The version, and what this machine has.
+    VerboseVersion,
     /// A command.
     Cli(Cli),
 }
 
 /// Parses the words of the command line, the first being the program's name.
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Parsed, Failure> {
+    let version = |word: &OsString| word == "--version" || word == "-V";
+    if words.len() == 3 && words[1..].iter().any(version) && words[1..].iter().any(|word| word == "--verbose") {
+        return Ok(Parsed::VerboseVersion);
+    }
     match Cli::try_parse_from(words::with_default_command(words)?) {
         Ok(cli) => Ok(Parsed::Cli(cli)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
@@ -405,6 +439,7 @@ mod tests {
         match parse(words(line)) {
             Ok(Parsed::Cli(cli)) => Ok(cli),
             Ok(Parsed::Text(text)) => Err(text),
+            Ok(Parsed::VerboseVersion) => Err("version".into()),
             Err(failure) => Err(format!("{failure:?}")),
         }
     }

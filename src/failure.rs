@@ -12,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) enum Outcome {
     /// Exit code 0.
     Done,
+    /// Two files differ and the caller asked for exit code 1 then.
+    Different,
     /// The artifact is written, but loses more than the goal allows: exit code 4.
     GoalMissed,
 }
@@ -20,6 +22,7 @@ impl Outcome {
     pub(crate) fn code(self) -> u8 {
         match self {
             Outcome::Done => 0,
+            Outcome::Different => 1,
             Outcome::GoalMissed => 4,
         }
     }
@@ -81,6 +84,12 @@ impl Failure {
 
     pub(crate) fn interrupted(message: impl Display) -> Self {
         Self::new(Cause::Interrupted, message)
+    }
+
+    /// Says in front what it is about.
+    pub(crate) fn prefixed(mut self, subject: &str) -> Self {
+        self.message = format!("{subject}: {}", self.message);
+        self
     }
 
     /// Adds the keys of `details` to the object that `--json` prints.

@@ -21,10 +21,12 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
+    let command = output::shell_line(&words);
     let json = words.iter().any(|word| word == "--json");
     let result = failure::catch_defects(|| match args::parse(words)? {
         args::Parsed::Text(text) => console::print(&text).map(|()| failure::Outcome::Done),
-        args::Parsed::Cli(cli) => commands::execute(cli),
+        args::Parsed::VerboseVersion => console::print(&commands::version()).map(|()| failure::Outcome::Done),
+        args::Parsed::Cli(cli) => commands::execute(cli, command),
     });
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),

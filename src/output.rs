@@ -1,6 +1,7 @@
 //! Files that appear whole or not at all.
 
 use crate::failure::Failure;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -104,6 +105,21 @@ pub(crate) fn require_different(outputs: &[(&str, &Output)]) -> Result<(), Failu
     Ok(())
 }
 
+/// Words as a shell takes them, the program by its name alone.
+pub(crate) fn shell_line(words: &[OsString]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
+    let quoted = |word: &OsString| {
+        let word = word.to_string_lossy();
+        if !word.is_empty() && word.chars().all(plain) {
+            word.into_owned()
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
+    };
+    let arguments = words.iter().skip(1).map(quoted);
+    std::iter::once("releqc".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
 /// The path without links and dots, also of a file that is not there yet.
 fn canonical(path: &Path) -> PathBuf {
     let beside = || Some(fs::canonicalize(folder_of(path)).ok()?.join(path.file_name()?));
@@ -146,6 +162,13 @@ mod tests {
         assert!(Output::at(&input.join("y"), &[]).is_err());
         assert!(Output::at(Path::new("y"), &[]).is_ok());
         assert!(Output::at(Path::new("/dev/null"), &[]).is_ok_and(|output| output.special));
+    }
+
+    #[test]
+    fn words_come_back_from_a_shell() {
+        let line = |words: &[&str]| shell_line(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(line(&["/bin/releqc", "a.onnx", "-o", "b c.rq"]), "releqc a.onnx -o 'b c.rq'");
+        assert_eq!(line(&["x", "it's", ""]), r"releqc 'it'\''s' ''");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod layers;
 pub(crate) mod page;
+mod plot;
 pub(crate) mod summary;
 mod table;
 
@@ -24,6 +25,11 @@ pub(crate) fn grouped(number: u64) -> String {
 /// `1x28x28`.
 pub(crate) fn extents(dims: &[u32]) -> String {
     dims.iter().map(u32::to_string).collect::<Vec<_>>().join("x")
+}
+
+/// Text that is safe between the tags of a page.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ pub use options::{
     CompileOptions, CostKind, Event, Hooks, Labelled, MIN_SNR, Retrain, RewardKind, RoundingKind, Store, WidthPolicy,
 };
 pub use report::{
-    Accuracy, CompileReport, Finalist, LayerExplanation, LayerReport, LossOf, MethodReport, Metric, ParetoPoint,
-    SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
+    AcceleratorStep, Accuracy, CompileReport, EvaluationReport, Finalist, LayerExplanation, LayerReport, LossOf,
+    MethodReport, Metric, ParetoPoint, SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
 };
 
 use self::fixed::Fixed;

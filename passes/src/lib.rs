@@ -3,12 +3,14 @@
 pub mod annotate;
 pub mod annotation;
 pub mod calibrate;
+pub mod compare;
 pub mod compile;
 pub mod data;
 pub mod domain;
 pub mod emit;
 pub mod equalize;
 pub mod evaluate;
+pub mod export;
 pub mod float_exec;
 pub mod import;
 pub mod ir;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here knows tract; the meaning of operators is the import's business.
 
+pub(crate) mod attribute;
 pub mod external;
 #[rustfmt::skip]
 pub mod onnx_protobuf;

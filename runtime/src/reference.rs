@@ -23,6 +23,15 @@ pub struct Reference {
     layers: Vec<Layer>,
 }
 
+/// What an operator yields, for whoever looks at it.
+#[derive(Clone, Copy, Debug)]
+pub enum Observed<'a> {
+    /// The codes of its tensor, dense.
+    Codes(&'a [u8]),
+    /// The values of its slot.
+    Floats(&'a [f32]),
+}
+
 /// What an operator yields.
 enum Yield {
     /// The codes of its tensor, dense.
@@ -49,6 +58,14 @@ impl Reference {
     /// # Errors
     /// When the input does not hold exactly one sample.
     pub fn run(&self, input: &[f32]) -> Result<Vec<Vec<f32>>, RunError> {
+        self.observe(input, |_, _| ())
+    }
+
+    /// The same; `seen` gets every operator with what it yields, in execution order.
+    ///
+    /// # Errors
+    /// As [`Reference::run`].
+    pub fn observe(&self, input: &[f32], mut seen: impl FnMut(&Op, Observed<'_>)) -> Result<Vec<Vec<f32>>, RunError> {
         let program = self.artifact.program();
         if input.len() != program.input_len() {
             return Err(RunError::input_length(program, input.len()));
@@ -68,11 +85,13 @@ impl Reference {
             };
             match self.op(op, layer, &state) {
                 Yield::Codes(codes) => {
+                    seen(op, Observed::Codes(&codes));
                     if let Some(y) = op.writes() {
                         state.arena[program.tensor(y).arena_range()].copy_from_slice(&codes);
                     }
                 }
                 Yield::Floats(values) => {
+                    seen(op, Observed::Floats(&values));
                     if let Some(y) = op.writes_floats() {
                         state.floats[y.0 as usize] = values;
                     }

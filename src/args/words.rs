@@ -5,7 +5,23 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// Every command; `help` is clap's.
-const COMMANDS: [&str; 10] = ["compile", "check", "inspect", "run", "eval", "bench", "sim", "disasm", "emit-c", "help"];
+const COMMANDS: &[&str] = &[
+    "compile",
+    "check",
+    "inspect",
+    "run",
+    "eval",
+    "bench",
+    "sim",
+    "disasm",
+    "emit-c",
+    "export",
+    "compare",
+    "diff",
+    "completions",
+    "man",
+    "help",
+];
 
 /// Inserts `compile` where the first word after the common flags is no command.
 ///
@@ -41,13 +57,15 @@ fn mistyped(word: &str) -> Failure {
     }
 }
 
-/// The command that differs least, where that is little.
+/// The command that begins so, or that differs least, where that is little.
 fn similar(word: &str) -> Option<&'static str> {
     let word = word.to_ascii_lowercase();
     let most = |command: &str| command.len().div_ceil(3);
     let near = COMMANDS.iter().map(|command| (distance(&word, command), *command));
     let begun = COMMANDS.iter().find(|command| word.len() >= 2 && command.starts_with(&word));
-    near.filter(|(distance, command)| *distance <= most(command)).min().map(|(_, command)| command).or(begun.copied())
+    begun.copied().or_else(|| {
+        near.filter(|(distance, command)| *distance <= most(command)).min_by_key(|(distance, _)| *distance).map(|n| n.1)
+    })
 }
 
 /// Letters to insert, delete, replace or swap with their neighbour (optimal string alignment).

@@ -2,20 +2,23 @@
 
 mod material;
 
-use super::Context;
+use super::{Context, export};
 use crate::args::{self, Bits};
 use crate::console::{self, Bar};
 use crate::failure::{Failure, Outcome};
 use crate::input;
 use crate::output::{Output, require_different};
-use crate::report::{page, summary};
+use crate::report::page::{self, Facts};
+use crate::report::summary;
 use releqc_passes::compile::{
     CompileError, CompileOptions, CompileReport, Compiled, CostKind, Event, Fault, Hooks, Labelled, Retrain,
     RewardKind, RoundingKind, Store, WidthPolicy, compile, preprocessing,
 };
 use releqc_passes::data::{Input, Preprocessing, Reading};
+use releqc_passes::export::{ExportOptions, Format};
 use releqc_passes::{annotation, import};
 use releqc_runtime::BitWidth;
+use releqc_runtime::format::{Artifact, LoadOptions};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -45,6 +48,7 @@ struct Places {
     artifact: Output,
     report: Option<Output>,
     annotated: Option<Output>,
+    exports: Vec<(Format, Output)>,
     emit: Option<PathBuf>,
     /// Evaluations of a search; `None` where the artifact goes to a device or pipe, beside which no file belongs.
     store: Option<PathBuf>,
@@ -82,6 +86,13 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
     if let Some(folder) = &places.emit {
         emit(folder, &compiled.stages)?;
     }
+    for (format, place) in &places.exports {
+        let artifact = Artifact::from_bytes(&compiled.artifact, LoadOptions::default()).map_err(Failure::defect)?;
+        let options = ExportOptions { format: *format, int4: false };
+        let exported = export::exported(&artifact, options)
+            .map_err(|error| error.prefixed(&format!("--export {}", place.path().display())))?;
+        place.write(|file| file.write_all(&exported.bytes))?;
+    }
     let search = compiled.report.search.as_ref();
     let report = Report {
         artifact: args.output.to_string_lossy(),
@@ -93,7 +104,10 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
         compiled: &compiled.report,
     };
     if let Some(place) = &places.report {
-        let page = page::html(&compiled.report, &warnings, &args.output, report.seconds);
+        let artifact = Artifact::from_bytes(&compiled.artifact, LoadOptions::default()).map_err(Failure::defect)?;
+        let sections = artifact.sections().map(|(name, bytes, _)| (name, bytes)).collect();
+        let facts = Facts { report: &compiled.report, warnings: &warnings, sections, command: context.command.clone() };
+        let page = page::html(&facts).map_err(Failure::defect)?;
         place.write(|file| file.write_all(page.as_bytes()))?;
     }
     // Last: where there is an artifact, everything beside it is of the same compilation.
@@ -115,6 +129,8 @@ impl Places {
         let artifact = Output::at(&args.output, &inputs)?;
         let report = args.report.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
         let annotated = args.annotated.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
+        let export = |(format, path): &(args::ExportFormat, PathBuf)| Ok((format.format(), Output::at(path, &inputs)?));
+        let exports = args.export.iter().map(export).collect::<Result<Vec<_>, Failure>>()?;
         let mut store = None;
         if args.bits.is_none() && !artifact.is_special() {
             let mut path: OsString = artifact.name().into();
@@ -127,7 +143,9 @@ impl Places {
             ("--annotated", annotated.as_ref()),
             ("the evaluations of the search", store.as_ref()),
         ];
-        let all: Vec<(&str, &Output)> = named.into_iter().filter_map(|(name, output)| Some((name, output?))).collect();
+        let mut all: Vec<(&str, &Output)> =
+            named.into_iter().filter_map(|(name, output)| Some((name, output?))).collect();
+        all.extend(exports.iter().map(|(_, output)| ("--export", output)));
         require_different(&all)?;
         if let Some(folder) = &args.emit {
             let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -142,7 +160,7 @@ impl Places {
             let what = format!("--resume: {} is no file, so no evaluations were kept beside it", args.output.display());
             return Err(Failure::input(what));
         }
-        Ok(Places { artifact, report, annotated, emit: args.emit.clone(), store })
+        Ok(Places { artifact, report, annotated, exports, emit: args.emit.clone(), store })
     }
 }
 

@@ -149,6 +149,22 @@ fn spent(search: &SearchReport) -> String {
     text
 }
 
+/// What a search did, in one sentence.
+pub(super) fn spent_line(search: &SearchReport) -> String {
+    format!(
+        "{} episodes, {} evaluations ({} computed now), {} more on the surrogate; ended: {}. An evaluation might lose \
+        {:.2} points from {:.2} %{}.",
+        grouped(search.episodes as u64),
+        grouped(search.evaluations as u64),
+        grouped(search.paid as u64),
+        grouped(search.virtual_episodes as u64),
+        search.end,
+        search.limit,
+        100.0 * search.reference,
+        winner(search)
+    )
+}
+
 /// Says where a baseline did better than the agent.
 fn winner(search: &SearchReport) -> String {
     let Some((agent, others)) = search.methods.split_first().filter(|(first, _)| first.name == "agent") else {

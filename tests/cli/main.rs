@@ -7,6 +7,7 @@ mod data;
 mod emit_c;
 mod errors;
 mod executors;
+mod interchange;
 mod json;
 mod onnx;
 mod ranges;

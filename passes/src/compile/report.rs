@@ -2,7 +2,8 @@
 
 use super::{CompileOptions, packed_bytes};
 use crate::quantize::Quantized;
-use releqc_runtime::accel::cost::CostReport;
+use releqc_runtime::BitWidth;
+use releqc_runtime::accel::cost::{CostReport, LayerCost};
 use releqc_runtime::format::Artifact;
 use serde::Serialize;
 
@@ -177,6 +178,40 @@ pub struct LayerExplanation {
     pub widths: Vec<WidthCost>,
 }
 
+/// One evaluation of the search.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EvaluationReport {
+    /// agent, careful (the agent with the goal itself as limit), uniform, sensitivity, random.
+    pub method: String,
+    /// Widths.
+    pub widths: Vec<u8>,
+    /// Their mean.
+    pub average_bits: f64,
+    /// Cost over that of 8 bits.
+    pub relative_cost: f64,
+    /// Points lost.
+    pub loss: f64,
+    /// Reward.
+    pub reward: f64,
+    /// Entropy of the policy in nats a layer, before an evaluation of the agent; `None` for others.
+    pub entropy: Option<f64>,
+}
+
+/// An operator of the accelerator's program, one sample.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AcceleratorStep {
+    /// ONNX name of a weight layer, kind of another operator.
+    pub name: String,
+    /// Width of its weights.
+    pub bits: Option<u8>,
+    /// Cycles.
+    pub cycles: u64,
+    /// Cycles with weights of 8 bits.
+    pub cycles_8bit: u64,
+    /// Energy.
+    pub energy_pj: f64,
+}
+
 /// What the search did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SearchReport {
@@ -204,6 +239,8 @@ pub struct SearchReport {
     pub pareto: Vec<ParetoPoint>,
     /// What each layer costs at each width, the others as in the artifact.
     pub explanation: Vec<LayerExplanation>,
+    /// Every evaluation, in order, method after method.
+    pub history: Vec<EvaluationReport>,
 }
 
 /// Everything about a compilation but the bytes.
@@ -227,12 +264,26 @@ pub struct CompileReport {
     pub accelerator_speedup: f64,
     /// Accelerator energy at 8 bit over energy.
     pub accelerator_energy_ratio: f64,
+    /// The accelerator's program in execution order.
+    pub accelerator: Vec<AcceleratorStep>,
     /// What the search did, where there was one.
     pub search: Option<SearchReport>,
     /// Seed.
     pub seed: u64,
     /// What was assumed because nothing stated it.
     pub assumptions: Vec<String>,
+}
+
+impl AcceleratorStep {
+    fn new(layer: &LayerCost) -> Self {
+        AcceleratorStep {
+            name: layer.name.clone(),
+            bits: layer.bits.map(BitWidth::bits),
+            cycles: layer.cost.cycles.0,
+            cycles_8bit: layer.baseline_8bit.cycles.0,
+            energy_pj: layer.cost.energy.0,
+        }
+    }
 }
 
 impl CompileReport {
@@ -292,6 +343,7 @@ impl CompileReport {
             size,
             accelerator_speedup: cost.speedup(),
             accelerator_energy_ratio: cost.energy_ratio(),
+            accelerator: cost.layers.iter().map(AcceleratorStep::new).collect(),
             search,
             seed: options.seed,
             assumptions,

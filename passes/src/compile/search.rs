@@ -7,8 +7,8 @@ use super::finish::{Finish, Finished, Goal};
 use super::sensitivity::Profiler;
 use super::unlearn::Unlearned;
 use super::{
-    CompileError, CompileOptions, Decision, Event, Hooks, Judge, LayerExplanation, Material, MethodReport, ParetoPoint,
-    Retrain, SearchReport, Store, UnlearnedAccuracy, WidthCost, budget, encoded, retrain,
+    CompileError, CompileOptions, Decision, EvaluationReport, Event, Hooks, Judge, LayerExplanation, Material,
+    MethodReport, ParetoPoint, Retrain, SearchReport, Store, UnlearnedAccuracy, WidthCost, budget, encoded, retrain,
 };
 use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
@@ -36,6 +36,10 @@ pub(super) struct Exploration {
     methods: Vec<MethodReport>,
     /// The agent's evaluations first, then those with the goal itself as limit, then the baselines'.
     pub(super) known: Vec<Evaluated>,
+    /// Methods in the order of `known`, with the number of their evaluations.
+    sources: Vec<(&'static str, usize)>,
+    /// Entropy of the policy before each evaluation of the agent.
+    entropies: Vec<Option<f64>>,
     /// Evaluations with the goal itself as limit.
     careful: usize,
     /// Evaluations that no store answered.
@@ -220,6 +224,8 @@ impl Yardstick<'_> {
         let mut methods: Vec<MethodReport> =
             result.best.iter().map(|best| method("agent", best, result.evaluations.len())).collect();
         let mut known = result.evaluations.clone();
+        let mut sources = vec![("agent", known.len())];
+        let mut entropies = result.entropies.clone();
         let mut careful = 0;
         if careful_evaluations > 0 {
             let terms = Terms { reward: Reward::constrained(goal.max_loss)?, ..terms(careful_evaluations) };
@@ -227,6 +233,8 @@ impl Yardstick<'_> {
             let found = search(&mut environment, &options, &mut |_| ())?;
             hooks.borrow().check_interrupt()?;
             careful = found.evaluations.len();
+            sources.push(("careful", careful));
+            entropies.extend(found.entropies);
             known.extend(found.evaluations);
         }
         let baselines = [
@@ -243,6 +251,7 @@ impl Yardstick<'_> {
             let found = baselines::run(&mut environment, &terms(result.evaluations.len().max(1)), baseline)?;
             hooks.borrow().check_interrupt()?;
             methods.extend(found.best.iter().map(|best| method(found.name, best, found.evaluations.len())));
+            sources.push((found.name, found.evaluations.len()));
             known.extend(found.evaluations);
         }
         if known.is_empty() {
@@ -250,7 +259,18 @@ impl Yardstick<'_> {
             hooks.borrow_mut().report(Event::Warning(text.into()));
         }
         let paid = environment.paid();
-        Ok(Exploration { result, methods, known, careful, paid, cost, profile, _store: environment.into_store() })
+        Ok(Exploration {
+            result,
+            methods,
+            known,
+            sources,
+            entropies,
+            careful,
+            paid,
+            cost,
+            profile,
+            _store: environment.into_store(),
+        })
     }
 }
 
@@ -291,7 +311,23 @@ impl Exploration {
             finalists: finished.finalists.clone(),
             pareto: pareto::pareto_front(&different).iter().map(point).collect(),
             explanation: result.explain(&finished.widths, known).iter().map(explain).collect(),
+            history: self.history(),
         }
+    }
+
+    fn history(&self) -> Vec<EvaluationReport> {
+        let methods = self.sources.iter().flat_map(|&(name, count)| std::iter::repeat_n(name, count));
+        let entropies = self.entropies.iter().copied().chain(std::iter::repeat(None));
+        let report = |((entry, method), entropy): ((&Evaluated, &str), Option<f64>)| EvaluationReport {
+            method: method.to_owned(),
+            widths: bits(&entry.widths),
+            average_bits: mean_bits(&entry.widths),
+            relative_cost: entry.relative_cost,
+            loss: entry.loss,
+            reward: entry.reward,
+            entropy,
+        };
+        self.known.iter().zip(methods).zip(entropies).map(report).collect()
     }
 }
 

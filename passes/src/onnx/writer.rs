@@ -7,7 +7,7 @@
 
 mod operators;
 
-use super::onnx_protobuf::attribute_proto::AttributeType;
+use super::attribute::{float, int, ints as attribute};
 use super::onnx_protobuf::tensor_proto::DataType;
 use super::onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
 use super::onnx_protobuf::{
@@ -345,26 +345,4 @@ fn window_attributes(window: &Window, dilations: bool) -> Vec<AttributeProto> {
 
 fn ints(name: &str, values: &[usize]) -> AttributeProto {
     attribute(name, values.iter().map(|&v| v as i64).collect())
-}
-
-fn attribute(name: &str, ints: Vec<i64>) -> AttributeProto {
-    AttributeProto { name: Some(name.into()), r#type: Some(AttributeType::Ints as i32), ints, ..Default::default() }
-}
-
-fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.into()),
-        r#type: Some(AttributeType::Int as i32),
-        i: Some(value),
-        ..Default::default()
-    }
-}
-
-fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.into()),
-        r#type: Some(AttributeType::Float as i32),
-        f: Some(value),
-        ..Default::default()
-    }
 }

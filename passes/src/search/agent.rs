@@ -112,6 +112,8 @@ pub struct SearchResult {
     pub episodes: usize,
     /// Episodes played on the surrogate.
     pub virtual_episodes: usize,
+    /// For each of `evaluations`: entropy of the policy in nats a layer, of what it drew before. `None` where it drew nothing.
+    pub entropies: Vec<Option<f64>>,
     /// Why it ended.
     pub end: End,
     problem: Problem,
@@ -163,14 +165,18 @@ pub fn search(
         options,
         episodes: 0,
         virtual_episodes: 0,
+        entropy: None,
+        entropies: Vec::new(),
     };
     let end = if options.ingredients.surrogate { agent.run(progress)? } else { agent.run_plain(progress)? };
     let (episodes, virtual_episodes) = (agent.episodes, agent.virtual_episodes);
-    let Agent { judge, surrogate, ledger, .. } = agent;
+    let Agent { judge, surrogate, ledger, mut entropies, .. } = agent;
     let reference = judge.reference;
     let evaluations = ledger.into_entries();
     let best = best_of(&evaluations).cloned();
-    Ok(SearchResult { best, evaluations, reference, episodes, virtual_episodes, end, problem, surrogate })
+    // A measured reference comes first, and nobody drew it.
+    entropies.splice(0..0, std::iter::repeat_n(None, evaluations.len() - entropies.len().min(evaluations.len())));
+    Ok(SearchResult { best, evaluations, reference, episodes, virtual_episodes, entropies, end, problem, surrogate })
 }
 
 struct Agent<'a> {
@@ -184,6 +190,9 @@ struct Agent<'a> {
     options: &'a SearchOptions<'a>,
     episodes: usize,
     virtual_episodes: usize,
+    /// Of the last batch that was drawn.
+    entropy: Option<f64>,
+    entropies: Vec<Option<f64>>,
 }
 
 impl Agent<'_> {
@@ -246,7 +255,8 @@ impl Agent<'_> {
         if self.ledger.counted() >= self.options.terms.evaluations { End::Evaluations } else { End::Stopped }
     }
 
-    fn report(&self, progress: &mut dyn FnMut(Progress<'_>)) {
+    fn report(&mut self, progress: &mut dyn FnMut(Progress<'_>)) {
+        self.entropies.push(self.entropy);
         if let (Some(latest), Some(best)) = (self.ledger.entries().last(), self.ledger.best()) {
             let (evaluations, limit) = (self.ledger.counted(), self.options.terms.evaluations);
             progress(Progress { evaluations, limit, latest, best });
@@ -311,10 +321,21 @@ impl Agent<'_> {
         let (judge, embedding, surrogate) = (&self.judge, &self.embedding, &self.surrogate);
         let with_surrogate = self.options.ingredients.surrogate;
         let problem = judge.problem;
-        self.learner.play(problem.depth(), forced, |_, so_far| {
+        let episodes = self.learner.play(problem.depth(), forced, |_, so_far| {
             view(judge, embedding, with_surrogate.then_some(surrogate), so_far)
-        })
+        });
+        self.entropy = drawn_entropy(&episodes).or(self.entropy);
+        episodes
     }
+}
+
+/// Entropy of a policy in nats a layer, estimated from what it drew: the mean of `-ln p`. `None` where nothing was drawn.
+fn drawn_entropy(episodes: &[Episode]) -> Option<f64> {
+    let drawn = episodes.iter().filter(|episode| !episode.replayed);
+    let (count, sum) = drawn
+        .flat_map(|episode| &episode.log_probabilities)
+        .fold((0usize, 0.0), |(count, sum), &log| (count + 1, sum - f64::from(log)));
+    (count > 0).then(|| sum / count as f64)
 }
 
 /// The state after the first choices of an episode, the remaining layers at the widest width.
