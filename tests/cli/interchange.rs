@@ -54,7 +54,7 @@ fn tensors_are_compared_worst_first() {
         assert!(ratios.is_sorted(), "{ratios:?}");
         snr.push(ratios[0]);
     }
-    assert!(snr[0] > 20.0 && snr[1] < snr[0] - 6.0, "{snr:?}: 8 bits and 2 bits");
+    assert!(snr[0] > 15.0 && snr[1] < snr[0] - 6.0, "{snr:?}: 8 bits and 2 bits");
     let other = place.releqc(&["compare", "small.onnx", "y.rq"]);
     assert_eq!(other.code, Some(2), "inputs are needed: {other:?}");
 }

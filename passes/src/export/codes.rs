@@ -10,6 +10,9 @@ use releqc_runtime::program::{ArithmeticKind, Op, Order, TensorId};
 /// Two scales whose quotient lies so near to a multiplier are those it was made of.
 const SAME_SCALE: f64 = 1e-6;
 
+/// Axes of `[1, c, h, w]`.
+const IMAGE_RANK: usize = 4;
+
 pub(super) fn write(network: &mut Network<'_>, op: &Op, name: &str) -> Written {
     match *op {
         Op::Quantize { x, y, order, .. } => {
@@ -317,7 +320,7 @@ fn along(
     }
 }
 
-/// Values of `fill` before and behind an axis.
+/// Values of `fill` before and behind an axis: the only one, or one of an image.
 pub(super) fn padded(
     message: &mut Message,
     wanted: &str,
@@ -326,7 +329,11 @@ pub(super) fn padded(
     [before, behind]: [usize; 2],
     fill: &str,
 ) -> String {
-    let pads = message.i64s(&format!("{wanted}:pads"), &[before as i64, behind as i64]);
-    let axes = message.i64s(&format!("{wanted}:axes"), &[axis]);
-    message.node("Pad", wanted, &[x, &pads, fill, &axes], vec![])
+    // For every axis: what moves transpositions in onnxruntime takes `axes` for none.
+    let rank = if axis == 0 { 1 } else { IMAGE_RANK };
+    let mut pads = vec![0; 2 * rank];
+    pads[axis as usize] = before as i64;
+    pads[rank + axis as usize] = behind as i64;
+    let pads = message.i64s(&format!("{wanted}:pads"), &pads);
+    message.node("Pad", wanted, &[x, &pads, fill], vec![])
 }
