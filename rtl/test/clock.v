@@ -4,5 +4,5 @@
 module clock_source;
     reg clock = 1'b0;
     always #1 clock = !clock;
-    `BENCH bench (.clock(clock));
+    `BENCH #(`PARAMETERS) bench (.clock(clock));
 endmodule
