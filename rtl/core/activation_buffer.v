@@ -90,7 +90,6 @@ module activation_buffer #(
         end
     endfunction
 
-    wire [32:0] write_end = {1'b0, write_address} + {1'b0, write_count};
     reg [8:0] byte_read;
     integer c, l, r;
     /* verilator lint_off BLKSEQ */
@@ -103,7 +102,7 @@ module activation_buffer #(
                     if (byte_read[8]) fault <= 1'b1;
                 end
         if (write) begin
-            if (write_end > BYTES) fault <= 1'b1;
+            if (write_address >= BYTES || write_count > BYTES - write_address) fault <= 1'b1;
             else
                 for (r = 0; r < ROWS; r = r + 1)
                     if (r < write_count) memory[write_address[$clog2(BYTES)-1:0] + r[$clog2(BYTES)-1:0]] <= write_codes[8*r +: 8];

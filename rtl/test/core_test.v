@@ -64,9 +64,11 @@ module core_test #(
 
     // One line of a file; the files end where the script ends.
     reg [127:0] word;
+    /* verilator lint_off UNUSEDSIGNAL */
     task line(input integer handle);
         if ($fscanf(handle, "%h\n", word) != 1) $fatal(1, "line %0d of the script: a file of vectors ends early", lines);
     endtask
+    /* verilator lint_on UNUSEDSIGNAL */
 
     localparam [7:0] END = 8'd0, WEIGHTS = 8'd1, CONSTANTS = 8'd2, ACTIVATIONS = 8'd3, RUN = 8'd4, EXPECTED = 8'd5, HOST = 8'd6;
 
