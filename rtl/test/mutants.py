@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """Programs with one bit of one instruction changed, one a line, words separated by blanks.
 
-Only bits that must matter are changed: which operation it is, its tokens, where its operands lie, how many channels and bits
-they have. usage: mutants.py instructions.hex COUNT
+Only bits that must matter are changed: which operation it is, where its operands lie, how many channels and bits
+they have. Tokens concern the other queues: the verifier balances them.
+usage: mutants.py instructions.hex COUNT
 """
 import random
 import sys
 
 EXECUTE, EXECUTE_HOST, SET_INPUT, SET_WEIGHTS = 0x22, 0x23, 0x01, 0x07
-# Signals, weights, slot and outputs; address and channels; bits.
+# Weights, slot and outputs; address and channels; bits.
 MATTER = {
-    EXECUTE: [0, 10, 11, *range(12, 48), *range(73, 90)],
-    EXECUTE_HOST: [0, 10, 11, *range(12, 48), *range(73, 90)],
+    EXECUTE: [0, *range(12, 48), *range(73, 90)],
+    EXECUTE_HOST: [0, *range(12, 48), *range(73, 90)],
     SET_INPUT: [*range(8, 40), *range(90, 115)],
     SET_WEIGHTS: [*range(72, 76)],
 }

@@ -2,7 +2,9 @@
 """Vectors for core_test.v by an independent model of docs/accelerator.md: small random convolutions, one EXECUTE each.
 
 It shares no code with the compiler and the simulators. Needs Python alone.
-usage: vectors.py DIR SEED COUNT ROWS COLUMNS LANES WEIGHT_BYTES ACTIVATION_BYTES CONSTANT_SLOTS
+usage: vectors.py DIR SEED COUNT ROWS COLUMNS LANES WEIGHT_BYTES ACTIVATION_BYTES CONSTANT_SLOTS [plain]
+
+With `plain` no results are all clamped and no weights all alike, so that whatever reads other bytes gives other results.
 """
 import os
 import random
@@ -67,8 +69,8 @@ def word(opcode, *fields):
 class Case:
     """A random convolution that fits the machine."""
 
-    def __init__(self, rng, machine):
-        self.machine = machine
+    def __init__(self, rng, machine, plain):
+        self.machine, self.plain = machine, plain
         while not self.draw(rng):
             pass
 
@@ -101,6 +103,8 @@ class Case:
         self.x_len = self.image[0] * self.image[1] * self.channels
         self.y_len = 0 if self.host else self.extent[0] * self.extent[1] * self.y_channels
         self.w_len = -(-self.outputs // 16) * -(-self.depth // 4) * 8 * self.k
+        if self.plain and self.depth * self.outputs < 64:
+            return False
         if self.x_len + self.y_len > activation_bytes or self.w_len > weight_bytes or self.outputs > slots:
             return False
         if self.extent[0] * self.extent[1] * self.outputs * self.depth > 150_000:
@@ -112,7 +116,7 @@ class Case:
         self.zero = [rng.randint(0, 255), rng.choice([0, 128, rng.randint(0, 255)])]
         clamps = sorted([rng.randint(0, 255), rng.randint(0, 255)])
         self.clamp = rng.choice([[0, 255], [self.zero[1], 255], clamps])
-        full = rng.random() < 0.2
+        full = not self.plain and rng.random() < 0.2
         code = lambda: -(2 ** (self.k - 1)) if full else rng.randint(-(2 ** (self.k - 1)), 2 ** (self.k - 1) - 1)
         self.codes = [[code() for _ in range(self.depth)] for _ in range(self.outputs)]
         self.x = [255 if full else rng.randint(0, 255) for _ in range(self.x_len)]
@@ -122,6 +126,11 @@ class Case:
         self.multipliers = [f32(2.0 ** rng.uniform(-12, -4)) for _ in range(self.outputs)]
         if rng.random() < 0.1:
             self.multipliers = [0.5] * self.outputs  # ties
+        if self.plain:
+            self.zero[1], self.clamp = 128, [0, 255]
+            self.biases = [rng.randint(-30, 30) for _ in range(self.outputs)]
+            most = max(1, max(abs(total) for total in self.accumulators().values()))
+            self.multipliers = [f32(rng.uniform(90, 127) / most) for _ in range(self.outputs)]
         self.channel_last = rng.randint(0, 1)
         self.host_extent = [self.place + self.extent[0] + rng.randint(0, 1), self.extent[1], self.layer_outputs]
         self.host_at = rng.randint(0, 1000)
@@ -195,7 +204,7 @@ def main():
         files[name].writelines(f"{value:0{digits}x}\n" for value in values)
 
     for index in range(count):
-        case = Case(rng, machine)
+        case = Case(rng, machine, sys.argv[10:] == ["plain"])
         weights = pack(case.codes, case.outputs, case.depth, case.k)
         assert len(weights) == case.w_len
         step(1, case.w_at, len(weights))
