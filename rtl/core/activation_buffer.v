@@ -8,6 +8,7 @@ module activation_buffer #(
     parameter ROWS = 16,
     parameter COLUMNS = 16,
     parameter LANES = 16,
+    parameter VECTOR_LANES = 16,
     parameter BYTES = 262144
 ) (
     input  wire        clock,
@@ -42,6 +43,15 @@ module activation_buffer #(
     input  wire [31:0] write_address,
     input  wire [31:0] write_count,
     input  wire [ROWS*8-1:0] write_codes,
+    // The vector unit's bytes.
+    input  wire        vector_read,
+    input  wire [VECTOR_LANES-1:0]    vector_inside,
+    input  wire [VECTOR_LANES*32-1:0] vector_addresses,
+    output reg  [VECTOR_LANES*8-1:0]  vector_bytes,
+    input  wire        vector_write,
+    input  wire [31:0] vector_address,
+    input  wire [31:0] vector_count,
+    input  wire [VECTOR_LANES*8-1:0]  vector_codes,
     // An address outside the buffer.
     output reg         fault
 );
@@ -91,6 +101,7 @@ module activation_buffer #(
     endfunction
 
     reg [8:0] byte_read;
+    reg [31:0] from;
     integer c, l, r;
     /* verilator lint_off BLKSEQ */
     always @(posedge clock) begin
@@ -106,6 +117,20 @@ module activation_buffer #(
             else
                 for (r = 0; r < ROWS; r = r + 1)
                     if (r < write_count) memory[write_address[$clog2(BYTES)-1:0] + r[$clog2(BYTES)-1:0]] <= write_codes[8*r +: 8];
+        end
+        if (vector_read)
+            for (r = 0; r < VECTOR_LANES; r = r + 1)
+                if (vector_inside[r]) begin
+                    from = vector_addresses[32*r +: 32];
+                    if (from >= BYTES) fault <= 1'b1;
+                    else vector_bytes[8*r +: 8] <= memory[from[$clog2(BYTES)-1:0]];
+                end
+        if (vector_write) begin
+            if (vector_address >= BYTES || vector_count > BYTES - vector_address) fault <= 1'b1;
+            else
+                for (r = 0; r < VECTOR_LANES; r = r + 1)
+                    if (r < vector_count)
+                        memory[vector_address[$clog2(BYTES)-1:0] + r[$clog2(BYTES)-1:0]] <= vector_codes[8*r +: 8];
         end
     end
     /* verilator lint_on BLKSEQ */

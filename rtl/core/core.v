@@ -1,6 +1,6 @@
-// The execute queue: decoder, loops, buffers, array and requantizers.
+// The execute queue: decoder, loops, buffers, array and requantizers, and the vector unit.
 //
-// Time of an operation, from the cycle in which it is taken (0) to the first in which the next may be:
+// Time of an operation of the array, from the cycle in which it is taken (0) to the first in which the next may be:
 //   0 taken, 1 and 2 sizes, 3 loops set, 4 first plane read, 5 first plane summed,
 //   5 + c(b) sums of block b taken by the drain, 6 + c(b) .. first column converted, multiplied, rounded and written,
 //   8 + d(last) the next operation is taken.
@@ -11,6 +11,7 @@ module core #(
     parameter ROWS = 16,
     parameter COLUMNS = 16,
     parameter LANES = 16,
+    parameter VECTOR_LANES = 16,
     parameter WEIGHT_BYTES = 294912,
     parameter ACTIVATION_BYTES = 262144,
     parameter CONSTANT_SLOTS = 2048
@@ -33,6 +34,11 @@ module core #(
     output wire [31:0]  host_stride,
     output wire [31:0]  host_count,
     output wire [ROWS*32-1:0] host_values,
+    // Values from the host; they come a cycle later.
+    output wire         host_read,
+    output wire [VECTOR_LANES-1:0]    host_read_valid,
+    output wire [VECTOR_LANES*32-1:0] host_read_addresses,
+    input  wire [VECTOR_LANES*32-1:0] host_read_values,
     output wire         fault
 );
     wire         offered, to_host, signals_load, signals_store, decoder_fault;
@@ -45,7 +51,8 @@ module core #(
     wire [1:0]   lanes_over;
     wire [31:0]  host_first, host_height, host_width, host_channels;
     wire         host_channel_last;
-    wire [31:0]  weights, slot, first_output, outputs, place;
+    wire [31:0]  weights, slot, first_output, outputs, place, quantize_host, inverse_scale;
+    wire         quantizes, pools, quantize_channel_last;
 
     decoder decoder (
         .clock(clock), .reset(reset), .instruction_valid(instruction_valid), .instruction(instruction),
@@ -61,7 +68,9 @@ module core #(
         .padding_top(padding_top), .padding_left(padding_left), .padding_bottom(padding_bottom),
         .bits(bits), .layer_outputs(layer_outputs), .groups(groups), .lanes_over(lanes_over), .lo(lo), .hi(hi),
         .host_address(host_first), .host_height(host_height), .host_width(host_width), .host_channels(host_channels),
-        .host_channel_last(host_channel_last), .to_host(to_host), .signal_load(signals_load), .signal_store(signals_store),
+        .host_channel_last(host_channel_last), .to_host(to_host), .quantize(quantizes), .pool(pools),
+        .quantize_host(quantize_host), .quantize_channel_last(quantize_channel_last), .inverse_scale(inverse_scale),
+        .signal_load(signals_load), .signal_store(signals_store),
         .weights(weights), .slot(slot), .first_output(first_output), .outputs(outputs), .place(place), .fault(decoder_fault)
     );
 
@@ -72,7 +81,8 @@ module core #(
     reg [31:0] l_outputs, l_groups, w_address, c_slot, o_first, o_count, o_place, h_first, h_height, h_width, h_channels;
     reg [3:0]  w_bits;
     reg [1:0]  over;
-    reg        host, channel_last, gives_load, gives_store;
+    reg        host, channel_last, gives_load, gives_store, quantize, vector;
+    reg [31:0] inverse;
 
     // Sizes that follow from them.
     reg [31:0] group_inputs, group_outputs, group_first, group_left, depth, result_height, result_width, taps, span;
@@ -98,7 +108,8 @@ module core #(
 
     // The last write of an operation, and with it the next may be taken.
     wire drain_last;
-    wire finishing = busy && drain_write && !walking && !summing && !done && drain_last;
+    wire vector_finishing;
+    wire finishing = busy && (vector ? vector_finishing : drain_write && !walking && !summing && !done && drain_last);
     assign taken = offered && !busy;
 
     always @(posedge clock) begin
@@ -150,11 +161,14 @@ module core #(
             o_first <= first_output;
             o_count <= outputs;
             o_place <= place;
-            h_first <= host_first;
+            h_first <= quantizes ? quantize_host : host_first;
             h_height <= host_height;
             h_width <= host_width;
             h_channels <= host_channels;
-            channel_last <= host_channel_last;
+            channel_last <= quantizes ? quantize_channel_last : host_channel_last;
+            quantize <= quantizes;
+            vector <= quantizes || pools;
+            inverse <= inverse_scale;
             host <= to_host;
             gives_load <= signals_load;
             gives_store <= signals_store;
@@ -172,7 +186,7 @@ module core #(
             // The host's tensor may have more rows than the tile gives.
             result_height <= host ? span / s_height + 32'd1 : y_height;
             result_width <= host ? h_width : y_width;
-            if (over_depth) begin
+            if (over_depth && !vector) begin
                 group_inputs <= taps * group_inputs;
                 k_height <= 32'd1;
                 k_width <= 32'd1;
@@ -181,7 +195,7 @@ module core #(
     end
 
     walker #(.ROWS(ROWS), .COLUMNS(COLUMNS), .LANES(LANES)) walker (
-        .clock(clock), .reset(reset), .start(phase_3), .advance(!stall), .over_taps(over_taps), .bits(w_bits),
+        .clock(clock), .reset(reset), .start(phase_3 && !vector), .advance(!stall), .over_taps(over_taps), .bits(w_bits),
         .channels(group_inputs), .kernel_height(k_height), .kernel_width(k_width), .outputs(o_count),
         .group_outputs(group_outputs), .group_first(group_first), .group_left(group_left),
         .height(result_height), .width(result_width),
@@ -192,9 +206,16 @@ module core #(
 
     wire [ROWS*LANES-1:0] plane_bits;
     wire [COLUMNS*LANES*8-1:0] activations;
+    wire vector_read, vector_write;
+    wire [VECTOR_LANES-1:0] vector_inside;
+    wire [VECTOR_LANES*32-1:0] vector_addresses;
+    wire [VECTOR_LANES*8-1:0] vector_bytes, vector_codes;
+    wire [31:0] vector_address, vector_count;
     wire activation_fault, weight_fault, constant_outside;
 
-    activation_buffer #(.ROWS(ROWS), .COLUMNS(COLUMNS), .LANES(LANES), .BYTES(ACTIVATION_BYTES)) activation_buffer (
+    activation_buffer #(
+        .ROWS(ROWS), .COLUMNS(COLUMNS), .LANES(LANES), .VECTOR_LANES(VECTOR_LANES), .BYTES(ACTIVATION_BYTES)
+    ) activation_buffer (
         .clock(clock), .read(walking && step_first && !stall), .over_taps(over_taps), .over_depth(over_depth), .base(x_address),
         .image_height(x_height), .image_width(x_width), .image_channels(x_channels), .zero_point(x_zero),
         .kernel_height(k_height), .kernel_width(k_width), .dilation_height(d_height), .dilation_width(d_width),
@@ -202,7 +223,9 @@ module core #(
         .group_channels(group_inputs), .group(group), .row(row), .column_first(column_first), .columns_used(columns_used),
         .ky(ky), .kx(kx), .channel(channel), .activations(activations),
         .write(drain_write && !host), .write_address(drain_address), .write_count(drain_count), .write_codes(drain_codes),
-        .fault(activation_fault)
+        .vector_read(vector_read && !quantize), .vector_inside(vector_inside), .vector_addresses(vector_addresses),
+        .vector_bytes(vector_bytes), .vector_write(vector_write), .vector_address(vector_address),
+        .vector_count(vector_count), .vector_codes(vector_codes), .fault(activation_fault)
     );
 
     weight_buffer #(.ROWS(ROWS), .LANES(LANES), .BYTES(WEIGHT_BYTES)) weight_buffer (
@@ -272,6 +295,21 @@ module core #(
     assign host_stride = channel_last ? 32'd1 : h_height * h_width;
     assign host_count = drain_count;
     assign host_values = drain_values;
+
+    vector_unit #(.LANES(VECTOR_LANES)) vector_unit (
+        .clock(clock), .reset(reset), .start(phase_3 && vector), .quantize(quantize),
+        .input_address(x_address), .input_height(x_height), .input_width(x_width), .input_channels(x_channels),
+        .output_address(y_address), .output_height(y_height), .output_width(y_width), .output_channels(y_channels),
+        .output_zero_point(y_zero), .kernel_height(k_height), .kernel_width(k_width), .dilation_height(d_height),
+        .dilation_width(d_width), .stride_height(s_height), .stride_width(s_width), .padding_top(p_top), .padding_left(p_left),
+        .lo(y_lo), .hi(y_hi), .host_address(h_first), .channel_last(channel_last), .inverse_scale(inverse),
+        .read(vector_read), .read_inside(vector_inside), .read_addresses(vector_addresses), .read_bytes(vector_bytes),
+        .read_values(host_read_values), .write(vector_write), .write_address(vector_address), .write_count(vector_count),
+        .write_codes(vector_codes), .finishing(vector_finishing)
+    );
+    assign host_read = vector_read && quantize;
+    assign host_read_valid = vector_inside;
+    assign host_read_addresses = vector_addresses;
 
     reg slot_fault;
     always @(posedge clock)

@@ -1,8 +1,8 @@
-// The front end of the execute queue: fills descriptors from SET_* and offers each EXECUTE with all it needs.
+// The front end of the execute queue: fills descriptors from SET_* and offers each operation with all it needs.
 //
 // It runs ahead: while an operation executes, the descriptors of the next are set, so SET_* take no cycles of the queue.
 // An operation is offered once the tokens it waits for are there. Fields lie as docs/accelerator.md has them, from bit 8 up.
-// `fault` stays up after an opcode that is not of this queue, a reserved bit that is 1, or a width outside 2 to 8.
+// `fault` stays up after an opcode that is not built here, a reserved bit that is 1, a width outside 2 to 8, or an operand in DRAM.
 `default_nettype none
 
 module decoder (
@@ -49,6 +49,12 @@ module decoder (
     output reg  [31:0]  host_channels,
     output reg          host_channel_last,
     output wire         to_host,
+    output wire         quantize,
+    output wire         pool,
+    // Of QUANTIZE: the first host value, its order and 1 / scale.
+    output wire [31:0]  quantize_host,
+    output wire         quantize_channel_last,
+    output wire [31:0]  inverse_scale,
     output wire         signal_load,
     output wire         signal_store,
     output wire [31:0]  weights,
@@ -60,21 +66,31 @@ module decoder (
     output reg          fault
 );
     localparam [7:0] SET_INPUT = 8'h01, SET_OUTPUT = 8'h03, SET_KERNEL = 8'h04, SET_STRIDE = 8'h05, SET_PADDING = 8'h06,
-        SET_WEIGHTS = 8'h07, SET_CLAMP = 8'h08, SET_HOST = 8'h09, EXECUTE = 8'h22, EXECUTE_HOST = 8'h23;
+        SET_WEIGHTS = 8'h07, SET_CLAMP = 8'h08, SET_HOST = 8'h09,
+        QUANTIZE = 8'h10, POOL_MAX = 8'h13, EXECUTE = 8'h22, EXECUTE_HOST = 8'h23;
 
     wire [7:0] opcode = instruction[7:0];
-    wire executes = opcode == EXECUTE || opcode == EXECUTE_HOST;
+    wire on_array = opcode == EXECUTE || opcode == EXECUTE_HOST;
+    wire executes = on_array || opcode == QUANTIZE || opcode == POOL_MAX;
+    // Operands must lie in the activation buffer.
+    reg  input_in_dram, output_in_dram;
+    wire in_dram = (opcode != QUANTIZE && input_in_dram) || (opcode != EXECUTE_HOST && output_in_dram);
 
     reg [7:0] tokens_load, tokens_store;
-    wire wait_load = instruction[8];
-    wire wait_store = instruction[9];
+    wire wait_load = on_array && instruction[8];
+    wire wait_store = on_array && instruction[9];
     wire ready = (!wait_load || tokens_load != 8'd0) && (!wait_store || tokens_store != 8'd0);
 
     assign offered = instruction_valid && executes && ready && !fault && !reset;
     assign instruction_ready = !reset && (executes ? taken : 1'b1);
     assign to_host = opcode == EXECUTE_HOST;
-    assign signal_load = instruction[10];
-    assign signal_store = instruction[11];
+    assign quantize = opcode == QUANTIZE;
+    assign pool = opcode == POOL_MAX;
+    assign signal_load = on_array && instruction[10];
+    assign signal_store = on_array && instruction[11];
+    assign quantize_host = instruction[39:8];
+    assign inverse_scale = instruction[71:40];
+    assign quantize_channel_last = instruction[72];
     assign weights = {8'd0, instruction[35:12]};
     assign slot = {20'd0, instruction[47:36]};
     assign first_output = {7'd0, instruction[72:48]};
@@ -99,8 +115,8 @@ module decoder (
                     input_width <= {7'd0, instruction[89:65]};
                     input_channels <= {7'd0, instruction[114:90]};
                     input_zero_point <= instruction[122:115];
-                    // The array reads the buffer alone, so the flag of DRAM must be 0.
-                    if (instruction[127:123] != 5'd0) fault <= 1'b1;
+                    input_in_dram <= instruction[123];
+                    if (instruction[127:124] != 4'd0) fault <= 1'b1;
                 end
                 SET_OUTPUT: begin
                     output_address <= instruction[39:8];
@@ -108,7 +124,8 @@ module decoder (
                     output_width <= {7'd0, instruction[89:65]};
                     output_channels <= {7'd0, instruction[114:90]};
                     output_zero_point <= instruction[122:115];
-                    if (instruction[127:123] != 5'd0) fault <= 1'b1;
+                    output_in_dram <= instruction[123];
+                    if (instruction[127:124] != 4'd0) fault <= 1'b1;
                 end
                 SET_KERNEL: begin
                     kernel_height <= {7'd0, instruction[32:8]};
@@ -150,7 +167,9 @@ module decoder (
                     host_channel_last <= instruction[115];
                     if (instruction[127:116] != 12'd0) fault <= 1'b1;
                 end
-                EXECUTE, EXECUTE_HOST: if (instruction[127:115] != 13'd0) fault <= 1'b1;
+                EXECUTE, EXECUTE_HOST: if (instruction[127:115] != 13'd0 || in_dram) fault <= 1'b1;
+                QUANTIZE: if (instruction[127:73] != 55'd0 || in_dram) fault <= 1'b1;
+                POOL_MAX: if (instruction[127:8] != 120'd0 || in_dram) fault <= 1'b1;
                 default: fault <= 1'b1;
             endcase
         end

@@ -3,13 +3,15 @@
 // script.hex says what happens, one word `kk aaaaaaaa bbbbbbbb` (without blanks) a line:
 //   01 b bytes of weights.hex to the weight buffer at a          02 b entries of constants.hex to the constants buffer at a
 //   03 b bytes of activations.hex to the activation buffer at a  04 b instructions, the last an execute, which must take a cycles
-//   05 b bytes of the activation buffer at a as expected.hex     06 b host values at a as host.hex            00 end
+//   05 b bytes of the activation buffer at a as expected.hex     06 b host values at a as host.hex
+//   07 b values of inputs.hex to the host's memory at a          00 end
 `default_nettype none
 
 module core_test #(
     parameter ROWS = 16,
     parameter COLUMNS = 16,
     parameter LANES = 16,
+    parameter VECTOR_LANES = 16,
     parameter WEIGHT_BYTES = 294912,
     parameter ACTIVATION_BYTES = 262144,
     parameter CONSTANT_SLOTS = 2048,
@@ -24,22 +26,28 @@ module core_test #(
     wire         instruction_ready, signal_load, signal_store, taken, busy, host_write, fault;
     wire [31:0]  host_address, host_stride, host_count;
     wire [ROWS*32-1:0] host_values;
+    wire         host_read;
+    wire [VECTOR_LANES-1:0]    host_read_valid;
+    wire [VECTOR_LANES*32-1:0] host_read_addresses;
+    reg  [VECTOR_LANES*32-1:0] host_read_values = 0;
+    reg  [31:0]  from;
 
     core #(
-        .ROWS(ROWS), .COLUMNS(COLUMNS), .LANES(LANES), .WEIGHT_BYTES(WEIGHT_BYTES),
+        .ROWS(ROWS), .COLUMNS(COLUMNS), .LANES(LANES), .VECTOR_LANES(VECTOR_LANES), .WEIGHT_BYTES(WEIGHT_BYTES),
         .ACTIVATION_BYTES(ACTIVATION_BYTES), .CONSTANT_SLOTS(CONSTANT_SLOTS)
     ) core (
         .clock(clock), .reset(reset), .instruction_valid(instruction_valid), .instruction(instruction),
         .instruction_ready(instruction_ready), .token_load(token_load), .token_store(token_store),
         .signal_load(signal_load), .signal_store(signal_store), .taken(taken), .busy(busy),
         .host_write(host_write), .host_address(host_address), .host_stride(host_stride), .host_count(host_count),
-        .host_values(host_values), .fault(fault)
+        .host_values(host_values), .host_read(host_read), .host_read_valid(host_read_valid),
+        .host_read_addresses(host_read_addresses), .host_read_values(host_read_values), .fault(fault)
     );
 
     reg [31:0] host [0:HOST_VALUES-1];
     reg [8*256-1:0] folder;
     reg [8*300-1:0] name;
-    integer script, instructions, weights, constants, activations, expected, hosts;
+    integer script, instructions, weights, constants, activations, expected, hosts, inputs;
 
     task open(input [8*32-1:0] file, output integer handle);
         begin
@@ -59,6 +67,7 @@ module core_test #(
         open("activations.hex", activations);
         open("expected.hex", expected);
         open("host.hex", hosts);
+        open("inputs.hex", inputs);
         for (i = 0; i < HOST_VALUES; i = i + 1) host[i] = 32'd0;
     end
 
@@ -70,7 +79,8 @@ module core_test #(
     endtask
     /* verilator lint_on UNUSEDSIGNAL */
 
-    localparam [7:0] END = 8'd0, WEIGHTS = 8'd1, CONSTANTS = 8'd2, ACTIVATIONS = 8'd3, RUN = 8'd4, EXPECTED = 8'd5, HOST = 8'd6;
+    localparam [7:0] END = 8'd0, WEIGHTS = 8'd1, CONSTANTS = 8'd2, ACTIVATIONS = 8'd3, RUN = 8'd4, EXPECTED = 8'd5, HOST = 8'd6,
+        INPUTS = 8'd7;
 
     reg [7:0]  kind;
     reg [31:0] a, b;
@@ -79,7 +89,7 @@ module core_test #(
     // Waits for reset, reads the script, feeds instructions, waits for the end of the operation.
     localparam [1:0] RESET = 2'd0, SCRIPT = 2'd1, FEED = 2'd2, WAIT = 2'd3;
     reg [1:0] state = RESET;
-    reg       expects_load, expects_store, got_load = 1'b0, got_store = 1'b0;
+    reg       on_array, expects_load, expects_store, got_load = 1'b0, got_store = 1'b0;
 
     task feed;
         begin
@@ -87,11 +97,12 @@ module core_test #(
             instruction <= word;
             instruction_valid <= 1'b1;
             left = left - 1;
-            expects_load = word[10];
-            expects_store = word[11];
+            on_array = word[7:0] == 8'h22 || word[7:0] == 8'h23;
+            expects_load = on_array && word[10];
+            expects_store = on_array && word[11];
             // Tokens are there when the operation comes: the vectors are those of a program that has run.
-            token_load <= left == 0 && word[8];
-            token_store <= left == 0 && word[9];
+            token_load <= left == 0 && on_array && word[8];
+            token_store <= left == 0 && on_array && word[9];
         end
     endtask
 
@@ -107,6 +118,12 @@ module core_test #(
                     if (host_address + r * host_stride >= HOST_VALUES) $fatal(1, "line %0d of the script: a host value lies too far", lines);
                     host[host_address + r * host_stride] = host_values[32*r +: 32];
                 end
+        if (host_read)
+            for (r = 0; r < VECTOR_LANES; r = r + 1) begin
+                from = host_read_addresses[32*r +: 32];
+                if (host_read_valid[r] && from >= HOST_VALUES) $fatal(1, "line %0d of the script: a host value lies too far", lines);
+                if (host_read_valid[r]) host_read_values[32*r +: 32] <= host[from];
+            end
         got_load = got_load || signal_load;
         got_store = got_store || signal_store;
         case (state)
@@ -172,6 +189,10 @@ module core_test #(
                         $fatal(1, "line %0d of the script, after instruction %h: host value %0d is %h, expected %h",
                             lines, instruction, a + i, host[a + i], word[31:0]);
                     values = values + 1;
+                end
+                INPUTS: for (i = 0; i < b; i = i + 1) begin
+                    line(inputs);
+                    host[a + i] = word[31:0];
                 end
                 END: begin
                     if (executed == 0 || bytes + values == 0) $fatal(1, "nothing was compared");

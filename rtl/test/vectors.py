@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Vectors for core_test.v by an independent model of docs/accelerator.md: small random convolutions, one EXECUTE each.
+"""Vectors for core_test.v by an independent model of docs/accelerator.md: small random operations, a convolution, a pool or a
+quantization each.
 
 It shares no code with the compiler and the simulators. Needs Python alone.
 usage: vectors.py DIR SEED COUNT ROWS COLUMNS LANES WEIGHT_BYTES ACTIVATION_BYTES CONSTANT_SLOTS [plain]
@@ -188,11 +189,95 @@ class Case:
         yield word(0x23 if self.host else 0x22, *tokens, (self.w_at, 24), (self.slot, 12), (self.first, 25), (self.outputs, 17), (self.place, 25))
 
 
+VECTOR_LANES = 16
+
+
+class Pool:
+    """A random POOL_MAX."""
+
+    def __init__(self, rng, machine):
+        while not self.draw(rng, machine[4]):
+            pass
+
+    def draw(self, rng, activation_bytes):
+        self.kernel, self.stride = [rng.randint(1, 4), rng.randint(1, 4)], [rng.randint(1, 3), rng.randint(1, 3)]
+        self.dilation, self.padding = [rng.choice([1, 1, 2]), rng.choice([1, 1, 3])], [rng.randint(0, 2) for _ in range(4)]
+        self.image, self.channels = [rng.randint(1, 9), rng.randint(1, 9)], rng.randint(1, 21)
+        spans = [self.image[i] + self.padding[i] + self.padding[i + 2] - self.dilation[i] * (self.kernel[i] - 1) - 1 for i in (0, 1)]
+        if min(spans) < 0:
+            return False
+        self.extent = [span // stride + 1 for span, stride in zip(spans, self.stride)]
+        self.x_len = self.image[0] * self.image[1] * self.channels
+        self.y_len = self.extent[0] * self.extent[1] * self.channels
+        if self.x_len + self.y_len > activation_bytes:
+            return False
+        self.x_at = rng.randint(self.y_len, activation_bytes - self.x_len)
+        self.y_at = rng.randint(0, self.x_at - self.y_len)
+        self.x = [rng.randint(0, 255) for _ in range(self.x_len)]
+        self.clamp = rng.choice([[0, 255], sorted([rng.randint(0, 255), rng.randint(0, 255)])])
+        return True
+
+    def results(self):
+        for row in range(self.extent[0]):
+            for column in range(self.extent[1]):
+                for channel in range(self.channels):
+                    most = 0
+                    for ky in range(self.kernel[0]):
+                        for kx in range(self.kernel[1]):
+                            y = row * self.stride[0] + ky * self.dilation[0] - self.padding[0]
+                            x = column * self.stride[1] + kx * self.dilation[1] - self.padding[1]
+                            if 0 <= y < self.image[0] and 0 <= x < self.image[1]:
+                                most = max(most, self.x[(y * self.image[1] + x) * self.channels + channel])
+                    yield min(max(most, self.clamp[0]), self.clamp[1])
+
+    def cycles(self):
+        return 8 + -(-self.kernel[0] * self.kernel[1] * self.y_len // VECTOR_LANES)
+
+    def instructions(self):
+        yield word(0x01, (self.x_at, 32), (self.image[0], 25), (self.image[1], 25), (self.channels, 25), (3, 8), (0, 1))
+        yield word(0x03, (self.y_at, 32), (self.extent[0], 25), (self.extent[1], 25), (self.channels, 25), (3, 8), (0, 1))
+        yield word(0x04, *[(v, 25) for v in self.kernel + self.dilation])
+        yield word(0x05, *[(v, 25) for v in self.stride])
+        yield word(0x06, *[(v, 25) for v in self.padding])
+        yield word(0x08, *[(v, 8) for v in self.clamp])
+        yield word(0x13)
+
+
+class Quantize:
+    """A random QUANTIZE."""
+
+    def __init__(self, rng, machine):
+        self.extent = [rng.randint(1, 9), rng.randint(1, 9), rng.randint(1, 9)]
+        self.y_len = self.extent[0] * self.extent[1] * self.extent[2]
+        self.y_at = rng.randint(0, machine[4] - self.y_len)
+        self.zero, self.scale, self.channel_last = rng.randint(0, 255), f32(2.0 ** rng.uniform(-3, 6)), rng.randint(0, 1)
+        self.host_at = rng.randint(0, 1000)
+        # Halves of steps are ties when the scale is a power of two.
+        if rng.random() < 0.3:
+            self.scale = 4.0
+        self.values = [f32(rng.randint(-600, 600) / 2 / self.scale) if rng.random() < 0.5 else f32(rng.gauss(0, 100) / self.scale) for _ in range(self.y_len)]
+
+    def results(self):
+        rows, columns, channels = self.extent
+        for row in range(rows):
+            for column in range(columns):
+                for channel in range(channels):
+                    at = (row * columns + column) * channels + channel if self.channel_last else (channel * rows + row) * columns + column
+                    yield to_code(f32(self.values[at] * self.scale), self.zero, 0, 255)
+
+    def cycles(self):
+        return 8 + -(-self.y_len // VECTOR_LANES)
+
+    def instructions(self):
+        yield word(0x03, (self.y_at, 32), *[(v, 25) for v in self.extent], (self.zero, 8), (0, 1))
+        yield word(0x10, (self.host_at, 32), (bits_of(self.scale), 32), (self.channel_last, 1))
+
+
 def main():
     folder, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     machine = [int(v) for v in sys.argv[4:10]]
     os.makedirs(folder, exist_ok=True)
-    names = ["script", "instructions", "weights", "constants", "activations", "expected", "host"]
+    names = ["script", "instructions", "weights", "constants", "activations", "expected", "host", "inputs"]
     files = {name: open(os.path.join(folder, name + ".hex"), "w") for name in names}
     rng = random.Random(seed)
     buffer = bytearray(machine[4])
@@ -203,8 +288,27 @@ def main():
     def lines(name, digits, values):
         files[name].writelines(f"{value:0{digits}x}\n" for value in values)
 
+    def vector(case):
+        if isinstance(case, Pool):
+            step(3, case.x_at, case.x_len)
+            lines("activations", 2, case.x)
+            buffer[case.x_at : case.x_at + case.x_len] = bytes(case.x)
+        else:
+            step(7, case.host_at, case.y_len)
+            lines("inputs", 8, [bits_of(value) for value in case.values])
+        words = list(case.instructions())
+        step(4, case.cycles(), len(words))
+        lines("instructions", 32, words)
+        buffer[case.y_at : case.y_at + case.y_len] = bytes(case.results())
+        step(5, case.y_at, case.y_len)
+        lines("expected", 2, buffer[case.y_at : case.y_at + case.y_len])
+
+    plain = sys.argv[10:] == ["plain"]
     for index in range(count):
-        case = Case(rng, machine, sys.argv[10:] == ["plain"])
+        if not plain and index % 4 == 3:
+            vector((Pool if index % 8 == 3 else Quantize)(rng, machine))
+            continue
+        case = Case(rng, machine, plain)
         weights = pack(case.codes, case.outputs, case.depth, case.k)
         assert len(weights) == case.w_len
         step(1, case.w_at, len(weights))
