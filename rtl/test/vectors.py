@@ -7,6 +7,7 @@ usage: vectors.py DIR SEED COUNT ROWS COLUMNS LANES WEIGHT_BYTES ACTIVATION_BYTE
 
 With `plain` no results are all clamped and no weights all alike, so that whatever reads other bytes gives other results.
 """
+import operator
 import os
 import random
 import struct
@@ -144,19 +145,21 @@ class Case:
         sums = {}
         for row in range(self.extent[0]):
             for column in range(self.extent[1]):
+                # What lies under the window, (ky, kx, channel of all groups).
+                cells = []
+                for ky in range(self.kernel[0]):
+                    for kx in range(self.kernel[1]):
+                        y = row * self.stride[0] + ky * self.dilation[0] - self.padding[0]
+                        x = column * self.stride[1] + kx * self.dilation[1] - self.padding[1]
+                        inside = 0 <= y < self.image[0] and 0 <= x < self.image[1]
+                        at = (y * self.image[1] + x) * self.channels
+                        cells.append(self.x[at : at + self.channels] if inside else [self.zero[0]] * self.channels)
+                patches = {}
                 for o in range(self.outputs):
                     group = (self.first + o) // outputs
-                    total, d = self.biases[o], 0
-                    for ky in range(self.kernel[0]):
-                        for kx in range(self.kernel[1]):
-                            y = row * self.stride[0] + ky * self.dilation[0] - self.padding[0]
-                            x = column * self.stride[1] + kx * self.dilation[1] - self.padding[1]
-                            inside = 0 <= y < self.image[0] and 0 <= x < self.image[1]
-                            at = (y * self.image[1] + x) * self.channels + group * inputs
-                            for c in range(inputs):
-                                total += self.codes[o][d] * (self.x[at + c] if inside else self.zero[0])
-                                d += 1
-                    sums[row, column, o] = wrap(total)
+                    if group not in patches:
+                        patches[group] = [q for cell in cells for q in cell[group * inputs : (group + 1) * inputs]]
+                    sums[row, column, o] = wrap(self.biases[o] + sum(map(operator.mul, self.codes[o], patches[group])))
         return sums
 
     def cycles(self):
@@ -273,74 +276,98 @@ class Quantize:
         yield word(0x10, (self.host_at, 32), (bits_of(self.scale), 32), (self.channel_last, 1))
 
 
-def main():
-    folder, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    machine = [int(v) for v in sys.argv[4:10]]
-    os.makedirs(folder, exist_ok=True)
-    names = ["script", "instructions", "weights", "constants", "activations", "expected", "host", "inputs"]
-    files = {name: open(os.path.join(folder, name + ".hex"), "w") for name in names}
-    rng = random.Random(seed)
-    buffer = bytearray(machine[4])
+class Vectors:
+    """The files of a folder, and the activation buffer as the machine should leave it."""
 
-    def step(kind, a, b):
-        files["script"].write(f"{kind:02x}{a:08x}{b:08x}\n")
+    def __init__(self, folder, machine):
+        os.makedirs(folder, exist_ok=True)
+        names = ["script", "instructions", "weights", "constants", "activations", "expected", "host", "inputs"]
+        self.files = {name: open(os.path.join(folder, name + ".hex"), "w") for name in names}
+        self.buffer = bytearray(machine[4])
+        with open(os.path.join(folder, "machine.txt"), "w") as file:
+            print(*machine, file=file)
 
-    def lines(name, digits, values):
-        files[name].writelines(f"{value:0{digits}x}\n" for value in values)
+    def step(self, kind, a, b):
+        self.files["script"].write(f"{kind:02x}{a:08x}{b:08x}\n")
 
-    def vector(case):
-        if isinstance(case, Pool):
-            step(3, case.x_at, case.x_len)
-            lines("activations", 2, case.x)
-            buffer[case.x_at : case.x_at + case.x_len] = bytes(case.x)
-        else:
-            step(7, case.host_at, case.y_len)
-            lines("inputs", 8, [bits_of(value) for value in case.values])
+    def lines(self, name, digits, values):
+        self.files[name].writelines(f"{value:0{digits}x}\n" for value in values)
+
+    def activations(self, at, codes):
+        self.step(3, at, len(codes))
+        self.lines("activations", 2, codes)
+        self.buffer[at : at + len(codes)] = bytes(codes)
+
+    def inputs(self, at, values):
+        self.step(7, at, len(values))
+        self.lines("inputs", 8, [bits_of(value) for value in values])
+
+    def run(self, case):
         words = list(case.instructions())
-        step(4, case.cycles(), len(words))
-        lines("instructions", 32, words)
-        buffer[case.y_at : case.y_at + case.y_len] = bytes(case.results())
-        step(5, case.y_at, case.y_len)
-        lines("expected", 2, buffer[case.y_at : case.y_at + case.y_len])
+        self.step(4, case.cycles(), len(words))
+        self.lines("instructions", 32, words)
 
-    plain = sys.argv[10:] == ["plain"]
-    for index in range(count):
-        if not plain and index % 4 == 3:
-            vector((Pool if index % 8 == 3 else Quantize)(rng, machine))
-            continue
-        case = Case(rng, machine, plain)
+    def expect(self, at, length):
+        self.step(5, at, length)
+        self.lines("expected", 2, self.buffer[at : at + length])
+
+    def vector(self, case):
+        """A pool or a quantization, its operands being there."""
+        self.run(case)
+        self.buffer[case.y_at : case.y_at + case.y_len] = bytes(case.results())
+        self.expect(case.y_at, case.y_len)
+
+    def conv(self, case):
+        """A convolution, its input being there."""
         weights = pack(case.codes, case.outputs, case.depth, case.k)
         assert len(weights) == case.w_len
-        step(1, case.w_at, len(weights))
-        lines("weights", 2, weights)
-        step(2, case.slot, case.outputs)
-        lines("constants", 16, [bits_of(m) << 32 | b % 2**32 for m, b in zip(case.multipliers, case.biases)])
-        step(3, case.x_at, case.x_len)
-        lines("activations", 2, case.x)
-        buffer[case.x_at : case.x_at + case.x_len] = bytes(case.x)
-        words = list(case.instructions())
-        step(4, case.cycles(), len(words))
-        lines("instructions", 32, words)
+        self.step(1, case.w_at, len(weights))
+        self.lines("weights", 2, weights)
+        self.step(2, case.slot, case.outputs)
+        self.lines("constants", 16, [bits_of(m) << 32 | b % 2**32 for m, b in zip(case.multipliers, case.biases)])
+        self.run(case)
         for (row, column, o), total in case.accumulators().items():
             value = scaled(total, case.multipliers[o])
             if case.host:
                 rows, columns, channels = case.host_extent
                 r, c = row + case.place, case.first + o
                 place = (r * columns + column) * channels + c if case.channel_last else (c * rows + r) * columns + column
-                step(6, case.host_at + place, 1)
-                lines("host", 8, [bits_of(value)])
+                self.step(6, case.host_at + place, 1)
+                self.lines("host", 8, [bits_of(value)])
             else:
                 at = case.y_at + (row * case.extent[1] + column) * case.y_channels + case.place + o
-                buffer[at] = to_code(value, case.zero[1], *case.clamp)
+                self.buffer[at] = to_code(value, case.zero[1], *case.clamp)
         if not case.host:
-            step(5, case.y_at, case.y_len)
-            lines("expected", 2, buffer[case.y_at : case.y_at + case.y_len])
-    # All of it: nothing else was written.
-    step(5, 0, len(buffer))
-    lines("expected", 2, buffer)
-    step(0, 0, 0)
-    for file in files.values():
-        file.close()
+            self.expect(case.y_at, case.y_len)
+
+    def close(self):
+        # All of it: nothing else was written.
+        self.expect(0, len(self.buffer))
+        self.step(0, 0, 0)
+        for file in self.files.values():
+            file.close()
 
 
-main()
+def main():
+    folder, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    machine = [int(v) for v in sys.argv[4:10]]
+    plain = sys.argv[10:] == ["plain"]
+    rng, vectors = random.Random(seed), Vectors(folder, machine)
+    for index in range(count):
+        if not plain and index % 8 == 3:
+            case = Pool(rng, machine)
+            vectors.activations(case.x_at, case.x)
+            vectors.vector(case)
+        elif not plain and index % 8 == 7:
+            case = Quantize(rng, machine)
+            vectors.inputs(case.host_at, case.values)
+            vectors.vector(case)
+        else:
+            case = Case(rng, machine, plain)
+            vectors.activations(case.x_at, case.x)
+            vectors.conv(case)
+    vectors.close()
+
+
+if __name__ == "__main__":
+    main()
