@@ -145,6 +145,8 @@ pub(crate) struct Compile {
     /// What the reward counts as quantization cost [default: mean]
     #[arg(long, value_enum)]
     pub(crate) cost: Option<Cost>,
+    #[command(flatten)]
+    pub(crate) machine: MachineFlag,
     /// Reward of the agent: knows --max-loss, or the paper's shaped one [default: constrained]
     #[arg(long, value_enum)]
     pub(crate) reward: Option<Reward>,
@@ -250,6 +252,28 @@ pub(crate) struct Sim {
     /// File for the first output of that run
     #[arg(long, value_name = "Y.npy", requires = "input")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) machine: MachineFlag,
+    /// Also write a line for each layer
+    #[arg(long, value_name = "FILE.csv")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Also write when each instruction ran, for Perfetto or chrome://tracing: a microsecond is a cycle
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Also write what a test bench of the hardware replays: the first row of the input through the program
+    #[arg(long, value_name = "DIR", requires = "input")]
+    pub(crate) vectors: Option<PathBuf>,
+    /// Sizes to vary, such as rows=8,16,32: each combination is lowered and simulated
+    #[arg(long, value_name = "SIZE=N,..", num_args = 1..)]
+    pub(crate) sweep: Vec<String>,
+}
+
+/// The accelerator.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MachineFlag {
+    /// Accelerator: default, edge, large, or a description in TOML [default: default; sim: that of the artifact]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) machine: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,8 +1,9 @@
 //! Runs many samples through one of the three executors.
 
-use crate::args::{Executor, IsaFlag};
+use crate::args::{Executor, IsaFlag, MachineFlag};
 use crate::console;
 use crate::failure::Failure;
+use crate::machine;
 use releqc_runtime::accel::Simulator;
 use releqc_runtime::format::Artifact;
 use releqc_runtime::reference::Reference;
@@ -64,7 +65,9 @@ impl Engine {
 
 /// The simulated accelerator with the artifact's program.
 pub(crate) fn simulator(artifact: &Artifact) -> Result<Simulator, Failure> {
-    Simulator::new(artifact).map_err(|error| Failure::input(format!("accelerator program: {error}")))
+    let (machine, program) = machine::of_artifact(artifact, &MachineFlag { machine: None })?;
+    Simulator::with_program(artifact, &program, &machine.config)
+        .map_err(|error| Failure::input(format!("accelerator program: {error}")))
 }
 
 /// Calls `result` with the outputs of each of `count` samples, which `read` provides; yields the results in sample order,

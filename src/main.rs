@@ -8,6 +8,7 @@ mod console;
 mod executor;
 mod failure;
 mod input;
+mod machine;
 mod output;
 mod report;
 mod rows;

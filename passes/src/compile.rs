@@ -148,7 +148,7 @@ pub fn compile(
     hooks.stage("lower");
     let lowered = lower(&quantized)?;
     let metadata = metadata(&calibrated, preprocessing.as_ref(), options);
-    let artifact = emit(lowered, metadata)?;
+    let artifact = emit(lowered, metadata, &options.accelerator.config)?;
 
     hooks.stage("verify");
     let loaded = Artifact::from_bytes(artifact.clone(), LoadOptions::default()).map_err(CompileError::Unloadable)?;
@@ -159,7 +159,7 @@ pub fn compile(
         "accelerator".to_owned(),
         releqc_runtime::accel::text::disassemble(&accelerator, Some(loaded.program())),
     ));
-    let cost = releqc_runtime::accel::cost::estimate(&loaded)?;
+    let cost = releqc_runtime::accel::cost::estimate_on(&loaded, &accelerator, &options.accelerator)?;
     stages.push(("cost".to_owned(), cost.to_string()));
 
     hooks.stage("measure");
@@ -250,7 +250,8 @@ pub(crate) fn encoded(annotated: Annotated) -> Result<Vec<u8>, CompileError> {
 
 /// The bytes of the artifact of an annotated graph, without metadata.
 fn emitted(annotated: Annotated) -> Result<Vec<u8>, CompileError> {
-    Ok(emit(lower(&quantize(annotated)?)?, Metadata::new())?)
+    let machine = releqc_runtime::accel::AccelConfig::default();
+    Ok(emit(lower(&quantize(annotated)?)?, Metadata::new(), &machine)?)
 }
 
 /// The artifact of an annotated graph, loaded.

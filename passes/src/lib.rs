@@ -16,6 +16,7 @@ pub mod import;
 pub mod ir;
 pub mod legality;
 pub mod lower;
+pub mod machine;
 pub mod onnx;
 pub mod post_training;
 pub mod quantize;

@@ -20,7 +20,7 @@ use releqc_passes::lower::{LowerError, lower};
 use releqc_passes::quantize::{Domain, quantize};
 use releqc_passes::rewrite::{canonicalize, fold_batch_norm};
 use releqc_passes::verify;
-use releqc_runtime::accel::Simulator;
+use releqc_runtime::accel::{AccelConfig, Simulator};
 use releqc_runtime::format::{Artifact, LoadOptions, Metadata};
 use releqc_runtime::reference::Reference;
 use releqc_runtime::{BitWidth, Session, SessionOptions};
@@ -77,7 +77,8 @@ fn agree(
             return Err(format!("the check says {legal:?}, lowering {:?}\n{quantized}", lowered.map(|_| ())));
         }
     };
-    let bytes = emit(lowered, Metadata::default()).map_err(|error| format!("{error}\n{quantized}"))?;
+    let bytes =
+        emit(lowered, Metadata::default(), &AccelConfig::default()).map_err(|error| format!("{error}\n{quantized}"))?;
     let artifact = Artifact::from_bytes(bytes, LoadOptions::default());
     let artifact = artifact.map_err(|error| format!("{error}\n{quantized}"))?;
     let mut session = Session::new(&artifact, SessionOptions { threads: 1, ..SessionOptions::default() }).unwrap();

@@ -9,9 +9,13 @@
 //! Invariant: nothing here calls [`crate::reference`] or a CPU kernel. The operators of [`crate::float`] are shared by
 //! specification: they run on the host.
 
+mod access;
 pub mod config;
+#[cfg(feature = "encode")]
 pub mod cost;
+pub mod cycle;
 mod error;
+mod expand;
 mod host;
 #[cfg(feature = "encode")]
 pub mod lower;
@@ -21,6 +25,7 @@ pub mod simulate;
 pub mod step;
 pub mod table;
 pub mod text;
+pub mod verify;
 
 pub use config::AccelConfig;
 pub use error::AccelError;

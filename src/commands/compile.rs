@@ -7,6 +7,7 @@ use crate::args::{self, Bits};
 use crate::console::{self, Bar};
 use crate::failure::{Failure, Outcome};
 use crate::input;
+use crate::machine;
 use crate::output::{Output, require_different};
 use crate::report::page::{self, Facts};
 use crate::report::summary;
@@ -234,6 +235,7 @@ fn options(
             args::Reward::Constrained => RewardKind::Constrained,
             args::Reward::Paper => RewardKind::Paper,
         },
+        accelerator: machine::of_flag(&args.machine)?,
         annotated: args.annotated.is_some(),
         seed: args.seed,
         preprocessing,

@@ -5,7 +5,7 @@ use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
 use crate::search::{CostModel, EvaluationStore, LayerFacts};
 use releqc_runtime::BitWidth;
-use releqc_runtime::accel::cost::{Cost, CostModel as AcceleratorModel, LayerShape};
+use releqc_runtime::accel::cost::{CostModel as AcceleratorModel, LayerEstimate, LayerShape};
 use releqc_runtime::program;
 use releqc_runtime::session::{Session, SessionOptions};
 
@@ -23,9 +23,12 @@ pub(super) fn cost_model(
         CostKind::Mean => CostModel::mean(layers.len()),
         CostKind::Size => CostModel::size(layers),
         CostKind::Accelerator => {
-            CostModel::measured("accelerator", &accelerator(calibrated, |cost| cost.cycles.0 as f64)?)?
+            let cycles = accelerator(calibrated, &options.accelerator, |cost| cost.cycles.0 as f64)?;
+            CostModel::measured("accelerator", &cycles)?
         }
-        CostKind::Energy => CostModel::measured("energy", &accelerator(calibrated, |cost| cost.energy.0)?)?,
+        CostKind::Energy => {
+            CostModel::measured("energy", &accelerator(calibrated, &options.accelerator, |cost| cost.energy.0)?)?
+        }
         CostKind::Cpu => {
             if store.costs(key).is_none() {
                 store.put_costs(key, latencies(calibrated)?)?;
@@ -35,10 +38,13 @@ pub(super) fn cost_model(
     })
 }
 
-/// `[layer][bits - 2]` of the simulator's closed form.
-fn accelerator(calibrated: &Calibrated, of: impl Fn(&Cost) -> f64) -> Result<Vec<Vec<f64>>, CompileError> {
+/// `[layer][bits - 2]` of the closed form: no program is built for it.
+fn accelerator(
+    calibrated: &Calibrated,
+    model: &AcceleratorModel,
+    of: impl Fn(&LayerEstimate) -> f64,
+) -> Result<Vec<Vec<f64>>, CompileError> {
     let artifact = build(annotate(calibrated, &vec![BitWidth::MAX; calibrated.folded.weight_layers().len()]))?;
-    let model = AcceleratorModel::default();
     let program = artifact.program();
     let row = |conv| BitWidth::all().map(|bits| of(&model.layer(&LayerShape::of(program, conv), bits))).collect();
     Ok(program.convs().map(row).collect())

@@ -8,6 +8,7 @@ use crate::import::ImportOptions;
 use crate::ir::{Graph, NodeId};
 use crate::synthesize::InputRange;
 use releqc_runtime::BitWidth;
+use releqc_runtime::accel::cost::CostModel;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -118,6 +119,8 @@ pub struct CompileOptions {
     pub episodes: Option<usize>,
     /// What the reward counts as cost.
     pub cost: CostKind,
+    /// The accelerator that the artifact holds a program for, and its energies.
+    pub accelerator: CostModel,
     /// Which reward.
     pub reward: RewardKind,
     /// Whether the baselines are run at the agent's number of evaluations.
@@ -148,6 +151,7 @@ impl Default for CompileOptions {
             action_set: BitWidth::all().collect(),
             episodes: None,
             cost: CostKind::Mean,
+            accelerator: CostModel::default(),
             reward: RewardKind::Constrained,
             baselines: true,
             seed: 0,

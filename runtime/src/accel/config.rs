@@ -1,17 +1,14 @@
 //! The hardware a program is compiled for.
 
 use super::AccelError;
-use crate::BitWidth;
-use crate::pack::{TILE_DEPTH, TILE_OUTPUTS, tile_bytes};
-use std::ops::Range;
 
-/// Sizes of the machine. Its energy constants are in [`super::cost`].
+/// Sizes of the machine. Energies are in [`super::cost`].
 ///
 /// A tile is `rows` x `columns` processing elements; a row holds one output channel, a column one output position, and
-/// each element multiplies `lanes` 8-bit activations by one bit of `lanes` weights a cycle.
+/// each element multiplies `lanes` 8-bit activations by one bit of `lanes` weights a cycle. A row has one requantizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AccelConfig {
-    /// Arrays that work side by side on different (output channels, output positions) blocks of a layer.
+    /// Arrays that work side by side on different (output channels, output positions) blocks of an instruction.
     pub tiles: u32,
     /// Output channels of a tile.
     pub rows: u32,
@@ -19,12 +16,18 @@ pub struct AccelConfig {
     pub columns: u32,
     /// Products an element sums in a cycle.
     pub lanes: u32,
-    /// Weight memory on the chip, in bytes; half is filled while the other half is used.
+    /// Weight buffer, in bytes.
     pub weight_sram_bytes: u32,
-    /// Activation memory on the chip, in bytes.
+    /// Activation buffer, in bytes.
     pub activation_sram_bytes: u32,
+    /// Constants buffer: entries of a bias and a multiplier, one a channel.
+    pub constant_slots: u32,
     /// Bytes the DRAM moves a cycle.
     pub dram_bytes_per_cycle: u32,
+    /// Cycles from the end of a transfer on the bus to its last byte in the buffer, and from a request to its first byte.
+    pub dram_latency_cycles: u32,
+    /// Bytes of a DRAM burst: a run of bytes moves in whole bursts.
+    pub dram_burst_bytes: u32,
     /// Elements the vector unit (pools, adds, rescaling) takes in a cycle.
     pub vector_lanes: u32,
     /// Clock, in MHz.
@@ -41,7 +44,10 @@ impl Default for AccelConfig {
             lanes: 16,
             weight_sram_bytes: 288 << 10,
             activation_sram_bytes: 256 << 10,
+            constant_slots: 2048,
             dram_bytes_per_cycle: 16,
+            dram_latency_cycles: 100,
+            dram_burst_bytes: 64,
             vector_lanes: 16,
             clock_mhz: 1000,
         }
@@ -52,25 +58,29 @@ impl Default for AccelConfig {
 pub const CONFIG_HASH_BYTES: usize = 16;
 
 impl AccelConfig {
-    /// Names and values in the order in which they are hashed.
-    pub fn fields(&self) -> [(&'static str, u32); 9] {
+    /// Names, values and allowed ranges in the order in which they are hashed.
+    pub fn fields(&self) -> [(&'static str, u32, [u32; 2]); 12] {
         [
-            ("tiles", self.tiles),
-            ("rows", self.rows),
-            ("columns", self.columns),
-            ("lanes", self.lanes),
-            ("weight_sram_bytes", self.weight_sram_bytes),
-            ("activation_sram_bytes", self.activation_sram_bytes),
-            ("dram_bytes_per_cycle", self.dram_bytes_per_cycle),
-            ("vector_lanes", self.vector_lanes),
-            ("clock_mhz", self.clock_mhz),
+            ("tiles", self.tiles, [1, 256]),
+            ("rows", self.rows, [1, 256]),
+            ("columns", self.columns, [1, 256]),
+            ("lanes", self.lanes, [1, 256]),
+            // Addresses in the buffers have 24 bits, slots 12.
+            ("weight_sram_bytes", self.weight_sram_bytes, [64, 1 << 24]),
+            ("activation_sram_bytes", self.activation_sram_bytes, [64, 1 << 24]),
+            ("constant_slots", self.constant_slots, [32, 1 << 12]),
+            ("dram_bytes_per_cycle", self.dram_bytes_per_cycle, [1, 4096]),
+            ("dram_latency_cycles", self.dram_latency_cycles, [0, 1 << 16]),
+            ("dram_burst_bytes", self.dram_burst_bytes, [1, 4096]),
+            ("vector_lanes", self.vector_lanes, [1, 4096]),
+            ("clock_mhz", self.clock_mhz, [1, 100_000]),
         ]
     }
 
     /// The first 16 bytes of the BLAKE3 hash of the fields as little-endian words.
     pub fn hash(&self) -> [u8; CONFIG_HASH_BYTES] {
         let mut hasher = blake3::Hasher::new();
-        for (_, value) in self.fields() {
+        for (_, value, _) in self.fields() {
             hasher.update(&value.to_le_bytes());
         }
         let mut hash = [0; CONFIG_HASH_BYTES];
@@ -78,23 +88,24 @@ impl AccelConfig {
         hash
     }
 
-    /// The ranges of output channels that one `CONV` takes: as many blocks of 16 as fit half of the weight memory, at least one.
-    pub fn output_ranges(&self, outputs: u32, depth: u64, bits: BitWidth) -> impl Iterator<Item = Range<u32>> + use<> {
-        let block_bytes = depth.div_ceil(TILE_DEPTH as u64).saturating_mul(tile_bytes(bits) as u64);
-        let blocks = (u64::from(self.weight_sram_bytes / 2) / block_bytes.max(1)).max(1);
-        let range = u32::try_from(blocks.saturating_mul(TILE_OUTPUTS as u64)).unwrap_or(outputs.max(1));
-        (0..outputs).step_by(range as usize).map(move |first| first..outputs.min(first.saturating_add(range)))
-    }
-
-    /// Every size is at least 1.
+    /// Every size is in its range.
     ///
     /// # Errors
-    /// Names the field.
+    /// Names the field, its value and its range.
     pub fn check(&self) -> Result<(), AccelError> {
-        match self.fields().into_iter().find(|(_, value)| *value == 0) {
-            Some((name, _)) => Err(AccelError::Header(format!("configuration: {name} is 0; at least 1 is required"))),
+        match self.fields().into_iter().find(|(_, value, [low, high])| value < low || value > high) {
+            Some((name, value, [low, high])) => {
+                Err(AccelError::Header(format!("machine: {name} is {value}; {low}..={high} is required")))
+            }
             None => Ok(()),
         }
+    }
+
+    /// Bus cycles of `runs` runs of `run` bytes of DRAM: each moves in whole bursts.
+    pub fn dram_cycles(&self, run: u64, runs: u64) -> u64 {
+        let burst = u64::from(self.dram_burst_bytes);
+        let bytes = run.div_ceil(burst).saturating_mul(burst).saturating_mul(runs);
+        bytes.div_ceil(self.dram_bytes_per_cycle.into())
     }
 }
 

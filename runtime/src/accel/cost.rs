@@ -1,25 +1,31 @@
-//! Closed-form cost of a program: cycles, energy and bytes moved.
+//! What a program costs: cycles of the simulated queues, energy and bytes moved.
 //!
 //! docs/accelerator.md derives the formulas and cites the constants. What counts is taken from the decoded program alone, so
-//! that it is the cost of what is executed.
+//! that it is the cost of what is executed. The same network with weights of 8 bits is lowered and simulated as well.
 
 mod model;
+mod shape;
 mod units;
 
-pub use model::{Cost, CostModel, LayerShape, Traffic};
+pub use model::{CostModel, Energy, Events, LayerEstimate};
+pub use shape::LayerShape;
 pub use units::{Cycles, EnergyModel, PicoJoules};
 
+use super::cycle::{QueueCounters, Span, simulate};
 use super::error::AccelError;
+use super::host::host_places;
+use super::lower;
 use super::program::AccelProgram;
-use super::step::{Clamped, Operation, Sections, Step, View, steps};
+use super::step::{Operation, Queue, Sections, Step, Weights, steps};
 use super::text::operator_name;
+use super::verify::verify;
 use crate::BitWidth;
 use crate::format::Artifact;
-use crate::program::{Op, Program, TensorId, Window};
+use crate::program::{Op, Program};
 use crate::verify::work;
 use std::fmt;
 
-/// Cost of one operator of a program.
+/// What one operator of a program costs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LayerCost {
     /// ONNX name of a weight layer, kind of another operator.
@@ -32,36 +38,73 @@ pub struct LayerCost {
     pub weight_bytes: u64,
     /// Elementary operations on floats that the host executes; they take none of the machine's cycles.
     pub host_operations: u64,
-    /// At its width.
-    pub cost: Cost,
-    /// With weights of 8 bits.
-    pub baseline_8bit: Cost,
+    /// From the end of what came before to the end of it.
+    pub cycles: Cycles,
+    /// Cycles the planes of the arrays, or the lanes of the vector unit, work.
+    pub compute: Cycles,
+    /// Cycles the bus of the DRAM works.
+    pub dram: Cycles,
+    /// The load, execute and store queue.
+    pub queues: [QueueCounters; 3],
+    /// What it did.
+    pub events: Events,
+    /// Its energy.
+    pub energy: Energy,
 }
 
-/// Cycles and energy of a whole network.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Total {
-    /// Cycles, layer after layer.
-    pub cycles: Cycles,
-    /// Energy.
-    pub energy_pj: PicoJoules,
+impl LayerCost {
+    /// Share of the products that the arrays could make in its cycles; 0 without weights.
+    pub fn utilisation(&self, model: &CostModel) -> f64 {
+        let config = &model.config;
+        let bits = self.bits.map_or(0, |bits| u64::from(bits.bits()));
+        let elements = [config.tiles, config.rows, config.columns, config.lanes].map(f64::from);
+        let most = elements.into_iter().product::<f64>() * self.cycles.0.max(1) as f64;
+        (self.macs * bits) as f64 / most
+    }
+
+    /// What its time goes to: `array`, `vector`, `DRAM`, or `waiting` for what came before.
+    pub fn bound_by(&self) -> &'static str {
+        let [load, execute, store] = &self.queues;
+        let moving = self.dram.0.max(execute.starved).max(load.busy + store.busy);
+        match () {
+            () if 2 * execute.busy >= self.cycles.0 && self.bits.is_some() => "array",
+            () if 2 * execute.busy >= self.cycles.0 => "vector",
+            () if 2 * moving >= self.cycles.0 => "DRAM",
+            () => "waiting",
+        }
+    }
 }
 
 /// Cost of a program, one sample.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct CostReport {
-    /// Cycles, layer after layer.
+pub struct ProgramCost {
+    /// From the first cycle to the end of the last queue.
     pub cycles: Cycles,
-    /// Energy.
-    pub energy_pj: PicoJoules,
-    /// The same program with weights of 8 bits.
-    pub baseline_8bit: Total,
+    /// The longer of what the execute queue computes and what the bus moves: no schedule takes less.
+    pub bound: Cycles,
+    /// The load, execute and store queue: they sum to the cycles each.
+    pub queues: [QueueCounters; 3],
+    /// What it did.
+    pub events: Events,
+    /// Its energy.
+    pub energy: Energy,
+    /// Each operator.
+    pub layers: Vec<LayerCost>,
+}
+
+/// Cost of a program beside that of the same network at 8 bits.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CostReport {
+    /// The program.
+    pub program: ProgramCost,
+    /// The same network with weights of 8 bits.
+    pub baseline_8bit: ProgramCost,
+    /// Cycles of a bit-parallel 8-bit array of the same multipliers: an element makes `lanes / 8` products of 8 bits a cycle.
+    pub bit_parallel: Cycles,
     /// Lowest and highest energy ratio when any one constant of the energy model is halved or doubled.
     pub energy_ratio_range: [f64; 2],
     /// Elementary operations on floats that the host executes; they take none of the machine's cycles.
     pub host_operations: u64,
-    /// Each operator.
-    pub layers: Vec<LayerCost>,
     /// Clock, in MHz.
     pub clock_mhz: u32,
 }
@@ -69,17 +112,23 @@ pub struct CostReport {
 impl CostReport {
     /// Cycles at 8 bits / cycles.
     pub fn speedup(&self) -> f64 {
-        self.baseline_8bit.cycles.0 as f64 / self.cycles.0.max(1) as f64
+        self.baseline_8bit.cycles.0 as f64 / self.program.cycles.0.max(1) as f64
     }
 
     /// Energy at 8 bits / energy.
     pub fn energy_ratio(&self) -> f64 {
-        self.baseline_8bit.energy_pj.0 / self.energy_pj.0.max(f64::MIN_POSITIVE)
+        self.baseline_8bit.energy.total().0 / self.program.energy.total().0.max(f64::MIN_POSITIVE)
+    }
+
+    /// The ratio under another energy model.
+    pub fn energy_ratio_under(&self, energy: &EnergyModel, lanes: u32) -> f64 {
+        let of = |cost: &ProgramCost| cost.events.energy(energy, lanes).total().0;
+        of(&self.baseline_8bit) / of(&self.program).max(f64::MIN_POSITIVE)
     }
 
     /// Time of one sample in microseconds.
     pub fn latency_us(&self) -> f64 {
-        self.cycles.0 as f64 / f64::from(self.clock_mhz.max(1))
+        self.program.cycles.0 as f64 / f64::from(self.clock_mhz.max(1))
     }
 }
 
@@ -88,149 +137,183 @@ impl CostReport {
 /// # Errors
 /// When it has none, or it is refused.
 pub fn estimate(artifact: &Artifact) -> Result<CostReport, AccelError> {
-    let program = AccelProgram::decode(artifact.accelerator())?;
-    let sections =
-        Sections { weights: artifact.weights_section().len(), constants: artifact.constants_section().len() };
-    estimate_program(&program, sections, artifact.program(), &CostModel::default())
+    estimate_on(artifact, &AccelProgram::decode(artifact.accelerator())?, &CostModel::default())
 }
 
-/// Cost of a program; `network` gives the layers their names.
+/// Cost of a program of an artifact's network on a machine.
 ///
 /// # Errors
 /// When the program is refused, or was compiled for another machine.
-pub fn estimate_program(
+pub fn estimate_on(artifact: &Artifact, program: &AccelProgram, model: &CostModel) -> Result<CostReport, AccelError> {
+    let sections =
+        Sections { weights: artifact.weights_section().len(), constants: artifact.constants_section().len() };
+    let network = artifact.program();
+    let own = program_cost(program, sections, network, model)?;
+    let mut at_8_bits = network.clone();
+    for op in &mut at_8_bits.ops {
+        if let Op::Conv(conv) = op {
+            conv.bits = BitWidth::MAX;
+        }
+    }
+    // The addresses of wider weights run past the section, and nothing is read there.
+    let sections = Sections { weights: 8 * sections.weights + (1 << 20), ..sections };
+    let baseline = program_cost(&lower::program(&at_8_bits, &model.config)?, sections, &at_8_bits, model)?;
+    Ok(report(own, baseline, network, model))
+}
+
+fn report(program: ProgramCost, baseline_8bit: ProgramCost, network: &Program, model: &CostModel) -> CostReport {
+    let host_operations = program.layers.iter().fold(0u64, |sum, layer| sum.saturating_add(layer.host_operations));
+    let bit_parallel = network.convs().map(|conv| {
+        let shape = LayerShape::of(network, conv);
+        let products = (model.config.lanes / 8).max(1);
+        shape.blocks(&model.config).div_ceil(model.config.tiles.into()) * shape.lanes_over(products).1
+    });
+    let bit_parallel = Cycles(bit_parallel.sum());
+    let clock_mhz = model.config.clock_mhz;
+    let mut report =
+        CostReport { program, baseline_8bit, bit_parallel, host_operations, clock_mhz, energy_ratio_range: [0.0; 2] };
+    let mut range = [report.energy_ratio(); 2];
+    for energy in model.energy.variants() {
+        let ratio = report.energy_ratio_under(&energy, model.config.lanes);
+        range = [range[0].min(ratio), range[1].max(ratio)];
+    }
+    report.energy_ratio_range = range;
+    report
+}
+
+/// Steps of a program, and when each runs.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// When each ran.
+    pub spans: Vec<Span>,
+}
+
+/// Checks and simulates a program.
+///
+/// # Errors
+/// When the program is refused, or was compiled for another machine.
+pub fn timeline(
     program: &AccelProgram,
     sections: Sections,
     network: &Program,
     model: &CostModel,
-) -> Result<CostReport, AccelError> {
-    program.check_config(&model.config)?;
-    let steps = steps(program, sections, network)?;
-    let mut report = report(&steps, network, model);
-    for energy in model.energy.variants() {
-        let ratio = self::report(&steps, network, &CostModel { energy, ..*model }).energy_ratio();
-        let [low, high] = report.energy_ratio_range;
-        report.energy_ratio_range = [low.min(ratio), high.max(ratio)];
-    }
-    Ok(report)
+) -> Result<Timeline, AccelError> {
+    let steps = steps(program, sections, network, &model.config)?;
+    verify(&steps, program, network, &model.config)?;
+    let spans = simulate(&steps, network, &model.config);
+    Ok(Timeline { steps, spans })
 }
 
-fn report(steps: &[Step], network: &Program, model: &CostModel) -> CostReport {
-    let mut report = CostReport { clock_mhz: model.config.clock_mhz, ..CostReport::default() };
-    let mut last = None;
-    for step in steps {
-        let Some(operator) = step.operator else { continue };
-        if last.replace(operator) != Some(operator) {
-            let name = network.ops.get(usize::from(operator)).map_or("?", operator_name).to_owned();
-            report.layers.push(LayerCost { name, ..LayerCost::default() });
+/// Cost of a program of a network.
+///
+/// # Errors
+/// When the program is refused, or was compiled for another machine.
+pub fn program_cost(
+    program: &AccelProgram,
+    sections: Sections,
+    network: &Program,
+    model: &CostModel,
+) -> Result<ProgramCost, AccelError> {
+    let Timeline { steps, spans } = timeline(program, sections, network, model)?;
+    let host_places = host_places(network).0;
+    let mut cost = ProgramCost::default();
+    let (mut last, mut ended, mut bus) = (None, 0, 0);
+    let mut computed = 0;
+    for (step, span) in steps.iter().zip(&spans) {
+        ended = span.end.max(ended);
+        if let Some(operator) = step.operator.filter(|_| !matches!(step.operation, Operation::Return { .. })) {
+            if last.replace(operator) != Some(operator) {
+                cost.layers.push(LayerCost::of(network, operator));
+            }
         }
-        if let Some(layer) = report.layers.last_mut() {
-            layer.count(&step.operation, network, model);
+        let events = Events::of(step, network, &host_places, &model.config);
+        bus += span.bus;
+        computed += span.compute;
+        cost.events += events;
+        cost.queues[step.queue as usize].count(span);
+        if let Some(layer) = cost.layers.last_mut() {
+            layer.count(step, span, network, events);
+            // Until a later step ends, the cycles so far are its.
+            layer.cycles = Cycles(ended);
         }
     }
-    for layer in &report.layers {
-        report.host_operations = report.host_operations.saturating_add(layer.host_operations);
-        report.cycles += layer.cost.cycles;
-        report.energy_pj += layer.cost.energy;
-        report.baseline_8bit.cycles += layer.baseline_8bit.cycles;
-        report.baseline_8bit.energy_pj += layer.baseline_8bit.energy;
+    cost.cycles = Cycles(ended);
+    cost.bound = Cycles(computed.max(bus));
+    let mut before = 0;
+    for layer in &mut cost.layers {
+        layer.energy = layer.events.energy(&model.energy, model.config.lanes);
+        let end = layer.cycles.0.max(before);
+        layer.cycles = Cycles(end - before);
+        before = end;
+        for counters in &mut layer.queues {
+            counters.idle = layer.cycles.0.saturating_sub(counters.busy + counters.starved + counters.blocked);
+        }
     }
-    report.energy_ratio_range = [report.energy_ratio(); 2];
-    report
+    for queue in Queue::ALL {
+        let counters = &mut cost.queues[queue as usize];
+        counters.idle = ended.saturating_sub(counters.busy + counters.starved + counters.blocked);
+    }
+    cost.energy = cost.events.energy(&model.energy, model.config.lanes);
+    Ok(cost)
+}
+
+impl QueueCounters {
+    fn count(&mut self, span: &Span) {
+        self.busy += span.busy;
+        self.starved += span.starved;
+        self.blocked += span.blocked;
+    }
 }
 
 impl LayerCost {
-    /// Adds the cost of an instruction.
-    fn count(&mut self, operation: &Operation, network: &Program, model: &CostModel) {
-        if let Operation::Host(operator) = operation {
-            let operations = work::steps(network, &network.ops[usize::from(*operator)]);
-            self.host_operations = self.host_operations.saturating_add(operations);
-        } else if let Operation::Conv(conv) = operation {
-            let shape = LayerShape::of_step(conv);
-            let count = conv.outputs.end - conv.outputs.start;
-            // All ranges of a layer have one baseline: at 8 bits the ranges are others.
-            if self.bits.replace(conv.bits).is_none() {
-                self.baseline_8bit += model.layer(&shape, BitWidth::MAX);
-            }
-            self.macs += shape.macs() / u64::from(shape.outputs()) * u64::from(count);
-            self.weight_bytes += shape.weight_bytes(count, conv.bits);
-            self.cost += model.conv(&shape, &conv.outputs, conv.bits);
-        } else {
-            let cost = vector_cost(operation, network, model);
-            self.cost += cost;
-            self.baseline_8bit += cost;
+    fn of(network: &Program, operator: u16) -> Self {
+        let op = network.ops.get(usize::from(operator));
+        let mut layer = LayerCost { name: op.map_or("?", operator_name).to_owned(), ..LayerCost::default() };
+        if let Some(Op::Conv(conv)) = op {
+            let shape = LayerShape::of(network, conv);
+            layer.bits = Some(conv.bits);
+            layer.macs = shape.macs();
+            layer.weight_bytes = shape.weight_bytes(conv.outputs, conv.bits);
         }
+        layer
     }
-}
 
-/// Cost of an operation of the vector unit.
-fn vector_cost(operation: &Operation, network: &Program, model: &CostModel) -> Cost {
-    let bytes = |view: &View| view.len() as u64;
-    // Elements through the lanes, bytes written to the chip, tensors, further bytes of DRAM. Host floats do not enter the chip.
-    let (elements, written, tensors, dram) = match operation {
-        Operation::Quantize { y, .. } => (bytes(y), bytes(y), [bytes(y), 0, 0], 4 * bytes(y)),
-        Operation::PoolMax { x, y: Clamped { view: y, .. }, window }
-        | Operation::PoolAvg { x, y: Clamped { view: y, .. }, window, .. } => {
-            (window_cells(window, y), bytes(y), [bytes(x), bytes(y), 0], 0)
+    fn count(&mut self, step: &Step, span: &Span, network: &Program, events: Events) {
+        match &step.operation {
+            Operation::Host(operator) => {
+                let operations = work::steps(network, &network.ops[usize::from(*operator)]);
+                self.host_operations = self.host_operations.saturating_add(operations);
+            }
+            Operation::Conv(conv) if matches!(conv.weights, Weights::Section { .. }) => {
+                self.compute += Cycles(span.busy)
+            }
+            _ => self.compute += Cycles(span.compute),
         }
-        Operation::Add { a: (a, _), b: (b, _), y } => {
-            (bytes(a) + bytes(b), bytes(&y.view), [bytes(a), bytes(b), bytes(&y.view)], 0)
-        }
-        Operation::Affine { x, y, constants } => {
-            (bytes(x), bytes(x), [bytes(x), bytes(&y.view), 0], constants.len() as u64)
-        }
-        Operation::Channels { x, .. } => (bytes(x), bytes(x), [bytes(x), bytes(x), 0], 0),
-        Operation::Reshape { x, y } => (bytes(x), bytes(y), [bytes(x), bytes(y), 0], 0),
-        Operation::Dequantize { x, .. } => (bytes(x), 0, [bytes(x), 0, 0], 4 * bytes(x)),
-        Operation::Vector(operator) => return named_cost(&network.ops[usize::from(*operator)], network, model),
-        Operation::Host(_) | Operation::Return { .. } | Operation::Conv(_) => return Cost::default(),
-    };
-    model.vector(elements, written, &tensors, dram)
-}
-
-/// Cost of an operator of the network on the vector unit: a lane takes one code of each operand a result.
-fn named_cost(op: &Op, network: &Program, model: &CostModel) -> Cost {
-    let bytes = |id: &TensorId| network.tensor(*id).len() as u64;
-    let reads = op.reads();
-    let result = op.writes().as_ref().map_or(0, bytes);
-    let (elements, dram) = match op {
-        Op::Arithmetic { .. } => (2 * result, 0),
-        Op::Table { x, per_channel, .. } => {
-            (result, 256 * if *per_channel { u64::from(network.tensor(*x).channels) } else { 1 })
-        }
-        Op::Constant { .. } => (result, result),
-        _ => (result, 0),
-    };
-    let tensors: Vec<u64> = reads.iter().chain(&op.writes()).map(bytes).collect();
-    model.vector(elements, result, &tensors, dram)
-}
-
-/// Cells under all positions of a window, padding included.
-fn window_cells(window: &Window, y: &View) -> u64 {
-    u64::from(window.kernel[0]) * u64::from(window.kernel[1]) * y.len() as u64
+        self.dram += Cycles(span.bus);
+        self.queues[step.queue as usize].count(span);
+        self.events += events;
+    }
 }
 
 impl fmt::Display for CostReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.layers.iter().map(|layer| layer.name.chars().count()).max().unwrap_or(0).max(5);
-        write!(f, "{:width$} bits         MACs weight B", "layer")?;
-        writeln!(f, "  compute cyc     DRAM cyc       cycles    8-bit cyc    energy nJ array sram dram     8-bit nJ")?;
-        for layer in &self.layers {
+        let own = &self.program;
+        let width = own.layers.iter().map(|layer| layer.name.chars().count()).max().unwrap_or(0).max(5);
+        writeln!(f, "{:width$} bits         MACs weight B       cycles  bound by    energy nJ", "layer")?;
+        for layer in &own.layers {
             let bits = layer.bits.map_or("-".to_owned(), |bits| bits.to_string());
-            let (cost, base) = (&layer.cost, &layer.baseline_8bit);
-            let share = |part: PicoJoules| 100.0 * part.0 / cost.energy.0.max(f64::MIN_POSITIVE);
             write!(f, "{:width$} {bits:>4} {:>12} {:>8}", layer.name, layer.macs, layer.weight_bytes)?;
-            write!(f, " {:>12} {:>12} {:>12}", cost.compute.0, cost.dram.0, cost.cycles.0)?;
-            write!(f, " {:>12} {:>12.3}", base.cycles.0, cost.energy.0 / 1e3)?;
-            let (array, sram, dram) = (share(cost.array_energy), share(cost.sram_energy), share(cost.dram_energy));
-            writeln!(f, " {array:>4.0}% {sram:>3.0}% {dram:>3.0}% {:>12.3}", base.energy.0 / 1e3)?;
+            let energy = layer.energy.total().0 / 1e3;
+            writeln!(f, " {:>12}  {:8} {energy:>12.3}", layer.cycles.0, layer.bound_by())?;
         }
         if self.host_operations > 0 {
             writeln!(f, "host: {} operations on floats, outside of the cycles", self.host_operations)?;
         }
-        writeln!(f, "total: {} cycles ({:.3} us), {:.3} nJ", self.cycles.0, self.latency_us(), self.energy_pj.0 / 1e3)?;
-        let base = &self.baseline_8bit;
-        writeln!(f, "all weights at 8 bits: {} cycles, {:.3} nJ", base.cycles.0, base.energy_pj.0 / 1e3)?;
+        let (base, total) = (&self.baseline_8bit, |cost: &ProgramCost| cost.energy.total().0 / 1e3);
+        writeln!(f, "total: {} cycles ({:.3} us), {:.3} nJ", own.cycles.0, self.latency_us(), total(own))?;
+        writeln!(f, "all weights at 8 bits: {} cycles, {:.3} nJ", base.cycles.0, total(base))?;
         let [low, high] = self.energy_ratio_range;
         write!(f, "speedup {:.3}, energy ratio {:.3}", self.speedup(), self.energy_ratio())?;
         writeln!(f, " ({low:.3} to {high:.3} with any one energy constant halved or doubled)")

@@ -14,7 +14,7 @@ pub enum AccelError {
     #[error("header: {0}")]
     Header(String),
     /// Written for a later instruction set.
-    #[error("instruction set {major}.{minor}; this simulator executes 2.0")]
+    #[error("instruction set {major}.{minor}; this simulator executes 3.0")]
     Isa {
         /// Major version found.
         major: u16,
@@ -39,6 +39,9 @@ pub enum AccelError {
         /// What was seen and what is required.
         what: String,
     },
+    /// Its instructions are in no safe order, or it reads what it has not written.
+    #[error("{0}")]
+    Refused(String),
     /// A line of assembly text cannot be read.
     #[error("line {line}: {what}")]
     Text {

@@ -3,16 +3,24 @@
 //! Takes the network whose tensors have their places in the arena and whose layers have theirs in the sections. Does not
 //! look at weights: the program addresses the packed codes of the artifact, whose bit planes the machine reads.
 //!
-//! A layer whose weights do not fit half of the weight memory becomes several `CONV`, each of as many blocks of 16 output
-//! channels as fit. A descriptor that already holds is not set again.
+//! Tensors that fit stay in the activation buffer ([`home`]); a layer is cut into tiles ([`tile`]) whose order tokens keep
+//! ([`tokens`]); repetitions become loops ([`compress`]). A layer whose smallest tile does not fit the buffers is
+//! computed by the vector unit from DRAM. A descriptor that already holds is not set again.
+
+mod compress;
+mod conv;
+mod home;
+mod tile;
+mod tokens;
 
 use super::config::AccelConfig;
 use super::error::AccelError;
 use super::host::host_places;
 use super::program::{AccelProgram, MAX_HOST_VALUES};
 use super::table::{ADDRESS_UNIT, Instruction};
-use crate::program::{ArithmeticKind, Conv, Destination, FloatId, Op, Order, Program, Tensor, TensorId, Window};
-use std::ops::Range;
+use crate::program::{ArithmeticKind, FloatId, Op, Order, Program, Tensor, TensorId, Window};
+use home::Homes;
+use tokens::Stream;
 
 /// The bytes of the accelerator section for a machine.
 ///
@@ -33,7 +41,9 @@ pub fn program(network: &Program, config: &AccelConfig) -> Result<AccelProgram, 
         let what = format!("{host_values} host values; at most {MAX_HOST_VALUES} are allowed");
         return Err(AccelError::Header(what));
     }
-    let mut writer = Writer { network, config, host, instructions: Vec::new() };
+    let homes = Homes::new(network, config.activation_sram_bytes);
+    let mut writer =
+        Writer { network, config, host, homes, stream: Stream::default(), upper_half: false, placed: Vec::new() };
     for (at, op) in network.ops.iter().enumerate() {
         let error = |what| AccelError::Lower { operator: at, label: op.label().to_owned(), what };
         let operator = u16::try_from(at).map_err(|_| error("at most 65536 operators are allowed".into()))?;
@@ -49,7 +59,7 @@ pub fn program(network: &Program, config: &AccelConfig) -> Result<AccelProgram, 
         arena_bytes: network.arena_bytes,
         input_values: network.input_len() as u32,
         host_values: host_values as u32,
-        instructions: writer.instructions,
+        instructions: compress::compress(&writer.stream.instructions),
     })
 }
 
@@ -58,7 +68,12 @@ struct Writer<'a> {
     config: &'a AccelConfig,
     /// First host value of each float slot.
     host: Vec<u32>,
-    instructions: Vec<Instruction>,
+    homes: Homes,
+    stream: Stream,
+    /// Which half of the weight buffer the next load fills.
+    upper_half: bool,
+    /// Tensors that `PLACE` has named.
+    placed: Vec<TensorId>,
 }
 
 impl Writer<'_> {
@@ -67,38 +82,35 @@ impl Writer<'_> {
     }
 
     fn emit(&mut self, instruction: Instruction) {
-        self.instructions.push(instruction);
+        self.stream.push(instruction);
     }
 
     /// Sets a descriptor unless it already holds.
     fn set(&mut self, instruction: Instruction) {
         let same_register =
             |other: &&Instruction| std::mem::discriminant(*other) == std::mem::discriminant(&instruction);
-        if self.instructions.iter().rev().find(same_register) != Some(&instruction) {
+        if self.stream.instructions.iter().rev().find(same_register) != Some(&instruction) {
             self.emit(instruction);
         }
     }
 
+    /// Address of a tensor, and whether it lies in the arena.
+    fn place(&self, id: TensorId) -> (u32, bool) {
+        self.homes.resident(id).map_or((self.network.tensor(id).arena_offset, true), |address| (address, false))
+    }
+
     fn input(&mut self, id: TensorId) {
         let t = self.network.tensor(id);
-        self.set(Instruction::SetInput {
-            address: t.arena_offset,
-            height: t.height,
-            width: t.width,
-            channels: t.channels,
-            zero_point: t.zero_point,
-        });
+        let (address, dram) = self.place(id);
+        let (height, width, channels, zero_point) = (t.height, t.width, t.channels, t.zero_point);
+        self.set(Instruction::SetInput { address, height, width, channels, zero_point, dram });
     }
 
     fn output(&mut self, id: TensorId) {
         let t = self.network.tensor(id);
-        self.set(Instruction::SetOutput {
-            address: t.arena_offset,
-            height: t.height,
-            width: t.width,
-            channels: t.channels,
-            zero_point: t.zero_point,
-        });
+        let (address, dram) = self.place(id);
+        let (height, width, channels, zero_point) = (t.height, t.width, t.channels, t.zero_point);
+        self.set(Instruction::SetOutput { address, height, width, channels, zero_point, dram });
     }
 
     fn window(&mut self, window: &Window) {
@@ -110,21 +122,40 @@ impl Writer<'_> {
         self.set(Instruction::SetPadding { top, left, bottom, right });
     }
 
+    /// Begins an operator. One that touches the arena waits until all before has ended.
+    fn begin(&mut self, operator: u16, op: &Op) {
+        let in_arena = |id: TensorId| self.homes.resident(id).is_none();
+        let sync = op.reads().into_iter().chain(op.writes()).any(in_arena);
+        self.emit(Instruction::Begin { operator, sync });
+    }
+
+    /// An operator for the vector unit, its operands placed.
+    fn vector(&mut self, operator: u16, op: &Op) {
+        for id in op.reads().into_iter().chain(op.writes()) {
+            if let (Some(address), false) = (self.homes.resident(id), self.placed.contains(&id)) {
+                self.placed.push(id);
+                self.emit(Instruction::Place { tensor: id.0, address });
+            }
+        }
+        self.emit(Instruction::Vector { operator });
+    }
+
     fn op(&mut self, operator: u16, op: &Op) -> Result<(), String> {
+        self.begin(operator, op);
         match op {
             Op::Quantize { x, y, inv_scale, order } => {
                 self.output(*y);
                 let (host, inv_scale) = (self.slot(*x), *inv_scale);
                 let channel_last = is_channel_last(*order, self.extents(*y));
-                self.emit(Instruction::Quantize { operator, host, inv_scale, channel_last });
+                self.emit(Instruction::Quantize { host, inv_scale, channel_last });
             }
-            Op::Conv(conv) => self.conv(operator, conv)?,
+            Op::Conv(conv) => self.conv(operator, op, conv)?,
             Op::MaxPool { x, y, window, lo, hi } => {
                 self.input(*x);
                 self.output(*y);
                 self.window(window);
                 self.set(Instruction::SetClamp { lo: *lo, hi: *hi });
-                self.emit(Instruction::PoolMax { operator });
+                self.emit(Instruction::PoolMax {});
             }
             Op::AveragePool { x, y, window, count_include_pad, multiplier, lo, hi } => {
                 self.input(*x);
@@ -132,24 +163,20 @@ impl Writer<'_> {
                 self.window(window);
                 self.set(Instruction::SetClamp { lo: *lo, hi: *hi });
                 let (multiplier, count_include_pad) = (*multiplier, *count_include_pad);
-                self.emit(Instruction::PoolAvg { operator, multiplier, count_include_pad });
+                self.emit(Instruction::PoolAvg { multiplier, count_include_pad });
             }
             Op::Arithmetic { kind: ArithmeticKind::Add, a, b, y, multiplier_a, multiplier_b, lo, hi, .. }
                 if self.is_elementwise(op) =>
             {
                 self.input(*a);
                 let t = self.network.tensor(*b);
-                self.set(Instruction::SetAddend {
-                    address: t.arena_offset,
-                    height: t.height,
-                    width: t.width,
-                    channels: t.channels,
-                    zero_point: t.zero_point,
-                });
+                let (address, dram) = self.place(*b);
+                let (height, width, channels, zero_point) = (t.height, t.width, t.channels, t.zero_point);
+                self.set(Instruction::SetAddend { address, height, width, channels, zero_point, dram });
                 self.output(*y);
                 self.set(Instruction::SetClamp { lo: *lo, hi: *hi });
                 let (multiplier_a, multiplier_b) = (*multiplier_a, *multiplier_b);
-                self.emit(Instruction::Add { operator, multiplier_a, multiplier_b });
+                self.emit(Instruction::Add { multiplier_a, multiplier_b });
             }
             Op::Concat { xs, y, outer, lo: 0, hi: 255 } if self.joins_channels(xs, *y, *outer) => {
                 self.output(*y);
@@ -157,8 +184,8 @@ impl Writer<'_> {
                 for (x, multiplier) in xs {
                     self.input(*x);
                     self.emit(match *multiplier {
-                        None => Instruction::CopyChannels { operator, first_channel },
-                        Some(multiplier) => Instruction::ScaleChannels { operator, first_channel, multiplier },
+                        None => Instruction::CopyChannels { first_channel },
+                        Some(multiplier) => Instruction::ScaleChannels { first_channel, multiplier },
                     });
                     first_channel += self.network.tensor(*x).channels;
                 }
@@ -167,21 +194,21 @@ impl Writer<'_> {
                 self.input(*x);
                 self.output(*y);
                 self.set(Instruction::SetClamp { lo: *lo, hi: *hi });
-                self.emit(Instruction::Affine { operator, constants: units(*constants_offset)? });
+                self.emit(Instruction::Affine { constants: units(*constants_offset)? });
             }
             Op::Move { x, y, tables, .. } if self.is_reshape(*x, *y, tables) => {
                 self.input(*x);
                 self.output(*y);
-                self.emit(Instruction::Reshape { operator });
+                self.emit(Instruction::Reshape {});
             }
             Op::Dequantize { x, y, order } => {
                 self.input(*x);
                 let (host, scale) = (self.slot(*y), self.network.tensor(*x).scale);
                 let channel_last = is_channel_last(*order, self.extents(*x));
-                self.emit(Instruction::Dequantize { operator, host, scale, channel_last });
+                self.emit(Instruction::Dequantize { host, scale, channel_last });
             }
             op if op.is_float() => self.emit(Instruction::Host { operator }),
-            _ => self.emit(Instruction::Vector { operator }),
+            _ => self.vector(operator, op),
         }
         Ok(())
     }
@@ -218,31 +245,6 @@ impl Writer<'_> {
             i % plane * t.channels as usize + i / plane
         };
         x.len() == y.len() && x.len() == table.len() && (0..x.len()).all(|i| table[place(y, i)] as usize == place(x, i))
-    }
-
-    fn conv(&mut self, operator: u16, conv: &Conv) -> Result<(), String> {
-        self.input(conv.x);
-        if let Destination::Codes { y, lo, hi } = conv.destination {
-            self.output(y);
-            self.set(Instruction::SetClamp { lo, hi });
-        }
-        self.window(&conv.window);
-        let (weights, constants) = (units(conv.weights_offset)?, units(conv.constants_offset)?);
-        let (bits, outputs, groups) = (conv.bits.bits(), conv.outputs, conv.groups);
-        self.set(Instruction::SetWeights { weights, constants, bits, outputs, groups });
-        let depth = conv.depth(self.network.tensor(conv.x));
-        for Range { start: first_output, end } in self.config.output_ranges(conv.outputs, depth as u64, conv.bits) {
-            let outputs = end - first_output;
-            self.emit(match conv.destination {
-                Destination::Codes { .. } => Instruction::Conv { operator, first_output, outputs },
-                Destination::Logits { y, order } => {
-                    let [height, width] = self.network.conv_output(conv);
-                    let channel_last = is_channel_last(order, [height, width, conv.outputs]);
-                    Instruction::ConvHost { operator, first_output, outputs, host: self.slot(y), channel_last }
-                }
-            });
-        }
-        Ok(())
     }
 }
 

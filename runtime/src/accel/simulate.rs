@@ -2,13 +2,17 @@
 //! docs/quantization.md. Convolutions are bit-serial ([`super::planes`]).
 
 mod vector;
+mod vectors;
+
+pub use vectors::Vectors;
 
 use super::config::AccelConfig;
 use super::error::AccelError;
 use super::host::host_places;
 use super::planes::{ChannelPlanes, MASK_ALIGN};
 use super::program::AccelProgram;
-use super::step::{Clamped, ConvStep, HostTensor, Operation, Sections, Sink, Step, View, steps};
+use super::step::{Clamped, ConvStep, HostTensor, Operation, Sections, Sink, Step, View, Weights, steps};
+use super::verify::verify;
 use crate::RunError;
 use crate::float;
 use crate::format::Artifact;
@@ -22,7 +26,11 @@ pub struct Simulator {
     artifact: Artifact,
     steps: Vec<Step>,
     input_values: usize,
-    arena: Vec<u8>,
+    /// Activation buffer, then the arena.
+    memory: Vec<u8>,
+    weight_buffer: Vec<u8>,
+    /// Bias and multiplier of a channel.
+    constants_buffer: Vec<[u32; 2]>,
     host: Vec<f32>,
     /// First host value of each float slot of the network.
     host_places: Vec<u32>,
@@ -52,7 +60,6 @@ impl Simulator {
     /// # Errors
     /// When it is refused.
     pub fn with_program(artifact: &Artifact, program: &AccelProgram, config: &AccelConfig) -> Result<Self, AccelError> {
-        program.check_config(config)?;
         let network = artifact.program();
         if program.arena_bytes > network.arena_bytes {
             let (found, limit) = (program.arena_bytes, network.arena_bytes);
@@ -60,7 +67,8 @@ impl Simulator {
         }
         let sections =
             Sections { weights: artifact.weights_section().len(), constants: artifact.constants_section().len() };
-        let steps = steps(program, sections, network)?;
+        let steps = steps(program, sections, network, config)?;
+        verify(&steps, program, network, config)?;
         let returned = steps.iter().filter_map(|step| match &step.operation {
             Operation::Return { values } => Some(values.len()),
             _ => None,
@@ -73,7 +81,9 @@ impl Simulator {
             artifact: artifact.clone(),
             steps,
             input_values: program.input_values as usize,
-            arena: vec![0; program.arena_bytes as usize],
+            memory: vec![0; config.activation_sram_bytes as usize + program.arena_bytes as usize],
+            weight_buffer: vec![0; config.weight_sram_bytes as usize],
+            constants_buffer: vec![[0; 2]; config.constant_slots as usize],
             host: vec![0.0; program.host_values as usize],
             host_places: host_places(network).0,
             patches: Patches::default(),
@@ -89,9 +99,7 @@ impl Simulator {
         if input.len() != self.input_values {
             return Err(RunError::input_length(self.artifact.program(), input.len()));
         }
-        self.arena.fill(0);
-        self.host.fill(0.0);
-        self.host.iter_mut().zip(input).for_each(|(host, &value)| *host = float::canonical(value));
+        self.clear(input);
         let mut outputs = Vec::new();
         let steps = std::mem::take(&mut self.steps);
         for step in &steps {
@@ -104,19 +112,46 @@ impl Simulator {
         Ok(outputs)
     }
 
+    fn clear(&mut self, input: &[f32]) {
+        self.memory.fill(0);
+        self.weight_buffer.fill(0);
+        self.constants_buffer.fill([0; 2]);
+        self.host.fill(0.0);
+        self.host.iter_mut().zip(input).for_each(|(host, &value)| *host = float::canonical(value));
+    }
+
     fn execute(&mut self, operation: &Operation) {
         match operation {
             Operation::Quantize { host, y, inv_scale } => {
                 let values = &self.host[host.first as usize..][..y.len()];
-                let y_codes = &mut self.arena[y.range()];
+                let y_codes = &mut self.memory[y.range()];
                 let all = Clamped { view: *y, lo: 0, hi: 255 };
                 for (value, i) in values.iter().zip(in_order(y, host)) {
                     y_codes[i] = to_code(value * inv_scale, &all);
                 }
             }
+            Operation::LoadWeights { source, buffer, constants: [biases, multipliers], slots } => {
+                let weights = &self.artifact.weights_section()[source.clone()];
+                self.weight_buffer[*buffer..*buffer + weights.len()].copy_from_slice(weights);
+                let section = self.artifact.constants_section();
+                for (i, slot) in self.constants_buffer[slots.clone()].iter_mut().enumerate() {
+                    *slot = [u32_word(&section[*biases..], i), u32_word(&section[*multipliers..], i)];
+                }
+            }
+            Operation::LoadActivations(transfer) => {
+                for (i, run) in transfer.runs().enumerate() {
+                    self.memory.copy_within(run, transfer.buffer + i * transfer.run);
+                }
+            }
+            Operation::Store(transfer) => {
+                for (i, run) in transfer.runs().enumerate() {
+                    let first = transfer.buffer + i * transfer.run;
+                    self.memory.copy_within(first..first + transfer.run, run.start);
+                }
+            }
             Operation::Conv(conv) => self.conv(conv),
             Operation::PoolMax { x, y, window } => {
-                let (x_codes, y_codes) = pair(&mut self.arena, x, &y.view);
+                let (x_codes, y_codes) = pair(&mut self.memory, x, &y.view);
                 // Code 0 never beats a cell; a dilated window without a cell gives 0.
                 y_codes.fill(0);
                 over_windows(x, &y.view, window, |position, cells| {
@@ -130,7 +165,7 @@ impl Simulator {
                 y_codes.iter_mut().for_each(|code| *code = (*code).max(y.lo).min(y.hi));
             }
             Operation::PoolAvg { x, y, window, multiplier, count_include_pad } => {
-                let (x_codes, y_codes) = pair(&mut self.arena, x, &y.view);
+                let (x_codes, y_codes) = pair(&mut self.memory, x, &y.view);
                 let mut sums = vec![0i32; x.channels as usize];
                 let all = window.kernel[0] * window.kernel[1];
                 over_windows(x, &y.view, window, |position, cells| {
@@ -151,13 +186,13 @@ impl Simulator {
             }
             Operation::Add { a: (a, multiplier_a), b: (b, multiplier_b), y } => {
                 for i in 0..y.view.len() {
-                    let left = real(self.arena[a.address as usize + i], a) * multiplier_a;
-                    let right = real(self.arena[b.address as usize + i], b) * multiplier_b;
-                    self.arena[y.view.address as usize + i] = to_code(left + right, y);
+                    let left = real(self.memory[a.address + i], a) * multiplier_a;
+                    let right = real(self.memory[b.address + i], b) * multiplier_b;
+                    self.memory[y.view.address + i] = to_code(left + right, y);
                 }
             }
             Operation::Channels { x, y, first_channel, multiplier } => {
-                let (x_codes, y_codes) = pair(&mut self.arena, x, y);
+                let (x_codes, y_codes) = pair(&mut self.memory, x, y);
                 let rows = x_codes.chunks_exact(x.channels as usize).zip(y_codes.chunks_exact_mut(y.channels as usize));
                 let all = Clamped { view: *y, lo: 0, hi: 255 };
                 for (from, to) in rows {
@@ -173,7 +208,7 @@ impl Simulator {
             Operation::Affine { x, y, constants } => {
                 let constants = &self.artifact.constants_section()[constants.clone()];
                 let channels = x.channels as usize;
-                let (x_codes, y_codes) = pair(&mut self.arena, x, &y.view);
+                let (x_codes, y_codes) = pair(&mut self.memory, x, &y.view);
                 for (from, to) in x_codes.chunks_exact(channels).zip(y_codes.chunks_exact_mut(channels)) {
                     for (c, (code, &q)) in to.iter_mut().zip(from).enumerate() {
                         let (m, a) = (f32_word(constants, c), f32_word(constants, channels + c));
@@ -182,16 +217,16 @@ impl Simulator {
                 }
             }
             Operation::Reshape { x, y } => {
-                let (x_codes, y_codes) = pair(&mut self.arena, x, y);
+                let (x_codes, y_codes) = pair(&mut self.memory, x, y);
                 channel_first(x).zip(channel_first(y)).for_each(|(from, to)| y_codes[to] = x_codes[from]);
             }
             Operation::Dequantize { x, host, scale } => {
-                let x_codes = &self.arena[x.range()];
+                let x_codes = &self.memory[x.range()];
                 let values = &mut self.host[host.first as usize..][..x.len()];
                 values.iter_mut().zip(in_order(x, host)).for_each(|(value, i)| *value = real(x_codes[i], x) * scale);
             }
-            Operation::Vector(operator) => {
-                vector::execute(&self.artifact, usize::from(*operator), &mut self.arena);
+            Operation::Vector { operator, places } => {
+                vector::execute(&self.artifact, usize::from(*operator), places, &mut self.memory);
             }
             Operation::Host(operator) => self.on_host(usize::from(*operator)),
             Operation::Return { .. } => {}
@@ -215,8 +250,18 @@ impl Simulator {
 
     /// Block of positions by block of positions, output channel by output channel, plane by plane.
     fn conv(&mut self, conv: &ConvStep) {
-        let constants = &self.artifact.constants_section()[conv.constants.clone()];
-        let weights = &self.artifact.weights_section()[conv.weights.clone()];
+        // Weights and constants from channel `first_packed` on.
+        let (weights, first_packed) = match &conv.weights {
+            Weights::Buffer { bytes, .. } => (&self.weight_buffer[bytes.clone()], conv.outputs.start as usize),
+            Weights::Section { weights, .. } => (&self.artifact.weights_section()[weights.clone()], 0),
+        };
+        let constant = |o: usize| match &conv.weights {
+            Weights::Buffer { slots, .. } => self.constants_buffer[slots.start + o - first_packed],
+            Weights::Section { constants, .. } => {
+                let constants = &self.artifact.constants_section()[constants.clone()];
+                [u32_word(constants, o), u32_word(constants, conv.layer_outputs as usize + o)]
+            }
+        };
         let (depth, outputs) = (conv.depth(), conv.layer_outputs as usize);
         let positions = conv.extent[0] as usize * conv.extent[1] as usize;
         let group_outputs = conv.layer_outputs / conv.groups;
@@ -226,23 +271,27 @@ impl Simulator {
             let end = conv.outputs.end.min((group + 1) * group_outputs);
             for start in (0..positions).step_by(block) {
                 let many = block.min(positions - start);
-                self.patches.gather(conv, &self.arena[conv.x.range()], group, start, many);
+                self.patches.gather(conv, &self.memory[conv.x.range()], group, start, many);
                 for o in first as usize..end as usize {
-                    self.planes.load(weights, conv.bits, o, depth);
-                    let bias = u32_word(constants, o).cast_signed();
-                    let multiplier = f32_word(constants, outputs + o);
+                    self.planes.load(weights, conv.bits, o - first_packed, depth);
+                    let [bias, multiplier] = constant(o);
+                    let (bias, multiplier) = (bias.cast_signed(), f32::from_bits(multiplier));
                     for (i, (patch, &sum)) in self.patches.rows().enumerate() {
                         let accumulator = self.planes.dot(patch, sum, conv.bits).wrapping_add(bias);
                         let value = accumulator as f32 * multiplier;
                         let position = start + i;
                         match &conv.sink {
                             Sink::Codes(y) => {
-                                self.arena[y.view.address as usize + position * outputs + o] = to_code(value, y);
+                                let channel = conv.channel as usize + o - conv.outputs.start as usize;
+                                let place = position * y.view.channels as usize + channel;
+                                self.memory[y.view.address + place] = to_code(value, y);
                             }
-                            Sink::Host(host) => {
+                            Sink::Host { tensor, extent, first_row } => {
+                                let all = extent[0] as usize * extent[1] as usize;
+                                let position = position + (*first_row * extent[1]) as usize;
                                 let place =
-                                    if host.channel_last { position * outputs + o } else { o * positions + position };
-                                self.host[host.first as usize + place] = value;
+                                    if tensor.channel_last { position * outputs + o } else { o * all + position };
+                                self.host[tensor.first as usize + place] = value;
                             }
                         }
                     }
@@ -312,12 +361,12 @@ fn over_windows(x: &View, y: &View, window: &Window, mut visit: impl FnMut(usize
 }
 
 /// Bytes of two tensors that do not overlap.
-fn pair<'a>(arena: &'a mut [u8], x: &View, y: &View) -> (&'a [u8], &'a mut [u8]) {
+fn pair<'a>(memory: &'a mut [u8], x: &View, y: &View) -> (&'a [u8], &'a mut [u8]) {
     if x.address < y.address {
-        let (low, high) = arena.split_at_mut(y.address as usize);
+        let (low, high) = memory.split_at_mut(y.address);
         (&low[x.range()], &mut high[..y.len()])
     } else {
-        let (low, high) = arena.split_at_mut(x.address as usize);
+        let (low, high) = memory.split_at_mut(x.address);
         (&high[..x.len()], &mut low[y.range()])
     }
 }

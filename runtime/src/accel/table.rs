@@ -11,7 +11,7 @@
 use std::fmt;
 
 /// Major version: a machine refuses another.
-pub const ISA_MAJOR: u16 = 2;
+pub const ISA_MAJOR: u16 = 3;
 /// Minor version: a machine refuses a later one.
 pub const ISA_MINOR: u16 = 0;
 /// Bytes of an instruction.
@@ -280,7 +280,7 @@ macro_rules! instruction_set {
 instruction_set! {
     /// The tensor that the next operations read.
     0x01 "SET_INPUT" SetInput {
-        /// First byte in the activation arena.
+        /// First byte in the activation buffer, or in the arena.
         address: u32, 32;
         /// Rows.
         height: u32, 25;
@@ -290,10 +290,12 @@ instruction_set! {
         channels: u32, 25;
         /// Code of the real value 0.
         zero_point: u8, 8;
+        /// In the arena, which lies in DRAM; else in the activation buffer.
+        dram: bool, 1;
     }
     /// The second tensor that ADD reads.
     0x02 "SET_ADDEND" SetAddend {
-        /// First byte in the activation arena.
+        /// First byte in the activation buffer, or in the arena.
         address: u32, 32;
         /// Rows.
         height: u32, 25;
@@ -303,10 +305,12 @@ instruction_set! {
         channels: u32, 25;
         /// Code of the real value 0.
         zero_point: u8, 8;
+        /// In the arena, which lies in DRAM; else in the activation buffer.
+        dram: bool, 1;
     }
     /// The tensor that the next operations write.
     0x03 "SET_OUTPUT" SetOutput {
-        /// First byte in the activation arena.
+        /// First byte in the activation buffer, or in the arena.
         address: u32, 32;
         /// Rows.
         height: u32, 25;
@@ -316,6 +320,8 @@ instruction_set! {
         channels: u32, 25;
         /// Code of the real value 0.
         zero_point: u8, 8;
+        /// In the arena, which lies in DRAM; else in the activation buffer.
+        dram: bool, 1;
     }
     /// Taps of the window.
     0x04 "SET_KERNEL" SetKernel {
@@ -358,6 +364,8 @@ instruction_set! {
         outputs: u32, 25;
         /// Groups of channels.
         groups: u32, 25;
+        /// What the lanes of a step take: 0 channels of a tap, 1 taps of a channel, 2 a piece of the whole depth.
+        lanes_over: u8, 2;
     }
     /// Range of result codes.
     0x08 "SET_CLAMP" SetClamp {
@@ -366,10 +374,50 @@ instruction_set! {
         /// Highest code.
         hi: u8, 8;
     }
-    /// Host floats to codes.
-    0x10 "QUANTIZE" Quantize {
+    /// The host tensor that EXECUTE_HOST writes.
+    0x09 "SET_HOST" SetHost {
+        /// First host value.
+        host: u32, 32;
+        /// Rows.
+        height: u32, 25;
+        /// Columns.
+        width: u32, 25;
+        /// Channels.
+        channels: u32, 25;
+        /// Order of the host values: (row, column, channel), or (channel, row, column).
+        channel_last: bool, 1;
+    }
+    /// The operator of the network that what follows belongs to.
+    0x0a "BEGIN" Begin {
         /// Operator of the network, for reports.
         operator: u16, 16;
+        /// What follows, but for LOAD_WEIGHTS, starts when all before has ended.
+        sync: bool, 1;
+    }
+    /// The place of an operand of VECTOR in the activation buffer; without one it lies in the arena.
+    0x0b "PLACE" Place {
+        /// Tensor of the plan.
+        tensor: u32, 32;
+        /// First byte in the activation buffer.
+        address: u32, 32;
+    }
+    /// Repeats the instructions that follow; what it names grows with each time.
+    0x0c "LOOP" Loop {
+        /// How often the body is executed.
+        times: u16, 16;
+        /// Instructions of the body.
+        length: u8, 8;
+        /// Added to first_output.
+        outputs: u32, 20;
+        /// Added to channel of EXECUTE.
+        channels: u32, 20;
+        /// Added to dram of LOAD_ACTIVATIONS.
+        load: u32, 28;
+        /// Added to dram of STORE.
+        store: u32, 28;
+    }
+    /// Host floats to codes.
+    0x10 "QUANTIZE" Quantize {
         /// First host value.
         host: u32, 32;
         /// 1 / scale of the result.
@@ -377,37 +425,11 @@ instruction_set! {
         /// Order of the host values: (row, column, channel), or (channel, row, column).
         channel_last: bool, 1;
     }
-    /// Bit-serial convolution of a range of output channels to codes.
-    0x11 "CONV" Conv {
-        /// Operator of the network, for reports.
-        operator: u16, 16;
-        /// First output channel, a multiple of 16.
-        first_output: u32, 25;
-        /// Output channels.
-        outputs: u32, 25;
-    }
-    /// Bit-serial convolution of a range of output channels to host floats.
-    0x12 "CONV_HOST" ConvHost {
-        /// Operator of the network, for reports.
-        operator: u16, 16;
-        /// First output channel, a multiple of 16.
-        first_output: u32, 25;
-        /// Output channels.
-        outputs: u32, 25;
-        /// First host value of the layer.
-        host: u32, 32;
-        /// Order of the host values: (row, column, channel), or (channel, row, column).
-        channel_last: bool, 1;
-    }
     /// Maximum over the window; cells outside the image never win.
     0x13 "POOL_MAX" PoolMax {
-        /// Operator of the network, for reports.
-        operator: u16, 16;
     }
     /// Mean over the window.
     0x14 "POOL_AVG" PoolAvg {
-        /// Operator of the network, for reports.
-        operator: u16, 16;
         /// Scale of the input / scale of the result.
         multiplier: f32, 32;
         /// Whether cells outside the image count in the divisor.
@@ -415,8 +437,6 @@ instruction_set! {
     }
     /// Sum of input and addend.
     0x15 "ADD" Add {
-        /// Operator of the network, for reports.
-        operator: u16, 16;
         /// Scale of the input / scale of the result.
         multiplier_a: f32, 32;
         /// Scale of the addend / scale of the result.
@@ -424,15 +444,11 @@ instruction_set! {
     }
     /// All channels of the input to a range of the result's channels.
     0x16 "COPY_CHANNELS" CopyChannels {
-        /// Operator of the network, for reports.
-        operator: u16, 16;
         /// First channel of the result.
         first_channel: u32, 25;
     }
     /// COPY_CHANNELS to another scale.
     0x17 "SCALE_CHANNELS" ScaleChannels {
-        /// Operator of the network, for reports.
-        operator: u16, 16;
         /// First channel of the result.
         first_channel: u32, 25;
         /// Scale of the input / scale of the result.
@@ -440,20 +456,14 @@ instruction_set! {
     }
     /// Multiplier and addend for each channel.
     0x18 "AFFINE" Affine {
-        /// Operator of the network, for reports.
-        operator: u16, 16;
         /// First byte of multipliers, then addends, in the constants section / 64.
         constants: u64, 30;
     }
     /// The same codes in (channel, row, column) order under other extents.
     0x19 "RESHAPE" Reshape {
-        /// Operator of the network, for reports.
-        operator: u16, 16;
     }
     /// Codes to host floats.
     0x1a "DEQUANTIZE" Dequantize {
-        /// Operator of the network, for reports.
-        operator: u16, 16;
         /// First host value.
         host: u32, 32;
         /// Real value of one step.
@@ -478,6 +488,97 @@ instruction_set! {
         /// Operator of the network.
         operator: u16, 16;
     }
+    /// Packed weights and constants of output channels from DRAM to the buffers.
+    0x20 "LOAD_WEIGHTS" LoadWeights {
+        /// Takes a token of the execute queue first.
+        wait_execute: bool, 1;
+        /// Gives a token to the execute queue at its end.
+        signal_execute: bool, 1;
+        /// First byte in the weight buffer.
+        buffer: u32, 24;
+        /// First entry of the constants buffer.
+        slot: u16, 12;
+        /// First output channel, a multiple of 16.
+        first_output: u32, 25;
+        /// Output channels.
+        outputs: u32, 17;
+    }
+    /// Runs of bytes from the arena in DRAM to dense bytes of the activation buffer.
+    0x21 "LOAD_ACTIVATIONS" LoadActivations {
+        /// Takes a token of the execute queue first.
+        wait_execute: bool, 1;
+        /// Gives a token to the execute queue at its end.
+        signal_execute: bool, 1;
+        /// First byte in the arena.
+        dram: u32, 32;
+        /// First byte in the activation buffer.
+        buffer: u32, 24;
+        /// Bytes of a run.
+        run: u32, 20;
+        /// Runs.
+        runs: u32, 18;
+        /// Bytes of the arena from one run to the next.
+        pitch: u32, 22;
+    }
+    /// Bit-serial convolution of the input's tile to channels of the output's tile.
+    0x22 "EXECUTE" Execute {
+        /// Takes a token of the load queue first.
+        wait_load: bool, 1;
+        /// Takes a token of the store queue first.
+        wait_store: bool, 1;
+        /// Gives a token to the load queue at its end.
+        signal_load: bool, 1;
+        /// Gives a token to the store queue at its end.
+        signal_store: bool, 1;
+        /// First byte of the weights in the weight buffer.
+        weights: u32, 24;
+        /// First entry of the constants buffer.
+        slot: u16, 12;
+        /// First output channel of the layer, a multiple of 16.
+        first_output: u32, 25;
+        /// Output channels.
+        outputs: u32, 17;
+        /// Channel of the output's tile that the first goes to.
+        channel: u32, 25;
+    }
+    /// Bit-serial convolution of the input's tile to rows of the host tensor.
+    0x23 "EXECUTE_HOST" ExecuteHost {
+        /// Takes a token of the load queue first.
+        wait_load: bool, 1;
+        /// Takes a token of the store queue first.
+        wait_store: bool, 1;
+        /// Gives a token to the load queue at its end.
+        signal_load: bool, 1;
+        /// Gives a token to the store queue at its end.
+        signal_store: bool, 1;
+        /// First byte of the weights in the weight buffer.
+        weights: u32, 24;
+        /// First entry of the constants buffer.
+        slot: u16, 12;
+        /// First output channel of the layer, a multiple of 16.
+        first_output: u32, 25;
+        /// Output channels.
+        outputs: u32, 17;
+        /// Row of the host tensor that the first goes to.
+        first_row: u32, 25;
+    }
+    /// Dense bytes of the activation buffer to runs of bytes of the arena in DRAM.
+    0x24 "STORE" Store {
+        /// Takes a token of the execute queue first.
+        wait_execute: bool, 1;
+        /// Gives a token to the execute queue at its end.
+        signal_execute: bool, 1;
+        /// First byte in the arena.
+        dram: u32, 32;
+        /// First byte in the activation buffer.
+        buffer: u32, 24;
+        /// Bytes of a run.
+        run: u32, 20;
+        /// Runs.
+        runs: u32, 18;
+        /// Bytes of the arena from one run to the next.
+        pitch: u32, 22;
+    }
     /// End of the program.
-    0x1f "END" End {}
+    0x2f "END" End {}
 }

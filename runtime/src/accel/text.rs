@@ -19,10 +19,16 @@ pub fn disassemble(program: &AccelProgram, network: Option<&Program>) -> String 
         ".arena {}\n.input {}\n.host {}",
         program.arena_bytes, program.input_values, program.host_values
     );
+    let mut in_loop = 0;
     for instruction in &program.instructions {
-        let line = instruction.to_string();
+        // The body of a loop is indented.
+        let line = format!("{}{instruction}", if in_loop > 0 { "  " } else { "" });
+        in_loop = match instruction {
+            Instruction::Loop { length, .. } => *length,
+            _ => in_loop.saturating_sub(1),
+        };
         let _ = match instruction.field("operator").and_then(|operator| network?.ops.get(operator as usize)) {
-            Some(op) => writeln!(text, "{line}  ; {}\n", operator_name(op)),
+            Some(op) => writeln!(text, "{line}  ; {}", operator_name(op)),
             None => writeln!(text, "{line}"),
         };
     }

@@ -36,7 +36,7 @@ impl AddAssign for PicoJoules {
     }
 }
 
-/// Energy of events, in picojoules at 28 nm unless stated. Sources: docs/accelerator.md.
+/// Energy of events, in picojoules. Sources of the default: docs/accelerator.md.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EnergyModel {
     /// One element, 8 lanes, one cycle.
@@ -45,8 +45,18 @@ pub struct EnergyModel {
     pub weight_register_row_cycle: f64,
     /// Activation register of one column, 8 lanes, one step.
     pub activation_register_column_step: f64,
-    /// One byte of either memory on the chip, read or written.
-    pub sram_byte: f64,
+    /// One result: f32 product, clamp, rounding.
+    pub requantize: f64,
+    /// One element of the vector unit.
+    pub vector_element: f64,
+    /// One byte read from the weight buffer.
+    pub weight_read_byte: f64,
+    /// One byte written to the weight buffer.
+    pub weight_write_byte: f64,
+    /// One byte read from the activation buffer.
+    pub activation_read_byte: f64,
+    /// One byte written to the activation buffer.
+    pub activation_write_byte: f64,
     /// One byte of DRAM, read or written.
     pub dram_byte: f64,
 }
@@ -55,46 +65,80 @@ pub struct EnergyModel {
 pub(super) const LANES_OF_CONSTANTS: f64 = 8.0;
 
 impl Default for EnergyModel {
+    /// 28 nm arrays, buffers as an upper bound.
     fn default() -> Self {
         // Place-and-route factor of the source.
         const LAYOUT: f64 = 1.5;
+        const BUFFER_BYTE: f64 = 20.0 / 8.0;
         EnergyModel {
             element_cycle: 0.28125 * LAYOUT,
             weight_register_row_cycle: 0.46 * LAYOUT,
             activation_register_column_step: (0.53 + 0.072625) * LAYOUT,
-            sram_byte: 20.0 / 8.0,
+            requantize: 3.7 + 0.9,
+            vector_element: 3.7 + 0.9,
+            weight_read_byte: BUFFER_BYTE,
+            weight_write_byte: BUFFER_BYTE,
+            activation_read_byte: BUFFER_BYTE,
+            activation_write_byte: BUFFER_BYTE,
             dram_byte: 1000.0 / 8.0,
         }
     }
 }
 
 impl EnergyModel {
+    /// Names of the constants, with their values.
+    pub fn entries(&self) -> [(&'static str, f64); 10] {
+        [
+            ("element_cycle", self.element_cycle),
+            ("weight_register_row_cycle", self.weight_register_row_cycle),
+            ("activation_register_column_step", self.activation_register_column_step),
+            ("requantize", self.requantize),
+            ("vector_element", self.vector_element),
+            ("weight_read_byte", self.weight_read_byte),
+            ("weight_write_byte", self.weight_write_byte),
+            ("activation_read_byte", self.activation_read_byte),
+            ("activation_write_byte", self.activation_write_byte),
+            ("dram_byte", self.dram_byte),
+        ]
+    }
+
+    /// The model of ten constants in the order of [`EnergyModel::entries`].
+    pub fn from_values(values: [f64; 10]) -> Self {
+        let [
+            element_cycle,
+            weight_register_row_cycle,
+            activation_register_column_step,
+            requantize,
+            vector_element,
+            weight_read_byte,
+            weight_write_byte,
+            activation_read_byte,
+            activation_write_byte,
+            dram_byte,
+        ] = values;
+        EnergyModel {
+            element_cycle,
+            weight_register_row_cycle,
+            activation_register_column_step,
+            requantize,
+            vector_element,
+            weight_read_byte,
+            weight_write_byte,
+            activation_read_byte,
+            activation_write_byte,
+            dram_byte,
+        }
+    }
+
     /// The model with one constant halved or doubled, for each constant.
     pub fn variants(&self) -> impl Iterator<Item = EnergyModel> + use<> {
-        let scaled = |model: EnergyModel, constant: usize, factor: f64| {
-            let EnergyModel {
-                mut element_cycle,
-                mut weight_register_row_cycle,
-                mut activation_register_column_step,
-                mut sram_byte,
-                mut dram_byte,
-            } = model;
-            *[
-                &mut element_cycle,
-                &mut weight_register_row_cycle,
-                &mut activation_register_column_step,
-                &mut sram_byte,
-                &mut dram_byte,
-            ][constant] *= factor;
-            EnergyModel {
-                element_cycle,
-                weight_register_row_cycle,
-                activation_register_column_step,
-                sram_byte,
-                dram_byte,
-            }
-        };
-        let model = *self;
-        (0..5).flat_map(move |constant| [0.5, 2.0].map(|factor| scaled(model, constant, factor)))
+        let values = self.entries().map(|(_, value)| value);
+        (0..values.len()).flat_map(move |constant| {
+            [0.5, 2.0].map(|factor| {
+                let mut scaled = values;
+                scaled[constant] *= factor;
+                EnergyModel::from_values(scaled)
+            })
+        })
     }
 }

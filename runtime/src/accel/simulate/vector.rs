@@ -5,32 +5,33 @@ use crate::accel::step::{Clamped, View};
 use crate::format::Artifact;
 use crate::program::{ArithmeticKind, Op, Program, TensorId};
 
-/// Executes an operator on the arena, in which its operands and its result lie apart.
-pub(super) fn execute(artifact: &Artifact, operator: usize, arena: &mut [u8]) {
+/// Executes an operator on the memory of activations, in which its operands and its result lie apart at `places`.
+pub(super) fn execute(artifact: &Artifact, operator: usize, places: &[(TensorId, usize)], memory: &mut [u8]) {
     let network = artifact.program();
     let op = &network.ops[operator];
     let Some(y) = op.writes() else { return };
-    let unit = Unit { network, constants: artifact.constants_section(), arena };
+    let unit = Unit { network, constants: artifact.constants_section(), places, memory };
     let (result, view) = (unit.result(op), unit.view(y));
-    arena[view.range()].copy_from_slice(&result);
+    memory[view.range()].copy_from_slice(&result);
 }
 
 /// What an operator reads.
 struct Unit<'a> {
     network: &'a Program,
     constants: &'a [u8],
-    arena: &'a [u8],
+    places: &'a [(TensorId, usize)],
+    memory: &'a [u8],
 }
 
 impl<'a> Unit<'a> {
     fn view(&self, id: TensorId) -> View {
         let t = self.network.tensor(id);
-        let (address, height, width, channels) = (t.arena_offset, t.height, t.width, t.channels);
-        View { address, height, width, channels, zero_point: t.zero_point }
+        let address = self.places.iter().find(|(place, _)| *place == id).map_or(0, |&(_, address)| address);
+        View { address, height: t.height, width: t.width, channels: t.channels, zero_point: t.zero_point }
     }
 
     fn codes(&self, id: TensorId) -> &'a [u8] {
-        &self.arena[self.view(id).range()]
+        &self.memory[self.view(id).range()]
     }
 
     /// The codes of its result; none for operators that have instructions of their own.
