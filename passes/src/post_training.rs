@@ -6,11 +6,13 @@
 
 mod bias;
 mod contributions;
+mod memo;
 mod rounding;
 mod sums;
 mod walk;
 mod widen;
 
+pub use memo::Memo;
 pub use walk::Noise;
 
 use crate::annotate::{Annotated, WeightScales, annotate, annotate_with};

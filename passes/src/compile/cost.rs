@@ -36,7 +36,7 @@ pub(super) fn cost_model(
 }
 
 /// `[layer][bits - 2]` of the simulator's closed form.
-fn accelerator(calibrated: &Calibrated, of: impl Fn(&Cost) -> f64) -> Result<Vec<Vec<f64>>, CompileError> {
+pub(super) fn accelerator(calibrated: &Calibrated, of: impl Fn(&Cost) -> f64) -> Result<Vec<Vec<f64>>, CompileError> {
     let artifact = build(annotate(calibrated, &vec![BitWidth::MAX; calibrated.folded.weight_layers().len()]))?;
     let model = AcceleratorModel::default();
     let program = artifact.program();
@@ -48,7 +48,7 @@ fn accelerator(calibrated: &Calibrated, of: impl Fn(&Cost) -> f64) -> Result<Vec
 const TIMED_RUNS: usize = 30;
 
 /// `[layer][bits - 2]`, microseconds of each layer with the whole network at that width.
-fn latencies(calibrated: &Calibrated) -> Result<Vec<Vec<f64>>, CompileError> {
+pub(super) fn latencies(calibrated: &Calibrated) -> Result<Vec<Vec<f64>>, CompileError> {
     let layers = calibrated.folded.weight_layers().len();
     let mut rows = vec![Vec::new(); layers];
     for bits in BitWidth::all() {
