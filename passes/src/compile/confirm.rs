@@ -3,8 +3,7 @@
 //! The cheapest of many measured choices is a lucky one, so its loss on the samples that it was chosen on is too low on average. What it
 //! loses on others has no such bias; how far chance may carry it is said by an interval.
 
-use super::search::Yardstick;
-use super::{CompileError, Confirmation, LossOf, Material, build, float_classes};
+use super::{CompileError, Confirmation, Judge, LossOf, Material, build, float_classes};
 use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
 use crate::evaluate::{agreement, predictions};
@@ -16,9 +15,11 @@ const Z: f64 = 1.959_964;
 pub(super) struct Confirmed<'a> {
     /// The float network.
     pub(super) float: &'a Calibrated,
+    /// The float network that widths were judged on: the same, or its copy.
+    pub(super) judged_in_float: &'a Calibrated,
     /// The network with the widths that were chosen, as losses were measured: of the unlearned copy where there is one.
     pub(super) judged: &'a Annotated,
-    /// What losses are counted from; the float network that widths were judged on where there is none.
+    /// What losses are counted from; that float network where there is none.
     pub(super) reference: Option<&'a Annotated>,
     /// What the artifact is made from.
     pub(super) deployed: &'a Annotated,
@@ -27,18 +28,18 @@ pub(super) struct Confirmed<'a> {
 /// `None` where no samples were kept back, or the network is no classifier.
 pub(super) fn confirm(
     networks: &Confirmed<'_>,
-    yardstick: &Yardstick<'_>,
+    judge: &Judge,
     material: &Material<'_>,
     loss_of: LossOf,
 ) -> Result<Option<Confirmation>, CompileError> {
-    let Some(data) = material.confirmation().filter(|_| !yardstick.judge.is_of_signal()) else { return Ok(None) };
+    let Some(data) = material.confirmation().filter(|_| !judge.is_of_signal()) else { return Ok(None) };
     let float = float_classes(networks.float, data)?;
     let expected = data.labels().unwrap_or(&float);
     let classes = |network: &Annotated| Ok::<_, CompileError>(predictions(&build(network.clone())?, data)?);
     let judged = classes(networks.judged)?;
     let reference = match networks.reference {
         Some(reference) => classes(reference)?,
-        None => float_classes(yardstick.calibrated, data)?,
+        None => float_classes(networks.judged_in_float, data)?,
     };
     let deployed = match loss_of {
         LossOf::Unlearned => classes(networks.deployed)?,

@@ -131,9 +131,14 @@ pub(super) fn bitwidths(
     };
     hooks.stage("confirm");
     let loss_of = if unlearned.is_some() { LossOf::Unlearned } else { LossOf::Artifact };
-    let networks =
-        Confirmed { float: calibrated, judged: &judged, reference: counted_from.as_ref(), deployed: &deployed };
-    let confirmation = confirm(&networks, &yardstick, material, loss_of)?;
+    let networks = Confirmed {
+        float: calibrated,
+        judged_in_float: yardstick.calibrated,
+        judged: &judged,
+        reference: counted_from.as_ref(),
+        deployed: &deployed,
+    };
+    let confirmation = confirm(&networks, yardstick.judge, material, loss_of)?;
     let copy = unlearned.is_some().then(|| UnlearnedAccuracy { float: yardstick.float(), reference, quantized });
     let reference = copy.is_none().then_some(reference);
     Ok(Decision { search, reference, unlearned: copy, confirmation, ..Decision::of(deployed) })
