@@ -1,9 +1,11 @@
 //! The flags: names and meanings are the contract of docs/cli.md.
 
+mod budgets;
 mod interchange;
 mod values;
 mod words;
 
+pub(crate) use budgets::Budgets;
 pub(crate) use interchange::{Compare, Completions, Diff, Export, ExportFormat, Man};
 pub(crate) use values::{ActionSet, Bits, NamedRange, NamedShape};
 
@@ -120,9 +122,11 @@ pub(crate) struct Compile {
     /// the nearest [default: results]
     #[arg(long, value_enum)]
     pub(crate) rounding: Option<Rounding>,
-    /// Points of top-1 that may be lost [default: 0.3 in a search on labelled data, else no goal]
+    /// Points of top-1 that may be lost [default: 0.3 in a search on labelled data without a budget, else no goal]
     #[arg(long, value_name = "POINTS", value_parser = parse_points)]
     pub(crate) max_loss: Option<f64>,
+    #[command(flatten)]
+    pub(crate) budgets: Budgets,
     /// Signal-to-noise ratio in dB against the float network that a search keeps, and that layers read 16 bits for where 8 do not reach
     /// it [default: 30 where the output is no vector of classes]
     #[arg(long, value_name = "DB", value_parser = parse_points)]
@@ -159,6 +163,9 @@ pub(crate) struct Compile {
     /// Also write a report as one self-contained page
     #[arg(long, value_name = "FILE.html")]
     pub(crate) report: Option<PathBuf>,
+    /// Also write a line of JSON for every evaluation of the search, as it comes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json_lines: Option<PathBuf>,
     /// Also write the text of every stage into this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) emit: Option<PathBuf>,

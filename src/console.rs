@@ -85,6 +85,11 @@ impl Bar {
         self.0.set_message(message);
     }
 
+    /// Whether nobody sees it.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.0.is_hidden()
+    }
+
     /// Shows that something goes on although no step ends.
     pub(crate) fn breathe(&self) {
         if !self.0.is_hidden() {

@@ -206,7 +206,7 @@ fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let network = Network::new(depth, seed, max_loss);
         let profile = with_profile.then(|| network.profile());
         let options = SearchOptions {
-            terms: Terms { reward, cost: &cost, reference: None, evaluations, stop: &|| false },
+            terms: Terms { reward, cost: &cost, constraints: &[], reference: None, evaluations, stop: &|| false },
             seed,
             profile: profile.clone(),
             widest: None,
@@ -214,7 +214,7 @@ fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         };
         let found = search(&mut network.clone(), &options, &mut |_| {})?;
         let true_loss = found.best.as_ref().map_or(0.0, |best| network.loss(&best.widths));
-        let terms = Terms { reward, cost: &cost, reference: None, evaluations, stop: &|| false };
+        let terms = Terms { reward, cost: &cost, constraints: &[], reference: None, evaluations, stop: &|| false };
         let baseline = |baseline| -> Result<Vec<f64>, SearchError> {
             Ok(curve(&baselines::run(&mut network.clone(), &terms, &baseline)?.evaluations))
         };

@@ -229,7 +229,7 @@ impl<'a> Goal<'a> {
         for (bits, accuracy) in &table.rows {
             let widths: Vec<BitWidth> = bits.iter().filter_map(|&b| BitWidth::new(b)).collect();
             let loss = 100.0 * (reference - accuracy);
-            let outcome = Outcome { relative_cost: cost.relative(&widths), loss, reference, noise: 0.0 };
+            let outcome = Outcome { relative_cost: cost.relative(&widths), loss, reference, noise: 0.0, excess: 0.0 };
             if reward.accepts(&outcome) {
                 goal.best = goal.best.max(goal.gain(outcome.relative_cost, reward.value(&outcome)));
             }
@@ -353,7 +353,14 @@ fn bench(arguments: &Arguments) -> Result<Value, AnyError> {
         Objective::Constrained => Reward::constrained(arguments.max_loss)?,
     };
     let goal = Goal::of(&table, arguments.objective, &reward, &cost)?;
-    let terms = |evaluations: usize| Terms { reward, cost: &cost, reference: None, evaluations, stop: &|| false };
+    let terms = |evaluations: usize| Terms {
+        reward,
+        cost: &cost,
+        constraints: &[],
+        reference: None,
+        evaluations,
+        stop: &|| false,
+    };
     let began = std::time::Instant::now();
     let agent = for_seeds(arguments.seeds, |seed| {
         let options = SearchOptions {
@@ -388,9 +395,11 @@ fn bench(arguments: &Arguments) -> Result<Value, AnyError> {
     let random = for_seeds(arguments.seeds, |seed| run(Baseline::Random { seed }, choices))?;
     let greedy = run(Baseline::CoordinateGreedy, usize::MAX)?;
     let sensitivity = run(Baseline::SensitivityGreedy { profile: None }, usize::MAX)?;
+    let programme = run(Baseline::IntegerProgramme { profile: None }, usize::MAX)?;
     let agent_at = |n: usize| median(agent.iter().map(|r| r.gain_after(n).map(|g| -g))).map(|g| goal.value(-g));
     let at_greedy = agent_at(greedy.gains.len());
     let at_sensitivity = agent_at(sensitivity.gains.len());
+    let at_programme = agent_at(programme.gains.len());
     Ok(json!({
         "table": arguments.table,
         "objective": if arguments.objective == Objective::Paper { "paper" } else { "constrained" },
@@ -403,10 +412,12 @@ fn bench(arguments: &Arguments) -> Result<Value, AnyError> {
         "agent_seconds": seconds,
         "agent_value_at_greedy_evaluations": at_greedy,
         "agent_value_at_sensitivity_evaluations": at_sensitivity,
+        "agent_value_at_programme_evaluations": at_programme,
         "methods": {
             "agent": summary(&goal, &agent),
             "greedy": summary(&goal, &[greedy]),
             "sensitivity": summary(&goal, &[sensitivity]),
+            "programme": summary(&goal, &[programme]),
             "random": summary(&goal, &random),
             "uniform": summary(&goal, &[run(Baseline::Uniform, usize::MAX)?]),
         },
@@ -444,9 +455,10 @@ fn text(report: &Value) -> String {
         ));
     }
     lines.push(format!(
-        "agent at greedy's evaluations {}, at sensitivity's {}; {:.1} s for all seeds",
+        "agent at greedy's evaluations {}, at sensitivity's {}, at the programme's {}; {:.1} s for all seeds",
         show(&report["agent_value_at_greedy_evaluations"]),
         show(&report["agent_value_at_sensitivity_evaluations"]),
+        show(&report["agent_value_at_programme_evaluations"]),
         report["agent_seconds"].as_f64().unwrap_or(0.0)
     ));
     lines.join("\n")

@@ -3,28 +3,33 @@
 //! Decides nothing itself: the stages do, and each stage's result is a type of its own.
 
 mod budget;
+mod confirm;
 mod cost;
 mod environment;
 mod error;
 mod finish;
 mod fixed;
+mod limits;
 mod options;
 mod report;
 mod search;
 mod sensitivity;
 mod signal;
 mod unlearn;
+mod watch;
 
 pub use error::{CompileError, Fault};
 pub use options::{
-    CompileOptions, CostKind, Event, Hooks, Labelled, MIN_SNR, Retrain, RewardKind, RoundingKind, Store, WidthPolicy,
+    Budget, CompileOptions, CostKind, Event, Hooks, Labelled, MIN_SNR, Quantity, Retrain, RewardKind, RoundingKind,
+    Store, WidthPolicy,
 };
 pub use report::{
-    AcceleratorStep, Accuracy, CompileReport, EvaluationReport, Finalist, LayerExplanation, LayerReport, LossOf,
-    MethodReport, Metric, ParetoPoint, SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
+    AcceleratorStep, Accuracy, BudgetReport, CompileReport, Confirmation, EvaluationReport, Finalist, LayerExplanation,
+    LayerReport, LossOf, MethodReport, Metric, ParetoPoint, SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
 };
 
 use self::fixed::Fixed;
+use self::limits::Limits;
 use self::signal::Signal;
 use crate::annotate::Annotated;
 use crate::annotation;
@@ -46,6 +51,7 @@ use releqc_runtime::BitWidth;
 use releqc_runtime::format::{Artifact, LoadOptions, Metadata};
 use releqc_runtime::reference::Reference;
 use releqc_runtime::session::{Session, SessionOptions};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
@@ -65,6 +71,11 @@ pub struct Compiled {
 /// Samples that stand in for a data set where there is none: synthesised, labelled by nobody.
 const SYNTHETIC_TRAINING: usize = 1024;
 const SYNTHETIC_VALIDATION: usize = 2048;
+const SYNTHETIC_CONFIRMATION: usize = 2048;
+
+/// The share of held-back samples that nothing is chosen on, and how many there are at least for one to be set apart.
+const CONFIRMATION_SHARE: f64 = 1.0 / 3.0;
+const LEAST_DIVIDED: usize = 300;
 
 /// Samples of given data that ranges are taken from, at least, whatever the time: fewer miss values that others have.
 const LEAST_CALIBRATION: usize = 64;
@@ -107,7 +118,8 @@ pub fn compile(
     if data.is_none() {
         warn_of_assumed_ranges(&input_ranges, hooks);
     }
-    let material = Material::gather(&folded, data, &input_ranges, options);
+    let searches = annotation.is_none() && options.widths == WidthPolicy::Search;
+    let material = Material::gather(&folded, data, &input_ranges, searches, options);
     let samples = material.calibration(&folded);
     let stated = options.stated_ranges(&folded, &input_ranges);
     let ends: &[Ends] =
@@ -123,21 +135,21 @@ pub fn compile(
     let trainable = trainable(options, &calibrated, &judge, hooks);
     let options = &trainable;
     judge.warn_of_chance(&material, hooks);
+    let metadata = metadata(&calibrated, preprocessing.as_ref(), options);
+    let limits = Limits::new(&calibrated, metadata.clone(), options);
     let decision = match (annotation, &options.widths) {
-        (Some(annotated), _) => {
-            Decision { annotated, calibrated: None, noise: None, search: None, reference: None, unlearned: None }
-        }
+        (Some(annotated), _) => Decision::of(annotated),
         (None, WidthPolicy::Uniform(bits)) => {
             Fixed::new(&calibrated, &material, &judge, options).decide(vec![*bits; layers], &samples, hooks)?
         }
         (None, WidthPolicy::PerLayer(widths)) => {
             Fixed::new(&calibrated, &material, &judge, options).decide(widths.clone(), &samples, hooks)?
         }
-        (None, WidthPolicy::Search) => search::bitwidths(&calibrated, &material, &judge, options, hooks)?,
+        (None, WidthPolicy::Search) => search::bitwidths(&calibrated, &material, &judge, &limits, options, hooks)?,
     };
 
     hooks.stage("quantize");
-    let Decision { annotated, calibrated: widened, noise, search, reference, unlearned } = decision;
+    let Decision { annotated, calibrated: widened, noise, search, reference, unlearned, confirmation } = decision;
     stages.extend(noise.map(|text| ("post_training".to_owned(), text)));
     stages.push(("annotated".to_owned(), annotated.to_string()));
     let annotated_model =
@@ -147,7 +159,6 @@ pub fn compile(
     stages.push(("quantized".to_owned(), quantized.to_string()));
     hooks.stage("lower");
     let lowered = lower(&quantized)?;
-    let metadata = metadata(&calibrated, preprocessing.as_ref(), options);
     let artifact = emit(lowered, metadata, &options.accelerator.config)?;
 
     hooks.stage("verify");
@@ -165,7 +176,9 @@ pub fn compile(
     hooks.stage("measure");
     let sensitivity = sensitivity::alone(widened.as_ref().unwrap_or(&calibrated), &widths, &material)?;
     let accuracy = judge.accuracy(&loaded, &material, reference, unlearned)?;
-    let report = CompileReport::new(&loaded, &quantized, cost, accuracy, search, &sensitivity, options);
+    let budgets = limits.reports(&loaded, &widths)?;
+    let report =
+        CompileReport::new(&loaded, &quantized, cost, accuracy, budgets, confirmation, search, &sensitivity, options);
     Ok(Compiled { artifact, report, annotated: annotated_model, stages })
 }
 
@@ -293,6 +306,23 @@ struct Decision {
     reference: Option<f64>,
     /// What the copy that widths were judged on lost, where there was one.
     unlearned: Option<UnlearnedAccuracy>,
+    /// The loss on samples that nothing was chosen on.
+    confirmation: Option<Confirmation>,
+}
+
+impl Decision {
+    /// A graph with nothing to say of how it came about.
+    fn of(annotated: Annotated) -> Self {
+        Decision {
+            annotated,
+            calibrated: None,
+            noise: None,
+            search: None,
+            reference: None,
+            unlearned: None,
+            confirmation: None,
+        }
+    }
 }
 
 /// One retraining run with progress.
@@ -317,13 +347,21 @@ pub(crate) fn retrain(
 #[allow(clippy::large_enum_variant, reason = "one value a compilation")]
 pub(crate) enum Material<'d> {
     /// The caller's data, with labels or without.
-    Given(&'d Labelled),
+    Given {
+        data: &'d Labelled,
+        /// For judging widths: all that was held back, or what the confirmation leaves.
+        validation: Cow<'d, Dataset>,
+        /// What nothing is chosen on.
+        confirmation: Option<Dataset>,
+    },
     /// Synthesised through the network.
     Synthetic {
         /// For calibration and distillation.
         training: Dataset,
         /// For agreement with the float network.
         validation: Dataset,
+        /// What nothing is chosen on.
+        confirmation: Option<Dataset>,
     },
 }
 
@@ -332,10 +370,15 @@ impl<'d> Material<'d> {
         folded: &crate::ir::Graph,
         data: Option<&'d Labelled>,
         ranges: &[InputRange],
+        searches: bool,
         options: &CompileOptions,
     ) -> Self {
-        if let Some(labelled) = data {
-            return Material::Given(labelled);
+        if let Some(data) = data {
+            if !searches || data.validation.len() < LEAST_DIVIDED {
+                return Material::Given { data, validation: Cow::Borrowed(&data.validation), confirmation: None };
+            }
+            let (validation, confirmation) = data.validation.split(options.seed, CONFIRMATION_SHARE);
+            return Material::Given { data, validation: Cow::Owned(validation), confirmation: Some(confirmation) };
         }
         let learns = matches!(options.widths, WidthPolicy::Search) || options.retrain != Retrain::None;
         let (training, validation) = if learns { (SYNTHETIC_TRAINING, SYNTHETIC_VALIDATION) } else { (128, 256) };
@@ -349,7 +392,9 @@ impl<'d> Material<'d> {
         };
         let training = set(draw(training, Purpose::Synthesis));
         let validation = set(sure_ones(folded, draw(validation, Purpose::SyntheticValidation)));
-        Material::Synthetic { training, validation }
+        let confirmation =
+            searches.then(|| set(sure_ones(folded, draw(SYNTHETIC_CONFIRMATION, Purpose::SyntheticConfirmation))));
+        Material::Synthetic { training, validation, confirmation: confirmation.filter(|set| !set.is_empty()) }
     }
 
     /// Whether the samples have labels.
@@ -374,8 +419,9 @@ impl<'d> Material<'d> {
     /// Names the samples in the keys of the evaluation store.
     pub(crate) fn fingerprint(&self) -> String {
         match self {
-            Material::Given(data) => data.fingerprint.clone(),
-            Material::Synthetic { training, validation } => {
+            Material::Given { data, confirmation: None, .. } => data.fingerprint.clone(),
+            Material::Given { data, validation, .. } => format!("{} {}", data.fingerprint, validation.fingerprint()),
+            Material::Synthetic { training, validation, .. } => {
                 format!("synthetic {} {}", training.fingerprint(), validation.fingerprint())
             }
         }
@@ -384,7 +430,7 @@ impl<'d> Material<'d> {
     /// What retraining and calibration see.
     pub(crate) fn training(&self) -> &Dataset {
         match self {
-            Material::Given(data) => &data.training,
+            Material::Given { data, .. } => &data.training,
             Material::Synthetic { training, .. } => training,
         }
     }
@@ -392,8 +438,15 @@ impl<'d> Material<'d> {
     /// What decides whether a goal is met.
     pub(crate) fn validation(&self) -> &Dataset {
         match self {
-            Material::Given(data) => &data.validation,
+            Material::Given { validation, .. } => validation,
             Material::Synthetic { validation, .. } => validation,
+        }
+    }
+
+    /// Held-back samples that nothing is chosen on, where there are enough.
+    pub(crate) fn confirmation(&self) -> Option<&Dataset> {
+        match self {
+            Material::Given { confirmation, .. } | Material::Synthetic { confirmation, .. } => confirmation.as_ref(),
         }
     }
 

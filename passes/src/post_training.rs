@@ -6,12 +6,14 @@
 
 mod bias;
 mod contributions;
+mod memo;
 mod reach;
 mod rounding;
 mod sums;
 mod walk;
 mod widen;
 
+pub use memo::Memo;
 pub use reach::{Reached, Wide, reach};
 pub use walk::Noise;
 

@@ -28,6 +28,8 @@ pub enum Purpose {
     Synthesis = 9,
     /// Synthesised samples to judge by.
     SyntheticValidation = 10,
+    /// Synthesised samples that nothing is chosen on.
+    SyntheticConfirmation = 11,
 }
 
 /// The stream of a purpose; the same on every platform.
@@ -58,6 +60,7 @@ mod tests {
             Weights,
             Synthesis,
             SyntheticValidation,
+            SyntheticConfirmation,
         ];
         let mut seen = BTreeSet::new();
         for purpose in purposes {

@@ -4,6 +4,7 @@
 pub mod acquire;
 pub mod agent;
 pub mod baselines;
+pub mod constraint;
 pub mod cost;
 pub mod environment;
 pub mod ledger;
@@ -11,6 +12,7 @@ pub mod pareto;
 pub mod policy;
 pub mod ppo;
 pub mod prior;
+pub mod programme;
 mod random;
 pub mod refine;
 pub mod reward;
@@ -22,6 +24,7 @@ mod tests;
 
 pub use agent::{Ingredients, Progress, SearchOptions, SearchResult, search};
 pub use baselines::Baseline;
+pub use constraint::Constraint;
 pub use cost::CostModel;
 pub use environment::{Environment, Evaluation, LayerFacts, SearchError};
 pub use ledger::Evaluated;

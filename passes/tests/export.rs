@@ -19,6 +19,7 @@ use releqc_passes::rewrite::{canonicalize, fold_batch_norm};
 use releqc_passes::synthesize::{InputRange, synthesize};
 use releqc_passes::{import, onnx};
 use releqc_runtime::BitWidth;
+use releqc_runtime::accel::AccelConfig;
 use releqc_runtime::format::{Artifact, LoadOptions, Metadata};
 use releqc_runtime::pack::unpack;
 use releqc_runtime::reference::Reference;
@@ -39,7 +40,8 @@ fn artifact(graph: &Graph) -> Artifact {
     let ends = Ends::LeastError;
     let calibrated = calibrate(graph.clone(), graph.clone(), &samples, &BTreeMap::new(), ends, granularity);
     let lowered = lower(&quantize(annotate(&calibrated, &widths)).unwrap()).unwrap();
-    Artifact::from_bytes(emit(lowered, Metadata::default()).unwrap(), LoadOptions::default()).unwrap()
+    Artifact::from_bytes(emit(lowered, Metadata::default(), &AccelConfig::default()).unwrap(), LoadOptions::default())
+        .unwrap()
 }
 
 /// A code of 8 bits that differs here and there leaves this much; any wrong scale does not.

@@ -1,10 +1,12 @@
 //! `releqc MODEL.onnx -o MODEL.rq`: the main job.
 
 mod material;
+mod news;
 
+use self::news::News;
 use super::{Context, export};
 use crate::args::{self, Bits};
-use crate::console::{self, Bar};
+use crate::console;
 use crate::failure::{Failure, Outcome};
 use crate::input;
 use crate::machine;
@@ -12,7 +14,7 @@ use crate::output::{Output, require_different};
 use crate::report::page::{self, Facts};
 use crate::report::summary;
 use releqc_passes::compile::{
-    CompileError, CompileOptions, CompileReport, Compiled, CostKind, Event, Fault, Hooks, Labelled, Retrain,
+    CompileError, CompileOptions, CompileReport, Compiled, CostKind, Event, Fault, Hooks, Labelled, Metric, Retrain,
     RewardKind, RoundingKind, Store, WidthPolicy, compile, preprocessing,
 };
 use releqc_passes::data::{Input, Preprocessing, Reading};
@@ -115,11 +117,23 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
     places.artifact.write(|file| file.write_all(&compiled.artifact))?;
     context.console.summary(&report, || summary::text(&compiled.report, &warnings, &args.output, report.seconds))?;
     if compiled.report.goal_missed {
-        let (lost, limit) = (compiled.report.accuracy.loss_points, compiled.report.max_loss.unwrap_or_default());
-        tracing::warn!("the goal was missed: {lost:.2} points are lost, at most {limit} may be");
+        for missed in missed(&compiled.report) {
+            tracing::warn!("the goal was missed: {missed}");
+        }
         return Ok(Outcome::GoalMissed);
     }
     Ok(Outcome::Done)
+}
+
+/// What of the goal and the budgets was missed.
+fn missed(report: &CompileReport) -> Vec<String> {
+    let mut missed = Vec::new();
+    let lost = report.accuracy.loss_points;
+    if let Some(limit) = report.max_loss.filter(|limit| report.accuracy.metric != Metric::Snr && lost > limit + 1e-9) {
+        missed.push(format!("{lost:.2} points are lost, at most {limit} may be"));
+    }
+    missed.extend(report.budgets.iter().filter(|budget| !budget.met).map(summary::budget));
+    missed
 }
 
 impl Places {
@@ -132,6 +146,7 @@ impl Places {
         let annotated = args.annotated.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
         let export = |(format, path): &(args::ExportFormat, PathBuf)| Ok((format.format(), Output::at(path, &inputs)?));
         let exports = args.export.iter().map(export).collect::<Result<Vec<_>, Failure>>()?;
+        let lines = args.json_lines.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
         let mut store = None;
         if args.bits.is_none() && !artifact.is_special() {
             let mut path: OsString = artifact.name().into();
@@ -142,6 +157,7 @@ impl Places {
             ("--output", Some(&artifact)),
             ("--report", report.as_ref()),
             ("--annotated", annotated.as_ref()),
+            ("--json-lines", lines.as_ref()),
             ("the evaluations of the search", store.as_ref()),
         ];
         let mut all: Vec<(&str, &Output)> =
@@ -195,6 +211,7 @@ fn options(
             ("--widths", args.widths.is_some()),
             ("--cost", args.cost.is_some()),
             ("--reward", args.reward.is_some()),
+            ("--json-lines", args.json_lines.is_some()),
         ];
         if let Some((flag, _)) = useless.iter().find(|(_, given)| *given) {
             let why = match &args.bits {
@@ -206,7 +223,10 @@ fn options(
     }
     // Without labels retraining has nothing to learn from but the network itself: the search then works on scales alone.
     let default_retraining = if searches && !args.data.is_empty() { Retrain::Full } else { Retrain::None };
-    let goal_by_default = searches && !args.data.is_empty();
+    let budgets = args.budgets.given();
+    // Inside a budget the least loss is asked for, unless a limit of it is given too.
+    let spends = budgets.iter().any(|budget| budget.quantity.depends_on_widths());
+    let goal_by_default = searches && !args.data.is_empty() && !spends;
     Ok(CompileOptions {
         widths,
         retrain: args.retrain.map_or(default_retraining, |retrain| match retrain {
@@ -236,6 +256,7 @@ fn options(
             args::Reward::Paper => RewardKind::Paper,
         },
         accelerator: machine::of_flag(&args.machine)?,
+        budgets,
         annotated: args.annotated.is_some(),
         seed: args.seed,
         preprocessing,
@@ -259,26 +280,27 @@ fn run(
     warnings: &mut Vec<String>,
     context: &Context,
 ) -> Result<Compiled, Failure> {
-    let bar = context.console.bar("compile", 0);
-    bar.breathe();
     // A budget beyond what the clock counts never ends.
     let deadline = args.time_budget.and_then(|budget| Instant::now().checked_add(budget));
+    let mut news = News::new(args, context.console, deadline)?;
     let mut hooks = Hooks {
         events: &mut |event| {
             if let Event::Warning(text) = &event {
                 warnings.push(text.clone());
             }
-            show(&bar, event);
+            news.tell(event);
         },
         interrupted: &console::interrupted,
         remaining: &|| deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
     };
-    compile(model, data, options, &mut hooks).map_err(|error| match error.fault() {
+    let compiled = compile(model, data, options, &mut hooks).map_err(|error| match error.fault() {
         Fault::Interrupted if options.store != Store::Memory => {
             Failure::interrupted("interrupted; --resume continues with the evaluations made so far")
         }
         _ => failure(&args.model, &error),
-    })
+    })?;
+    news.finish()?;
+    Ok(compiled)
 }
 
 fn failure(model: &Path, error: &CompileError) -> Failure {
@@ -292,24 +314,6 @@ fn failure(model: &Path, error: &CompileError) -> Failure {
         Fault::Unsupported => Failure::unsupported(line),
         Fault::Interrupted => Failure::interrupted("interrupted"),
         Fault::Defect => Failure::defect(line),
-    }
-}
-
-fn show(bar: &Bar, event: Event) {
-    let joined = |widths: &[BitWidth]| widths.iter().map(BitWidth::to_string).collect::<Vec<_>>().join(",");
-    match event {
-        Event::Stage(name) => bar.set(name, 0, 0, String::new()),
-        Event::Sensitivity { done, total } => bar.set("profile", done as u64, total as u64, String::new()),
-        Event::Evaluated { evaluations, limit, best, best_loss, .. } => {
-            let message = format!("best so far {} loses {best_loss:.2} points", joined(&best));
-            bar.set("search", evaluations as u64, limit as u64, message);
-        }
-        Event::Retraining { step, steps, loss } => {
-            bar.set("retrain", step as u64, steps as u64, format!("loss {loss:.4}"));
-        }
-        Event::Note(text) => tracing::info!("{text}"),
-        Event::Warning(text) => tracing::warn!("{text}"),
-        _ => {}
     }
 }
 

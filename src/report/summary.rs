@@ -1,13 +1,21 @@
 //! The summary at the end of a compilation.
 
 use super::{Align, Table, grouped};
-use releqc_passes::compile::{Accuracy, CompileReport, LossOf, Metric, SearchReport};
+use releqc_passes::compile::{
+    Accuracy, BudgetReport, CompileReport, Confirmation, LossOf, Metric, Quantity, SearchReport,
+};
 use std::fmt::Write;
 use std::path::Path;
 
 /// Everything a user wants to know, on one screen where the network allows.
 pub(crate) fn text(report: &CompileReport, warnings: &[String], artifact: &Path, seconds: f64) -> String {
     let mut text = format!("{}\n{}\n", layers(report), accuracy(report));
+    if let Some(confirmation) = &report.confirmation {
+        let _ = writeln!(text, "{}", confirmed(confirmation));
+    }
+    for budget in &report.budgets {
+        let _ = writeln!(text, "budget       {}", self::budget(budget));
+    }
     let size = &report.size;
     let times = |bytes: u64| bytes as f64 / size.artifact.max(1) as f64;
     let _ = writeln!(
@@ -112,7 +120,7 @@ fn accuracy(report: &CompileReport) -> String {
         );
     }
     match report.max_loss {
-        Some(limit) if report.goal_missed => {
+        Some(limit) if *loss_points > limit + 1e-9 => {
             let _ = write!(text, "; GOAL MISSED: at most {limit} may be lost, this is the best artifact found");
         }
         Some(limit) => {
@@ -132,14 +140,18 @@ fn spent(search: &SearchReport) -> String {
         grouped(search.virtual_episodes as u64),
         search.end
     );
-    let _ = writeln!(
-        text,
-        "             an evaluation might lose {:.2} points from {:.2} %{}{}",
-        search.limit,
-        100.0 * search.reference,
-        if search.careful > 0 { format!("; {} more with the goal as limit", search.careful) } else { String::new() },
-        winner(search)
-    );
+    let careful = match search.careful {
+        0 => String::new(),
+        careful => format!("; {careful} more with the goal as limit"),
+    };
+    let from = 100.0 * search.reference;
+    let _ = match search.limit {
+        Some(limit) => {
+            writeln!(text, "             an evaluation might lose {limit:.2} points from {from:.2} %{careful}")
+        }
+        None => writeln!(text, "             the least loss inside the budgets was looked for, from {from:.2} %"),
+    };
+    let _ = writeln!(text, "             what is written was found by: {}", search.found_by.join(", "));
     if !search.methods.is_empty() {
         let _ = write!(text, "\n{}\n{}\n", methods(search), pareto(search));
     }
@@ -151,27 +163,49 @@ fn spent(search: &SearchReport) -> String {
 
 /// What a search did, in one sentence.
 pub(super) fn spent_line(search: &SearchReport) -> String {
+    let limit = search.limit.map_or_else(
+        || "The least loss inside the budgets was looked for".to_owned(),
+        |limit| format!("An evaluation might lose {limit:.2} points"),
+    );
     format!(
-        "{} episodes, {} evaluations ({} computed now), {} more on the surrogate; ended: {}. An evaluation might lose \
-        {:.2} points from {:.2} %{}.",
+        "{} episodes, {} evaluations ({} computed now), {} more on the surrogate; ended: {}. {limit}, from {:.2} %. \
+        What is written was found by: {}.",
         grouped(search.episodes as u64),
         grouped(search.evaluations as u64),
         grouped(search.paid as u64),
         grouped(search.virtual_episodes as u64),
         search.end,
-        search.limit,
         100.0 * search.reference,
-        winner(search)
+        search.found_by.join(", ")
     )
 }
 
-/// Says where a baseline did better than the agent.
-fn winner(search: &SearchReport) -> String {
-    let Some((agent, others)) = search.methods.split_first().filter(|(first, _)| first.name == "agent") else {
-        return String::new();
+/// The loss on samples that nothing was chosen on.
+fn confirmed(confirmation: &Confirmation) -> String {
+    let Confirmation { samples, loss_points, low, high, loss_of, artifact, .. } = confirmation;
+    let of = match loss_of {
+        LossOf::Artifact => String::new(),
+        LossOf::Unlearned => format!(" by the copy; the artifact answers {:.2} % of them", 100.0 * artifact),
     };
-    let better: Vec<_> = others.iter().filter(|o| o.reward > agent.reward).map(|o| o.name.as_str()).collect();
-    if better.is_empty() { String::new() } else { format!("; the agent was beaten by: {}", better.join(", ")) }
+    format!(
+        "confirmed    {loss_points:.2} points lost, {low:.2} to {high:.2} with 95 % probability, on {} held-back samples that \
+        nothing was chosen on{of}",
+        grouped(*samples as u64)
+    )
+}
+
+/// One budget in words.
+pub(crate) fn budget(budget: &BudgetReport) -> String {
+    let (name, digits) = match budget.budget {
+        Quantity::AverageBits => ("average", 2),
+        Quantity::Size => ("size", 0),
+        Quantity::Ram => ("memory for values", 0),
+        Quantity::Latency => ("latency measured here", 1),
+        Quantity::Cycles | Quantity::Energy => ("accelerator", 0),
+    };
+    let BudgetReport { unit, limit, reached, met, .. } = budget;
+    let outcome = if *met { "kept" } else { "MISSED" };
+    format!("{name} {reached:.digits$} of at most {limit:.digits$} {unit}: {outcome}")
 }
 
 /// The choices that got the last retraining.
@@ -201,8 +235,11 @@ pub(super) fn methods(search: &SearchReport) -> Table {
         ("method", Align::Left),
         ("average bits", Align::Right),
         ("points lost", Align::Right),
+        ("believed", Align::Right),
         ("reward", Align::Right),
+        ("long run", Align::Right),
         ("evaluations", Align::Right),
+        ("seconds", Align::Right),
         ("widths", Align::Left),
     ]);
     for method in &search.methods {
@@ -210,8 +247,11 @@ pub(super) fn methods(search: &SearchReport) -> Table {
             method.name.clone(),
             format!("{:.2}", method.average_bits),
             format!("{:.2}", method.loss),
+            format!("{:.2}", method.believed_loss),
             format!("{:.3}", method.reward),
+            method.long_run_loss.map_or_else(|| "-".into(), |loss| format!("{loss:.2}")),
             method.evaluations.to_string(),
+            format!("{:.1}", method.seconds),
             joined(&method.widths),
         ]);
     }

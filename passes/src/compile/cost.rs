@@ -39,7 +39,7 @@ pub(super) fn cost_model(
 }
 
 /// `[layer][bits - 2]` of the closed form: no program is built for it.
-fn accelerator(
+pub(super) fn accelerator(
     calibrated: &Calibrated,
     model: &AcceleratorModel,
     of: impl Fn(&LayerEstimate) -> f64,
@@ -54,7 +54,7 @@ fn accelerator(
 const TIMED_RUNS: usize = 30;
 
 /// `[layer][bits - 2]`, microseconds of each layer with the whole network at that width.
-fn latencies(calibrated: &Calibrated) -> Result<Vec<Vec<f64>>, CompileError> {
+pub(super) fn latencies(calibrated: &Calibrated) -> Result<Vec<Vec<f64>>, CompileError> {
     let layers = calibrated.folded.weight_layers().len();
     let mut rows = vec![Vec::new(); layers];
     for bits in BitWidth::all() {

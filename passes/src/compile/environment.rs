@@ -5,7 +5,6 @@ use super::{Hooks, Score, build};
 use crate::annotate::Annotated;
 use crate::compile::{CompileError, Event};
 use crate::ir::{Graph, Node, NodeId, Op};
-use crate::post_training::quantize_after_training;
 use crate::search::{Environment, Evaluation, LayerFacts, SearchError};
 use crate::train::{Progress, Trainer};
 use releqc_runtime::BitWidth;
@@ -46,8 +45,7 @@ impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
 
     fn annotated(&self, widths: &[BitWidth]) -> Result<Annotated, CompileError> {
         let Some(trainer) = self.trainer else {
-            let Yardstick { calibrated, samples, rounding, .. } = *self.yardstick;
-            return Ok(quantize_after_training(calibrated, widths, samples, rounding).annotated);
+            return Ok(self.yardstick.memo.quantize(widths).annotated);
         };
         let float = self.yardstick.float() as f32;
         let mut recent = VecDeque::with_capacity(LAST_UPDATES);

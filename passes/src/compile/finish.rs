@@ -3,17 +3,20 @@
 //! An evaluation of the search retrains shortly, and a long run recovers most of what a short one loses. So the search works with a
 //! limit above the goal, and here a few long runs find how far above it one may go: a choice that misses the goal makes the
 //! next one safer, a choice that keeps it makes the next one bolder, in proportion, and between the two the interval is halved.
+//!
+//! All methods' evaluations are candidates alike, and nothing is written that a method's best choice beats on the same runs. Where budgets
+//! stand without a goal, the choice inside them that loses least after a long run is the result.
 
 use super::environment::paired_error;
 use super::search::{Exploration, Yardstick};
 use super::{CompileError, CompileOptions, Event, Finalist, Hooks, Retrain, RewardKind, Score, budget, build, retrain};
 use crate::annotate::Annotated;
-use crate::post_training::quantize_after_training;
 use crate::search::environment::mean_bits;
 use crate::search::reward::Outcome;
 use crate::search::{Evaluated, Reward};
 use crate::train::Recipe;
 use releqc_runtime::BitWidth;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -39,6 +42,8 @@ pub(super) struct Finished {
     pub(super) recipe: Option<Recipe>,
     /// Every long run, in order.
     pub(super) finalists: Vec<Finalist>,
+    /// The network that losses are counted from, where it is the one of 8 bits after the same retraining.
+    pub(super) counted_from: Option<Annotated>,
 }
 
 /// The goal, and what the search made of it.
@@ -57,6 +62,7 @@ impl Goal {
         let max_loss = options.max_loss;
         let search_limit = budget::search_limit(max_loss, options.retrain == Retrain::Full);
         let reward = match options.reward {
+            RewardKind::Constrained if options.wants_least_loss() => Reward::LeastLoss,
             RewardKind::Constrained => Reward::constrained(search_limit)?,
             RewardKind::Paper => Reward::paper(),
         };
@@ -75,9 +81,9 @@ struct Trained {
 }
 
 impl Trained {
-    fn finished(self, reference: f64, finalists: Vec<Finalist>) -> Finished {
+    fn finished(self, reference: f64, finalists: Vec<Finalist>, counted_from: Option<Annotated>) -> Finished {
         let Trained { annotated, widths, accuracy, recipe, .. } = self;
-        Finished { annotated, widths, reference, accuracy, recipe, finalists }
+        Finished { annotated, widths, reference, accuracy, recipe, finalists, counted_from }
     }
 }
 
@@ -99,13 +105,67 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
         finish
     }
 
+    /// Finds the result: see the beginning of this file.
+    pub(super) fn run(self) -> Result<Finished, CompileError> {
+        match self.yardstick.goal.reward {
+            Reward::LeastLoss => self.least_loss(),
+            Reward::Constrained(_) | Reward::Paper(_) => self.cheapest(),
+        }
+    }
+
+    /// The recipe of the runs that decide.
+    fn recipe(&self) -> Option<&'f Recipe> {
+        let recipes = self.yardstick.recipes?;
+        Some(if self.recovers { &recipes.full } else { &recipes.short })
+    }
+
+    /// Of the choices inside the budgets, the one that loses least after a run of each method's best and of what the search prefers.
+    fn least_loss(mut self) -> Result<Finished, CompileError> {
+        let recipe = self.recipe();
+        let mut order: Vec<&Evaluated> = self.exploration.best_of_methods().collect();
+        let of_methods = order.len();
+        order.extend(&self.exploration.known);
+        let better = |a: &&Evaluated, b: &&Evaluated| match (a.beats(b), b.beats(a)) {
+            (true, _) => Ordering::Less,
+            (_, true) => Ordering::Greater,
+            _ => Ordering::Equal,
+        };
+        order[..of_methods].sort_by(better);
+        order[of_methods..].sort_by(better);
+        let mut tried = BTreeSet::new();
+        let mut runs: Vec<(Trained, Option<f64>)> = Vec::new();
+        for entry in order {
+            let enough = if self.recovers { of_methods.max(1) } else { 1 };
+            if runs.len() >= enough || (!runs.is_empty() && !self.affords(recipe)) {
+                break;
+            }
+            if tried.insert(entry.widths.clone()) && self.yardstick.limits.fits(&entry.widths)? {
+                runs.push((self.train(&entry.widths, entry.relative_cost, recipe)?, Some(entry.loss)));
+            }
+        }
+        if runs.is_empty() {
+            let widths = self.exploration.narrowest.clone();
+            let cost = self.exploration.cost.relative(&widths);
+            runs.push((self.train(&widths, cost, recipe)?, None));
+        }
+        let best = (0..runs.len()).reduce(|best, next| {
+            let (a, b) = (&runs[best].0, &runs[next].0);
+            if (b.accuracy, -b.cost) > (a.accuracy, -a.cost) { next } else { best }
+        });
+        let at_8_bits = self.yardstick.at_8_bits();
+        let best = best.unwrap_or_default();
+        let loses = runs[best].0.accuracy < self.yardstick.float();
+        let counts = self.recovers && loses && runs[best].0.widths != at_8_bits && self.affords(recipe);
+        let reference = counts.then(|| self.train(&at_8_bits, 1.0, recipe)).transpose()?;
+        self.decide(runs, Some(best), reference, recipe)
+    }
+
     /// Retrains choices that agent and baselines evaluated until the cheapest that keeps the goal is found or the attempts or the time are
-    /// spent.
-    pub(super) fn run(mut self) -> Result<Finished, CompileError> {
-        let Exploration { result, known, .. } = self.exploration;
+    /// spent; then the best choice of every method that would be cheaper still.
+    fn cheapest(mut self) -> Result<Finished, CompileError> {
+        let Exploration { known, .. } = self.exploration;
         let recovers = self.recovers;
-        let short = self.yardstick.recipes.map(|recipes| &recipes.short);
-        let recipe = if recovers { self.yardstick.recipes.map(|recipes| &recipes.full) } else { short };
+        let recipe = self.recipe();
         let Goal { max_loss, search_limit, reward } = self.yardstick.goal;
         let mut limit = if recovers { search_limit } else { max_loss };
         let accepts = Reward::constrained(max_loss)?;
@@ -115,24 +175,26 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
         let mut best: Option<usize> = None;
         // Losses in the search: the largest that the long run brought below the goal, the smallest that it did not.
         let (mut safe, mut bold) = (f64::NEG_INFINITY, f64::INFINITY);
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 && !self.affords(recipe) {
+        while runs.len() < ATTEMPTS {
+            if !runs.is_empty() && !self.affords(recipe) {
                 self.hooks.report(Event::Note("the time budget leaves no time for a further long retraining".into()));
                 break;
             }
             let cheaper_than = best.map_or(f64::INFINITY, |best| runs[best].0.cost);
-            // Without a long run as the judge only the agent's figures count: they are corrected by what similar choices lost,
-            // while the cheapest of a baseline's may just be a lucky one.
             let next = if recovers {
                 self.next(known, limit, cheaper_than, &tried)
                     .or_else(|| self.between(known, bold, cheaper_than, &tried))
             } else {
-                self.preferred(&result.evaluations, &tried)
+                self.preferred(known, &tried)
             };
             let next = next.map(|(entry, loss)| (entry.widths.clone(), entry.relative_cost, Some(loss)));
             let next =
                 next.or_else(|| self.narrowed(&runs[best?].0, &tried).map(|(widths, cost)| (widths, cost, None)));
             let Some((widths, cost, evaluated_loss)) = next else { break };
+            if !self.yardstick.limits.fits(&widths)? {
+                tried.insert(widths);
+                continue;
+            }
             let trained = self.train(&widths, cost, recipe)?;
             tried.insert(widths);
             if recovers && reference.is_none() && !self.keeps(&accepts, &trained, None) {
@@ -167,6 +229,21 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
                 }
             };
         }
+        if recovers && !matches!(reward, Reward::Paper(_)) {
+            for entry in self.exploration.best_of_methods() {
+                let cheaper = best.is_none_or(|best| entry.relative_cost < runs[best].0.cost);
+                if !cheaper || !entry.accepted || !tried.insert(entry.widths.clone()) || !self.affords(recipe) {
+                    continue;
+                }
+                if self.yardstick.limits.fits(&entry.widths)? {
+                    let trained = self.train(&entry.widths, entry.relative_cost, recipe)?;
+                    if self.keeps(&accepts, &trained, reference.as_ref()) {
+                        best = Some(runs.len());
+                    }
+                    runs.push((trained, Some(entry.loss)));
+                }
+            }
+        }
         self.decide(runs, best, reference, recipe)
     }
 
@@ -178,18 +255,22 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
         recipe: Option<&Recipe>,
     ) -> Result<Finished, CompileError> {
         let accepts = Reward::constrained(self.yardstick.goal.max_loss)?;
+        // Where the least loss is asked for there is nothing to miss but a budget.
+        let has_goal = self.yardstick.goal.reward != Reward::LeastLoss;
         let finalist = |(trained, evaluated_loss): &(Trained, Option<f64>)| Finalist {
             widths: trained.widths.iter().map(|w| w.bits()).collect(),
             average_bits: mean_bits(&trained.widths),
             evaluated_loss: *evaluated_loss,
             loss: self.loss(trained, reference.as_ref()).0,
-            kept: self.keeps(&accepts, trained, reference.as_ref()),
+            kept: !has_goal || self.keeps(&accepts, trained, reference.as_ref()),
         };
         // Without retraining there was no run to report.
         let finalists: Vec<Finalist> = runs.iter().filter(|_| recipe.is_some()).map(finalist).collect();
         let (reference_accuracy, _) = self.reference(reference.as_ref());
+        let is_reference = |long: &&Trained| long.accuracy <= reference_accuracy;
+        let counted_from = reference.as_ref().filter(is_reference).map(|long| long.annotated.clone());
         if let Some(best) = best {
-            return Ok(runs.swap_remove(best).0.finished(reference_accuracy, finalists));
+            return Ok(runs.swap_remove(best).0.finished(reference_accuracy, finalists, counted_from));
         }
         // No long run kept the goal, or there was no time for another: what kept it in the search keeps it again, after the same
         // short run.
@@ -197,18 +278,29 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
         let safe = self.exploration.known.iter().filter(|entry| {
             let loss = entry.loss.max(entry.believed_loss);
             let noise = entry.evaluation.noise();
-            let outcome =
-                Outcome { relative_cost: entry.relative_cost, loss, reference: self.yardstick.float(), noise };
+            let outcome = Outcome {
+                relative_cost: entry.relative_cost,
+                loss,
+                reference: self.yardstick.float(),
+                noise,
+                excess: 0.0,
+            };
             !tried.contains(&entry.widths) && accepts.accepts(&outcome)
         });
-        let cheapest = safe.min_by(|a, b| a.relative_cost.total_cmp(&b.relative_cost).then(a.loss.total_cmp(&b.loss)));
-        if let Some(entry) = cheapest {
+        let mut safe: Vec<&Evaluated> = safe.collect();
+        safe.sort_by(|a, b| a.relative_cost.total_cmp(&b.relative_cost).then(a.loss.total_cmp(&b.loss)));
+        for entry in safe {
+            if !self.yardstick.limits.fits(&entry.widths)? {
+                continue;
+            }
             let short = self.yardstick.recipes.map(|recipes| &recipes.short);
             let reference = entry.evaluation.accuracy + entry.loss / 100.0;
-            return Ok(self.train(&entry.widths, entry.relative_cost, short)?.finished(reference, finalists));
+            let trained = self.train(&entry.widths, entry.relative_cost, short)?;
+            return Ok(trained.finished(reference, finalists, None));
         }
         // Nothing did: the widest widths of the action set, with and without retraining, join, and what loses least is kept.
         let widest = self.yardstick.widest();
+        let widest = if self.yardstick.limits.fits(&widest)? { widest } else { self.exploration.narrowest.clone() };
         let cost = self.exploration.cost.relative(&widest);
         let mut last: Vec<Trained> = runs.into_iter().map(|(trained, _)| trained).collect();
         match reference {
@@ -221,7 +313,7 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
         last.push(self.train(&widest, cost, None)?);
         // The first of equals stands, and cheaper ones stand first.
         let chosen = last.into_iter().reduce(|a, b| if b.accuracy > a.accuracy { b } else { a });
-        Ok(chosen.expect("the widest choice is in the list").finished(reference_accuracy, finalists))
+        Ok(chosen.expect("the widest choice is in the list").finished(reference_accuracy, finalists, counted_from))
     }
 
     /// Whether the time left is enough for a run of this recipe.
@@ -301,10 +393,7 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
                 let seed = self.yardstick.options.seed;
                 retrain(self.yardstick.calibrated, self.yardstick.material, recipe.clone(), widths, seed, self.hooks)?
             }
-            None => {
-                let Yardstick { calibrated, samples, rounding, .. } = *self.yardstick;
-                quantize_after_training(calibrated, widths, samples, rounding).annotated
-            }
+            None => self.yardstick.memo.quantize(widths).annotated,
         };
         if let Some(recipe) = recipe {
             self.yardstick.pace.note(recipe, recipe.steps, start.elapsed());
@@ -338,6 +427,7 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
         let (loss, noise) = self.loss(trained, reference);
         // Without labels nothing is sampled: the synthesised inputs are what is asked about.
         let noise = if self.yardstick.material.is_labelled() { noise } else { 0.0 };
-        goal.accepts(&Outcome { relative_cost: trained.cost, loss, reference: self.yardstick.float(), noise })
+        let reference = self.yardstick.float();
+        goal.accepts(&Outcome { relative_cost: trained.cost, loss, reference, noise, excess: 0.0 })
     }
 }

@@ -51,7 +51,7 @@ impl<'a> Fixed<'a> {
             budget::Recipes::new(self.calibrated, self.material, self.options.seed).map_err(TrainError::from)?;
         let recipe = recipes.of(self.options.retrain).unwrap_or(&recipes.full).clone();
         let annotated = retrain(self.calibrated, self.material, recipe, &widths, self.options.seed, hooks)?;
-        Ok(Decision { annotated, calibrated: None, noise: None, search: None, reference: None, unlearned: None })
+        Ok(Decision::of(annotated))
     }
 
     /// The signal-to-noise ratio in dB that is asked for, if any.
@@ -71,11 +71,8 @@ impl<'a> Fixed<'a> {
         hooks.check_interrupt()?;
         let plain = |trained: PostTrained, calibrated: Option<Calibrated>| Decision {
             noise: Some(trained.to_string()),
-            annotated: trained.annotated,
             calibrated,
-            search: None,
-            reference: None,
-            unlearned: None,
+            ..Decision::of(trained.annotated)
         };
         let eight = widths.iter().all(|&width| width == BitWidth::MAX) && !self.material.is_synthetic();
         let (wanted, attempts) = match self.asked() {

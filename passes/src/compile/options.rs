@@ -9,6 +9,7 @@ use crate::ir::{Graph, NodeId};
 use crate::synthesize::InputRange;
 use releqc_runtime::BitWidth;
 use releqc_runtime::accel::cost::CostModel;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,6 +73,51 @@ pub enum CostKind {
     Size,
 }
 
+/// What a budget counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantity {
+    /// Plain mean of the widths.
+    AverageBits,
+    /// The whole artifact.
+    Size,
+    /// Memory that a session takes for values, which widths do not change.
+    Ram,
+    /// Median latency of a sample on one thread of this machine.
+    Latency,
+    /// Cycles of the simulated accelerator.
+    Cycles,
+    /// Energy of the simulated accelerator.
+    Energy,
+}
+
+impl Quantity {
+    /// The unit in which it is counted.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Quantity::AverageBits => "bits",
+            Quantity::Size | Quantity::Ram => "bytes",
+            Quantity::Latency => "us",
+            Quantity::Cycles => "cycles",
+            Quantity::Energy => "pJ",
+        }
+    }
+
+    /// Whether the choice of widths changes it.
+    pub fn depends_on_widths(self) -> bool {
+        self != Quantity::Ram
+    }
+}
+
+/// The most that an artifact may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Of what.
+    pub quantity: Quantity,
+    /// In its unit, above 0.
+    pub limit: f64,
+}
+
 /// Which reward the agent gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RewardKind {
@@ -125,6 +171,8 @@ pub struct CompileOptions {
     pub reward: RewardKind,
     /// Whether the baselines are run at the agent's number of evaluations.
     pub baselines: bool,
+    /// What the artifact may take. Without a goal a search then looks for the least loss inside them; with one the cheapest inside both.
+    pub budgets: Vec<Budget>,
     /// Seed of every random choice.
     pub seed: u64,
     /// How pixels become inputs; recorded in the artifact and, without data, the range of synthesised inputs.
@@ -154,6 +202,7 @@ impl Default for CompileOptions {
             accelerator: CostModel::default(),
             reward: RewardKind::Constrained,
             baselines: true,
+            budgets: Vec::new(),
             seed: 0,
             preprocessing: None,
             geometry: Geometry::default(),
@@ -166,6 +215,12 @@ impl Default for CompileOptions {
 }
 
 impl CompileOptions {
+    /// Whether the search looks for the least loss inside budgets.
+    pub(super) fn wants_least_loss(&self) -> bool {
+        let spends = self.budgets.iter().any(|budget| budget.quantity.depends_on_widths());
+        spends && !self.goal && self.reward == RewardKind::Constrained
+    }
+
     /// Checks the options against the network and yields the number of weight layers.
     pub(super) fn check(&self, graph: &Graph, data: Option<&Labelled>) -> Result<usize, CompileError> {
         let layers = graph.weight_layers();
@@ -251,14 +306,28 @@ pub enum Event {
     },
     /// An evaluation of the search is done.
     Evaluated {
-        /// Evaluations made.
+        /// Who asked: agent, careful, uniform, sensitivity, programme or random.
+        method: &'static str,
+        /// Evaluations made, of all methods so far.
         evaluations: usize,
-        /// At most.
+        /// At most, of all methods.
         limit: usize,
         /// Widths just evaluated.
         widths: Vec<BitWidth>,
+        /// Their cost over that of 8 bits.
+        relative_cost: f64,
+        /// Share of right answers with them, 0..=1.
+        accuracy: f64,
         /// Points lost with them.
         loss: f64,
+        /// Reward of that measurement.
+        reward: f64,
+        /// Whether the limits of the search are kept.
+        accepted: bool,
+        /// Whether it was computed before.
+        stored: bool,
+        /// Since the search began.
+        seconds: f64,
         /// The preferred widths so far.
         best: Vec<BitWidth>,
         /// Points lost with those.

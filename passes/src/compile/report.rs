@@ -1,6 +1,6 @@
 //! What a compilation tells its caller; the JSON of the command line.
 
-use super::{CompileOptions, packed_bytes};
+use super::{CompileOptions, Quantity, packed_bytes};
 use crate::quantize::Quantized;
 use releqc_runtime::BitWidth;
 use releqc_runtime::accel::cost::{CostReport, LayerCost};
@@ -122,10 +122,18 @@ pub struct MethodReport {
     pub average_bits: f64,
     /// Points lost in the search's evaluation.
     pub loss: f64,
-    /// Reward of them.
+    /// Points that they are believed to lose, after the evaluations of all methods.
+    pub believed_loss: f64,
+    /// What they are ranked by: the reward of the measured or of the believed loss, whichever is lower.
     pub reward: f64,
     /// Evaluations it made.
     pub evaluations: usize,
+    /// Time that it took; what another method had evaluated before took none.
+    pub seconds: f64,
+    /// Points lost after the long retraining, where these widths got one.
+    pub long_run_loss: Option<f64>,
+    /// Whether that kept the goal.
+    pub kept: Option<bool>,
 }
 
 /// A choice that got the long retraining.
@@ -141,6 +149,44 @@ pub struct Finalist {
     pub loss: f64,
     /// Whether that keeps the goal, the noise of the validation samples taken into account.
     pub kept: bool,
+}
+
+/// What an artifact takes of a budget.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BudgetReport {
+    /// What is counted.
+    pub budget: Quantity,
+    /// In which unit.
+    pub unit: &'static str,
+    /// The most that was allowed.
+    pub limit: f64,
+    /// What the artifact takes.
+    pub reached: f64,
+    /// Whether that is inside.
+    pub met: bool,
+}
+
+/// The chosen widths on held-back samples that nothing was chosen on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Confirmation {
+    /// How many samples.
+    pub samples: usize,
+    /// Share of right answers of the float network, 0..=1.
+    pub float: f64,
+    /// Of what losses are counted from.
+    pub reference: f64,
+    /// With the chosen widths, of the network that losses are those of.
+    pub quantized: f64,
+    /// Of the artifact.
+    pub artifact: f64,
+    /// `reference - quantized` in points.
+    pub loss_points: f64,
+    /// Lower end of the interval that holds the true loss with a probability of 95 %, in points.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+    /// Which network lost them.
+    pub loss_of: LossOf,
 }
 
 /// One choice of the front of cost against accuracy.
@@ -227,10 +273,14 @@ pub struct SearchReport {
     pub virtual_episodes: usize,
     /// Why it ended.
     pub end: String,
-    /// Points that an evaluation might lose: more than the goal where a long retraining follows.
-    pub limit: f64,
+    /// Points that an evaluation might lose: more than the goal where a long retraining follows. `None` where the least loss inside budgets
+    /// was looked for.
+    pub limit: Option<f64>,
     /// The accuracy that evaluations are compared with, 0..=1.
     pub reference: f64,
+    /// Methods that evaluated the widths of the artifact, the agent first; `long runs` where none did and the long retraining derived them,
+    /// `no method` where nothing was evaluated.
+    pub found_by: Vec<String>,
     /// Agent and baselines.
     pub methods: Vec<MethodReport>,
     /// Choices that got the long retraining, in order.
@@ -256,8 +306,12 @@ pub struct CompileReport {
     pub accuracy: Accuracy,
     /// Points that may be lost, where there is a goal.
     pub max_loss: Option<f64>,
-    /// Whether the goal was missed on the validation samples.
+    /// Whether the goal was missed on the validation samples, or a budget.
     pub goal_missed: bool,
+    /// Budgets, where there are any.
+    pub budgets: Vec<BudgetReport>,
+    /// The loss on held-back samples that nothing was chosen on, after a search with enough of them.
+    pub confirmation: Option<Confirmation>,
     /// Sizes.
     pub size: SizeReport,
     /// Accelerator cycles over those at 8 bit, inverted: above 1 is faster.
@@ -275,13 +329,13 @@ pub struct CompileReport {
 }
 
 impl AcceleratorStep {
-    fn new(layer: &LayerCost) -> Self {
+    fn new((layer, at_8_bits): (&LayerCost, &LayerCost)) -> Self {
         AcceleratorStep {
             name: layer.name.clone(),
             bits: layer.bits.map(BitWidth::bits),
-            cycles: layer.cost.cycles.0,
-            cycles_8bit: layer.baseline_8bit.cycles.0,
-            energy_pj: layer.cost.energy.0,
+            cycles: layer.cycles.0,
+            cycles_8bit: at_8_bits.cycles.0,
+            energy_pj: layer.energy.total().0,
         }
     }
 }
@@ -293,6 +347,8 @@ impl CompileReport {
         quantized: &Quantized,
         cost: CostReport,
         accuracy: Accuracy,
+        budgets: Vec<BudgetReport>,
+        confirmation: Option<Confirmation>,
         search: Option<SearchReport>,
         sensitivity: &[f64],
         options: &CompileOptions,
@@ -331,19 +387,22 @@ impl CompileReport {
         } else if accuracy.metric == Metric::Agreement {
             assumptions.push("no labels: accuracy is agreement with the float network".into());
         }
-        let goal_missed =
+        let loses_more =
             options.goal && accuracy.metric != Metric::Snr && accuracy.loss_points > options.max_loss + 1e-9;
+        let goal_missed = loses_more || budgets.iter().any(|budget| !budget.met);
         CompileReport {
             network: quantized.graph.name.clone(),
             average_bits: layers.iter().map(|l| f64::from(l.bits)).sum::<f64>() / layers.len() as f64,
             layers,
             goal_missed,
             accuracy,
+            budgets,
+            confirmation,
             max_loss: options.goal.then_some(options.max_loss),
             size,
             accelerator_speedup: cost.speedup(),
             accelerator_energy_ratio: cost.energy_ratio(),
-            accelerator: cost.layers.iter().map(AcceleratorStep::new).collect(),
+            accelerator: cost.program.layers.iter().zip(&cost.baseline_8bit.layers).map(AcceleratorStep::new).collect(),
             search,
             seed: options.seed,
             assumptions,

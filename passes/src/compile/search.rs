@@ -1,21 +1,26 @@
 //! The decision of a compilation without given widths: profile, search, baselines, long retraining of the winner.
 
 use super::budget::{Pace, Recipes};
+use super::confirm::{Confirmed, confirm};
 use super::cost::cost_model;
 use super::environment::{RetrainingEnvironment, ending_rule, facts};
 use super::finish::{Finish, Finished, Goal};
+use super::limits::Limits;
 use super::sensitivity::Profiler;
 use super::unlearn::Unlearned;
+use super::watch::{self, Watched};
 use super::{
-    CompileError, CompileOptions, Decision, EvaluationReport, Event, Hooks, Judge, LayerExplanation, Material,
+    CompileError, CompileOptions, Decision, EvaluationReport, Event, Hooks, Judge, LayerExplanation, LossOf, Material,
     MethodReport, ParetoPoint, Retrain, SearchReport, Store, UnlearnedAccuracy, WidthCost, budget, encoded, retrain,
 };
 use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
-use crate::post_training::{self, Rounding, quantize_after_training};
-use crate::search::environment::mean_bits;
-use crate::search::ledger::Terms;
+use crate::post_training::{self, Memo, Rounding, quantize_after_training};
+use crate::search::constraint;
+use crate::search::environment::{Problem, mean_bits};
+use crate::search::ledger::{Terms, best_of};
 use crate::search::pareto::{self, LayerCost};
+use crate::search::prior::DamagePrior;
 use crate::search::{
     Baseline, CostModel, Environment, Evaluated, EvaluationStore, Ingredients, Reward, SearchOptions, SearchResult,
     SensitivityProfile, Stored, baselines, search, store_key,
@@ -25,6 +30,8 @@ use crate::train::{self, Recipe, TrainError, Trainer};
 use releqc_runtime::BitWidth;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ops::Range;
+use std::time::Instant;
 
 /// Long retrainings that the search leaves time for: two choices and the reference.
 const RESERVED_RUNS: u32 = 3;
@@ -33,11 +40,9 @@ const RESERVED_RUNS: u32 = 3;
 pub(super) struct Exploration {
     /// What the agent found.
     pub(super) result: SearchResult,
-    methods: Vec<MethodReport>,
+    methods: Vec<Method>,
     /// The agent's evaluations first, then those with the goal itself as limit, then the baselines'.
     pub(super) known: Vec<Evaluated>,
-    /// Methods in the order of `known`, with the number of their evaluations.
-    sources: Vec<(&'static str, usize)>,
     /// Entropy of the policy before each evaluation of the agent.
     entropies: Vec<Option<f64>>,
     /// Evaluations with the goal itself as limit.
@@ -46,10 +51,20 @@ pub(super) struct Exploration {
     paid: usize,
     /// What widths cost.
     pub(super) cost: CostModel,
+    /// The widest widths, narrowed until they keep the budgets, or to the end where none does.
+    pub(super) narrowest: Vec<BitWidth>,
     /// Holds the file of the evaluations until the compilation has what it needs of them.
     _store: EvaluationStore,
     /// What each layer loses alone, where there was time to measure it.
     pub(super) profile: Option<SensitivityProfile>,
+}
+
+/// One method of the comparison.
+struct Method {
+    name: &'static str,
+    /// Its part of what is known.
+    evaluated: Range<usize>,
+    seconds: f64,
 }
 
 /// Searches widths and retrains the network for them.
@@ -57,6 +72,7 @@ pub(super) fn bitwidths(
     calibrated: &Calibrated,
     material: &Material<'_>,
     judge: &Judge,
+    limits: &Limits<'_>,
     options: &CompileOptions,
     hooks: &mut Hooks<'_>,
 ) -> Result<Decision, CompileError> {
@@ -85,12 +101,14 @@ pub(super) fn bitwidths(
     let recipes = recipes.as_ref();
     let samples = &material.calibration(&judged.folded);
     let rounding = material.rounding(options.rounding);
+    let memo = Memo::new(judged, samples, rounding);
     let yardstick = Yardstick {
         calibrated: judged,
         material,
-        samples,
+        memo: &memo,
         rounding,
         judge,
+        limits,
         options,
         goal,
         recipes,
@@ -100,30 +118,32 @@ pub(super) fn bitwidths(
 
     let exploration = yardstick.explore(store, hooks)?;
     let finished = Finish::new(&yardstick, &exploration, hooks).run()?;
-    let search = Some(exploration.report(goal.search_limit, &finished));
-    let Finished { annotated, widths, reference, accuracy: quantized, recipe, .. } = finished;
-    if unlearned.is_none() {
-        return Ok(Decision {
-            annotated,
-            calibrated: None,
-            noise: None,
-            search,
-            reference: Some(reference),
-            unlearned: None,
-        });
-    }
-    let annotated = match recipe {
-        Some(recipe) => {
+    let search = Some(exploration.report(&goal, &finished));
+    let Finished { annotated: judged, widths, reference, accuracy: quantized, recipe, counted_from, .. } = finished;
+    let deployed = match (&unlearned, recipe) {
+        (None, _) => judged.clone(),
+        (Some(_), Some(recipe)) => {
             hooks.stage("retrain");
             retrain(calibrated, material, recipe, &widths, options.seed, hooks)?
         }
-        None => {
+        (Some(_), None) => {
             let samples = material.calibration(&calibrated.folded);
             quantize_after_training(calibrated, &widths, &samples, yardstick.rounding).annotated
         }
     };
-    let unlearned = Some(UnlearnedAccuracy { float: yardstick.float(), reference, quantized });
-    Ok(Decision { annotated, calibrated: None, noise: None, search, reference: None, unlearned })
+    hooks.stage("confirm");
+    let loss_of = if unlearned.is_some() { LossOf::Unlearned } else { LossOf::Artifact };
+    let networks = Confirmed {
+        float: calibrated,
+        judged_in_float: yardstick.calibrated,
+        judged: &judged,
+        reference: counted_from.as_ref(),
+        deployed: &deployed,
+    };
+    let confirmation = confirm(&networks, yardstick.judge, material, loss_of)?;
+    let copy = unlearned.is_some().then(|| UnlearnedAccuracy { float: yardstick.float(), reference, quantized });
+    let reference = copy.is_none().then_some(reference);
+    Ok(Decision { search, reference, unlearned: copy, confirmation, ..Decision::of(deployed) })
 }
 
 /// Everything that a choice of widths is judged by.
@@ -132,10 +152,11 @@ pub(super) struct Yardstick<'a> {
     /// The float network, or its copy that has unlearned the validation samples.
     pub(super) calibrated: &'a Calibrated,
     pub(super) material: &'a Material<'a>,
-    /// What a network that is not retrained is quantized on.
-    pub(super) samples: &'a [Vec<f32>],
+    /// Quantizes the network where it is not retrained.
+    pub(super) memo: &'a Memo<'a>,
     pub(super) rounding: Rounding,
     pub(super) judge: &'a Judge,
+    pub(super) limits: &'a Limits<'a>,
     pub(super) options: &'a CompileOptions,
     pub(super) goal: Goal,
     /// `None` retrains nothing.
@@ -186,6 +207,7 @@ impl Yardstick<'_> {
         let key = key(calibrated, material, recipes.map(|recipes| &recipes.short), self.rounding, options.seed)?;
         let layers = facts(&calibrated.folded);
         let cost = cost_model(&layers, calibrated, options, &mut store, &key)?;
+        let constraints = self.limits.constraints()?;
         let mut environment = Stored::new(environment, store, key);
         let mut reference = self.float();
         if trainer.is_some() && !stop() {
@@ -194,88 +216,138 @@ impl Yardstick<'_> {
         }
         let widest = self.widest();
         let loses = widest != self.at_8_bits() && !stop();
-        let widest = loses.then(|| environment.evaluate(&widest)).transpose()?;
+        let measured_widest = loses.then(|| environment.evaluate(&widest)).transpose()?;
         let reward = goal.reward;
-        let terms = |evaluations| Terms { reward, cost: &cost, reference: Some(reference), evaluations, stop: &stop };
-        let evaluations = options.episodes.unwrap_or_else(|| budget::episodes(layers.len(), trainer.is_some()));
+        let problem = Problem::of(&environment)?;
+        let prior = DamagePrior::new(&problem, profile.as_ref())?;
+        let at_widest = problem.actions(&widest).unwrap_or_default();
+        let narrowest = problem.chosen(&constraint::narrowed(&problem, &constraints, &prior, at_widest));
+        let reachable = constraint::excess(&constraints, &narrowest) <= 0.0;
+        if !reachable {
+            let text = "no widths keep the budgets: nothing was searched, and what exceeds them least is written";
+            hooks.borrow_mut().report(Event::Warning(text.into()));
+        }
+        let terms = |evaluations| Terms {
+            reward,
+            cost: &cost,
+            constraints: &constraints,
+            reference: Some(reference),
+            evaluations,
+            stop: &stop,
+        };
+        let affordable = options.episodes.unwrap_or_else(|| budget::episodes(layers.len(), trainer.is_some()));
+        let evaluations = if reachable { affordable } else { 0 };
         let careful_evaluations = match reward {
             Reward::Constrained(_) => budget::careful(evaluations, options.retrain == Retrain::Full),
-            // It knows no limit.
-            Reward::Paper(_) => 0,
+            // They know no limit.
+            Reward::Paper(_) | Reward::LeastLoss => 0,
         };
+        let of_agent = evaluations - careful_evaluations;
         let search_options = SearchOptions {
-            terms: terms(evaluations - careful_evaluations),
+            terms: terms(of_agent),
             seed: options.seed,
             profile: profile.clone(),
-            widest,
+            widest: measured_widest,
             ingredients: Ingredients::default(),
         };
-        let result = search(&mut environment, &search_options, &mut |progress| {
-            hooks.borrow_mut().report(Event::Evaluated {
-                evaluations: progress.evaluations,
-                limit: progress.limit,
-                widths: progress.latest.widths.clone(),
-                loss: progress.latest.loss,
-                best: progress.best.widths.clone(),
-                best_loss: progress.best.loss,
-            });
-        })?;
+        let baselines = [
+            Baseline::Uniform,
+            Baseline::SensitivityGreedy { profile: profile.clone() },
+            Baseline::IntegerProgramme { profile: profile.clone() },
+            Baseline::Random { seed: options.seed },
+        ];
+        let compared = if options.baselines && reachable { &baselines[..] } else { &[] };
+        let most = |baselines: &[Baseline]| -> usize {
+            let of =
+                |baseline: &Baseline| if *baseline == Baseline::Uniform { problem.widths.len() } else { usize::MAX };
+            baselines.iter().map(|baseline| of(baseline).min(of_agent)).sum()
+        };
+        let judged = watch::Terms { reward, cost: &cost, constraints: &constraints, reference };
+        let mut environment = Watched::new(environment, &hooks, judged);
+        environment.begin("agent", evaluations + most(compared));
+        let start = Instant::now();
+        let mut result = search(&mut environment, &search_options, &mut |_| ())?;
         hooks.borrow().check_interrupt()?;
-        let mut methods: Vec<MethodReport> =
-            result.best.iter().map(|best| method("agent", best, result.evaluations.len())).collect();
         let mut known = result.evaluations.clone();
-        let mut sources = vec![("agent", known.len())];
+        let of_method =
+            |name, evaluated, start: Instant| Method { name, evaluated, seconds: start.elapsed().as_secs_f64() };
+        let mut methods = vec![of_method("agent", 0..known.len(), start)];
         let mut entropies = result.entropies.clone();
         let mut careful = 0;
         if careful_evaluations > 0 {
+            environment.begin("careful", careful_evaluations + most(compared));
             let terms = Terms { reward: Reward::constrained(goal.max_loss)?, ..terms(careful_evaluations) };
             let options = SearchOptions { terms, profile: profile.clone(), ..search_options };
             let found = search(&mut environment, &options, &mut |_| ())?;
             hooks.borrow().check_interrupt()?;
             careful = found.evaluations.len();
-            sources.push(("careful", careful));
             entropies.extend(found.entropies);
             known.extend(found.evaluations);
         }
-        let baselines = [
-            Baseline::Uniform,
-            Baseline::SensitivityGreedy { profile: profile.clone() },
-            Baseline::Random { seed: options.seed },
-        ];
-        for baseline in baselines.iter().filter(|_| options.baselines) {
+        for (index, baseline) in compared.iter().enumerate() {
+            let name = baseline.name();
             if stop() {
-                let name = baseline.name();
                 hooks.borrow_mut().report(Event::Note(format!("no time for the baseline {name}")));
                 continue;
             }
-            let found = baselines::run(&mut environment, &terms(result.evaluations.len().max(1)), baseline)?;
+            environment.begin(name, most(&compared[index..]));
+            let start = Instant::now();
+            let found = baselines::run(&mut environment, &terms(methods[0].evaluated.len().max(1)), baseline)?;
             hooks.borrow().check_interrupt()?;
-            methods.extend(found.best.iter().map(|best| method(found.name, best, found.evaluations.len())));
-            sources.push((found.name, found.evaluations.len()));
+            let first = known.len();
             known.extend(found.evaluations);
+            methods.push(of_method(name, first..known.len(), start));
         }
-        if known.is_empty() {
+        methods.retain(|method| !method.evaluated.is_empty());
+        if known.is_empty() && reachable {
             let text = "the time budget left no time for an evaluation: nothing was searched";
             hooks.borrow_mut().report(Event::Warning(text.into()));
         }
+        result.judge_together(&mut known, &terms(0));
+        let environment = environment.into_inner();
         let paid = environment.paid();
-        Ok(Exploration {
-            result,
-            methods,
-            known,
-            sources,
-            entropies,
-            careful,
-            paid,
-            cost,
-            profile,
-            _store: environment.into_store(),
-        })
+        let _store = environment.into_store();
+        Ok(Exploration { result, methods, known, entropies, careful, paid, cost, narrowest, _store, profile })
     }
 }
 
 impl Exploration {
-    fn report(&self, limit: f64, finished: &Finished) -> SearchReport {
+    /// What each method prefers of its own evaluations, in the order of the methods.
+    pub(super) fn best_of_methods(&self) -> impl Iterator<Item = &Evaluated> {
+        self.methods.iter().filter_map(|method| best_of(&self.known[method.evaluated.clone()]))
+    }
+
+    /// The methods that evaluated these widths.
+    fn found_by(&self, widths: &[BitWidth]) -> Vec<String> {
+        let evaluated = |method: &&Method| self.known[method.evaluated.clone()].iter().any(|e| e.widths == widths);
+        let mut names: Vec<String> = self.methods.iter().filter(evaluated).map(|method| method.name.into()).collect();
+        if names.is_empty() {
+            let careful = self.known.iter().any(|entry| entry.widths == widths);
+            let derived = if self.known.is_empty() { "no method" } else { "long runs" };
+            names.push(if careful { "agent" } else { derived }.into());
+        }
+        names
+    }
+
+    fn method(&self, method: &Method, finished: &Finished) -> Option<MethodReport> {
+        let best = best_of(&self.known[method.evaluated.clone()])?;
+        let widths = bits(&best.widths);
+        let long_run = finished.finalists.iter().find(|finalist| finalist.widths == widths);
+        Some(MethodReport {
+            name: method.name.to_owned(),
+            average_bits: mean_bits(&best.widths),
+            loss: best.loss,
+            believed_loss: best.believed_loss,
+            reward: best.standing,
+            evaluations: method.evaluated.len(),
+            seconds: method.seconds,
+            long_run_loss: long_run.map(|finalist| finalist.loss),
+            kept: long_run.map(|finalist| finalist.kept),
+            widths,
+        })
+    }
+
+    fn report(&self, goal: &Goal, finished: &Finished) -> SearchReport {
         let Exploration { result, methods, known, careful, paid, .. } = self;
         let mut seen = BTreeSet::new();
         let different: Vec<Evaluated> =
@@ -300,14 +372,15 @@ impl Exploration {
         };
         SearchReport {
             episodes: result.episodes,
-            evaluations: methods.iter().map(|m| m.evaluations).sum::<usize>() + careful,
+            evaluations: known.len(),
             careful: *careful,
             paid: *paid,
             virtual_episodes: result.virtual_episodes,
             end: format!("{:?}", result.end).to_lowercase(),
-            limit,
+            limit: (goal.reward != Reward::LeastLoss).then_some(goal.search_limit),
             reference: result.reference,
-            methods: methods.clone(),
+            found_by: self.found_by(&finished.widths),
+            methods: methods.iter().filter_map(|method| self.method(method, finished)).collect(),
             finalists: finished.finalists.clone(),
             pareto: pareto::pareto_front(&different).iter().map(point).collect(),
             explanation: result.explain(&finished.widths, known).iter().map(explain).collect(),
@@ -316,7 +389,8 @@ impl Exploration {
     }
 
     fn history(&self) -> Vec<EvaluationReport> {
-        let methods = self.sources.iter().flat_map(|&(name, count)| std::iter::repeat_n(name, count));
+        let method = |index: usize| self.methods.iter().find(|method| method.evaluated.contains(&index));
+        let methods = (0..self.known.len()).map(|index| method(index).map_or("careful", |method| method.name));
         let entropies = self.entropies.iter().copied().chain(std::iter::repeat(None));
         let report = |((entry, method), entropy): ((&Evaluated, &str), Option<f64>)| EvaluationReport {
             method: method.to_owned(),
@@ -352,17 +426,6 @@ fn key(
     let fingerprint = material.fingerprint();
     let parts = [&network[..], fingerprint.as_bytes(), recipe.as_bytes(), &seed.to_le_bytes(), &widest, &narrowest];
     Ok(store_key(&parts))
-}
-
-fn method(name: &str, best: &Evaluated, evaluations: usize) -> MethodReport {
-    MethodReport {
-        name: name.to_owned(),
-        widths: bits(&best.widths),
-        average_bits: mean_bits(&best.widths),
-        loss: best.loss,
-        reward: best.reward,
-        evaluations,
-    }
 }
 
 fn bits(widths: &[BitWidth]) -> Vec<u8> {

@@ -43,17 +43,15 @@ pub(super) struct LayerRounding<'a> {
 }
 
 impl LayerRounding<'_> {
-    /// The codes as floats, in the order of the weights; `quant` gets their scales. `None` where the layer is too deep, or its
-    /// operand not finite.
-    pub(super) fn steps(&self, quant: &mut WeightQuant) -> Option<Vec<f32>> {
+    /// What does not depend on the width. `None` where the layer is too deep, or its operand not finite.
+    pub(super) fn prepare(&self) -> Option<Prepared> {
         let layer = self.node.layer().expect("a layer with weights");
         let depth = layer.depth();
         if depth > MOST_DEPTH {
             return None;
         }
         let weights = coded_weights(&layer, self.factors);
-        let mut steps = vec![0.0; weights.len()];
-        let mut scales = quant.scales.clone();
+        let mut groups = Vec::with_capacity(layer.groups);
         let outputs = layer.outputs / layer.groups;
         for group in 0..layer.groups {
             let rows = self.windows(&layer, group, &self.codes);
@@ -64,17 +62,11 @@ impl LayerRounding<'_> {
             }
             let squares = Squares::of(&rows, depth, self.damping);
             let first = group * outputs;
-            let lines = steps[first * depth..][..outputs * depth].par_chunks_exact_mut(depth);
-            let lines =
-                lines.zip(weights[first * depth..].par_chunks_exact(depth)).zip(&mut scales[first..][..outputs]);
-            let max_code = f32::from(quant.bits.max_code());
-            lines.for_each(|((steps, weights), scale)| {
-                let aim = squares.aim(weights, &rows, &errors);
-                squares.round(&aim, scale, max_code, steps);
-            });
+            let weights = weights[first * depth..][..outputs * depth].par_chunks_exact(depth);
+            let aims = weights.map(|weights| squares.aim(weights, &rows, &errors)).collect();
+            groups.push((squares, aims));
         }
-        quant.scales = scales;
-        Some(steps)
+        Some(Prepared { groups, depth })
     }
 
     /// What the weights of an output of a group are multiplied by, one window a row, divided by the factors.
@@ -120,6 +112,34 @@ impl LayerRounding<'_> {
                 to.push(y.zip(x).map_or(0.0, |(y, x)| image[(channel * height + y) * width + x]));
             }
         }
+    }
+}
+
+/// A layer ready to be rounded to any width.
+pub(super) struct Prepared {
+    /// Of each group the sums of products, and of each of its outputs the weights to come close to.
+    groups: Vec<(Squares, Vec<Vec<f64>>)>,
+    depth: usize,
+}
+
+impl Prepared {
+    /// The codes as floats, in the order of the weights; `quant` gets their scales.
+    pub(super) fn steps(&self, quant: &mut WeightQuant) -> Vec<f32> {
+        let max_code = f32::from(quant.bits.max_code());
+        let mut steps = vec![0.0; quant.scales.len() * self.depth];
+        let outputs = self.groups.iter().flat_map(|(squares, aims)| aims.iter().map(move |aim| (squares, aim)));
+        let outputs: Vec<(&Squares, &Vec<f64>)> = outputs.collect();
+        let lines = steps.par_chunks_exact_mut(self.depth).zip(&mut quant.scales).zip(outputs);
+        lines.for_each(|((steps, scale), (squares, aim))| squares.round(aim, scale, max_code, steps));
+        steps
+    }
+
+    /// Memory that it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let group = |(squares, aims): &(Squares, Vec<Vec<f64>>)| {
+            8 * (squares.feedback.len() + aims.iter().map(Vec::len).sum::<usize>())
+        };
+        self.groups.iter().map(group).sum()
     }
 }
 
@@ -390,7 +410,7 @@ mod tests {
             floats: vec![&floats],
             damping: 0.01,
         };
-        let steps = rounding.steps(&mut quant).expect("no deep layer");
+        let steps = rounding.prepare().expect("no deep layer").steps(&mut quant);
         assert!(steps.iter().all(|step| step.fract() == 0.0 && step.abs() <= 3.0));
         let weights = layer.weight.data();
         let [by_nearest, by_results] = [(&nearest, &scales), (&steps, &quant.scales)]

@@ -1,6 +1,6 @@
 //! The walk through a network: the world of floats once, and beside it worlds of codes, each with a quantization of its own.
 
-use super::rounding::LayerRounding;
+use super::rounding::{LayerRounding, Prepared};
 use super::{PostTrained, Rounding, bias, sums};
 use crate::annotate::{Annotated, coded_weights, to_steps};
 use crate::domain::{Domain, domains, needs_codes};
@@ -12,6 +12,7 @@ use crate::simd::Isa;
 use rayon::prelude::*;
 use releqc_runtime::BitWidth;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Values of the largest tensor of a chunk of samples.
 const CHUNK_VALUES: usize = 1 << 20;
@@ -36,20 +37,24 @@ impl Noise {
 
 /// Samples that pass through a world together.
 #[derive(Default)]
-struct Chunk {
-    samples: usize,
+pub(super) struct Chunk {
+    pub(super) samples: usize,
     /// Per node; empty where nobody reads it any more.
-    values: Vec<Vec<f32>>,
-    buffers: Buffers,
+    pub(super) values: Vec<Vec<f32>>,
+    pub(super) buffers: Buffers,
 }
 
 /// A quantization, and what values become under it.
-struct World {
-    annotated: Annotated,
+pub(super) struct World {
+    pub(super) annotated: Annotated,
     domains: Vec<Domain>,
     rounding: Rounding,
-    chunks: Vec<Chunk>,
-    noise: Vec<Noise>,
+    pub(super) chunks: Vec<Chunk>,
+    pub(super) noise: Vec<Noise>,
+    /// What the next layer is rounded by, where it is known; `None` inside where that is to the nearest.
+    pub(super) given: Option<Option<Arc<Prepared>>>,
+    /// The same of the last layer, where its width asked for it.
+    pub(super) prepared: Option<Option<Arc<Prepared>>>,
 }
 
 /// Takes the samples through a graph in the quantizations of `worlds`, all of that graph; corrects the biases of each.
@@ -60,20 +65,10 @@ pub(super) fn walk(worlds: Vec<Annotated>, samples: &[Vec<f32>], rounding: Round
     assert!(!samples.is_empty(), "quantization after training needs at least one sample");
     let Some(first) = worlds.first() else { return Vec::new() };
     let graph = first.graph.clone();
-    let largest = graph.nodes.iter().map(|node| node.shape.len()).max().unwrap_or(1);
-    let size = (CHUNK_VALUES / largest.max(1)).clamp(1, 32);
-    let inputs: Vec<&[Vec<f32>]> = samples.chunks(size).collect();
-    let chunks = || -> Vec<Chunk> {
-        let chunk = |samples: &&[Vec<f32>]| Chunk {
-            samples: samples.len(),
-            values: vec![Vec::new(); graph.nodes.len()],
-            ..Chunk::default()
-        };
-        inputs.iter().map(chunk).collect()
-    };
-    let mut float = chunks();
+    let inputs: Vec<&[Vec<f32>]> = samples.chunks(chunk_size(&graph)).collect();
+    let mut float = chunks_of(&graph, samples);
     let mut worlds: Vec<World> =
-        worlds.into_iter().map(|annotated| World::new(annotated, chunks(), rounding)).collect();
+        worlds.into_iter().map(|annotated| World::new(annotated, chunks_of(&graph, samples), rounding)).collect();
     let released = graph.released();
     let mut first = 0;
     for (id, node) in graph.iter() {
@@ -111,11 +106,27 @@ pub(super) fn walk(worlds: Vec<Annotated>, samples: &[Vec<f32>], rounding: Round
             }
         }
     }
-    worlds.into_iter().map(|world| PostTrained { annotated: world.annotated, noise: world.noise }).collect()
+    worlds.into_iter().map(World::into_trained).collect()
+}
+
+/// Samples of a chunk.
+fn chunk_size(graph: &Graph) -> usize {
+    let largest = graph.nodes.iter().map(|node| node.shape.len()).max().unwrap_or(1);
+    (CHUNK_VALUES / largest.max(1)).clamp(1, 32)
+}
+
+/// The samples in chunks, without values.
+pub(super) fn chunks_of(graph: &Graph, samples: &[Vec<f32>]) -> Vec<Chunk> {
+    let chunk = |samples: &[Vec<f32>]| Chunk {
+        samples: samples.len(),
+        values: vec![Vec::new(); graph.nodes.len()],
+        ..Chunk::default()
+    };
+    samples.chunks(chunk_size(graph)).map(chunk).collect()
 }
 
 /// Runs a node on floats.
-fn run(graph: &Graph, id: NodeId, single: &Single, chunk: &mut Chunk) {
+pub(super) fn run(graph: &Graph, id: NodeId, single: &Single, chunk: &mut Chunk) {
     let Chunk { samples, values, buffers } = chunk;
     let operand = |x: &NodeId| match &graph.node(*x).op {
         Op::Constant(tensor) => Operand::Constant(Cow::Borrowed(tensor.data())),
@@ -127,12 +138,12 @@ fn run(graph: &Graph, id: NodeId, single: &Single, chunk: &mut Chunk) {
     values[id.0] = y;
 }
 
-fn clip_all(values: &mut [f32], clip: Clip) {
+pub(super) fn clip_all(values: &mut [f32], clip: Clip) {
     values.iter_mut().for_each(|v| *v = v.max(clip.min).min(clip.max));
 }
 
 impl World {
-    fn new(mut annotated: Annotated, chunks: Vec<Chunk>, rounding: Rounding) -> Self {
+    pub(super) fn new(mut annotated: Annotated, chunks: Vec<Chunk>, rounding: Rounding) -> Self {
         let domains = domains(&annotated.graph, &annotated.floats);
         for (id, node) in annotated.graph.iter() {
             if keeps_codes(node) && domains[id.0] == Domain::Codes {
@@ -140,17 +151,21 @@ impl World {
             }
         }
         let noise = vec![Noise::default(); annotated.graph.nodes.len()];
-        World { annotated, domains, rounding, chunks, noise }
+        World { annotated, domains, rounding, chunks, noise, given: None, prepared: None }
     }
 
-    fn input(&mut self, id: NodeId, float: &[Chunk]) {
+    pub(super) fn into_trained(self) -> PostTrained {
+        PostTrained { annotated: self.annotated, noise: self.noise }
+    }
+
+    pub(super) fn input(&mut self, id: NodeId, float: &[Chunk]) {
         for (chunk, float) in self.chunks.iter_mut().zip(float) {
             chunk.values[id.0] = float.values[id.0].clone();
         }
     }
 
     /// Runs a node on what the codes of its operands stand for.
-    fn run(&mut self, graph: &Graph, id: NodeId, single: &Single) {
+    pub(super) fn run(&mut self, graph: &Graph, id: NodeId, single: &Single) {
         let (domains, annotated) = (&self.domains, &self.annotated);
         let node = graph.node(id);
         self.chunks.par_iter_mut().for_each(|chunk| {
@@ -177,7 +192,7 @@ impl World {
     }
 
     /// A layer with weights, without its clip: its results without bias correction tell the correction.
-    fn layer(&mut self, graph: &Graph, id: NodeId, bare: &Node, float: &[Chunk]) {
+    pub(super) fn layer(&mut self, graph: &Graph, id: NodeId, bare: &Node, float: &[Chunk]) {
         let coded = self.coded(graph, id, bare, float);
         let coded = Single::new(graph, coded);
         self.run(graph, id, &coded);
@@ -200,7 +215,11 @@ impl World {
             Rounding::Results { damping, every_width } if every_width || quant.bits < BitWidth::MAX => Some(damping),
             _ => None,
         };
-        let chosen = damping.and_then(|damping| {
+        let given = self.given.take();
+        let prepared = damping.map(|damping| {
+            if let Some(given) = given {
+                return given;
+            }
             let rounded = self.codes_of(graph, x);
             let codes: Vec<&[f32]> = rounded.iter().map(|values| &values[..]).collect();
             let floats = match &graph.node(x).op {
@@ -208,8 +227,10 @@ impl World {
                 _ => float.iter().map(|chunk| &chunk.values[x.0][..]).collect(),
             };
             let shape = &graph.node(x).shape;
-            LayerRounding { node: bare, shape, factors: &factors, codes, floats, damping }.steps(&mut quant)
+            LayerRounding { node: bare, shape, factors: &factors, codes, floats, damping }.prepare().map(Arc::new)
         });
+        let chosen = prepared.as_ref().and_then(|prepared| Some(prepared.as_ref()?.steps(&mut quant)));
+        self.prepared = prepared;
         let is_chosen = chosen.is_some();
         let layer = bare.layer().expect("a layer with weights");
         let steps = chosen.unwrap_or_else(|| {
@@ -243,12 +264,12 @@ impl World {
         self.chunks.iter().map(codes).collect()
     }
 
-    fn clip(&mut self, id: NodeId, clip: Clip) {
+    pub(super) fn clip(&mut self, id: NodeId, clip: Clip) {
         self.chunks.par_iter_mut().for_each(|chunk| clip_all(&mut chunk.values[id.0], clip));
     }
 
     /// Rounds what lives as codes, and measures.
-    fn round(&mut self, id: NodeId, float: &[Chunk]) {
+    pub(super) fn round(&mut self, id: NodeId, float: &[Chunk]) {
         let (annotated, has_codes) = (&self.annotated, self.domains[id.0] == Domain::Codes);
         let measure = |(chunk, float): (&mut Chunk, &Chunk)| {
             let (codes, float) = (&mut chunk.values[id.0], &float.values[id.0]);

@@ -1,5 +1,6 @@
 //! What a choice promises, judged on the surrogate: expected improvement and an optimistic reward.
 
+use super::constraint::{self, Constraint};
 use super::cost::CostModel;
 use super::environment::Problem;
 use super::reward::{Outcome, Reward};
@@ -20,6 +21,8 @@ pub struct Judge<'a> {
     pub problem: &'a Problem,
     /// The cost of widths.
     pub cost: &'a CostModel,
+    /// Budgets.
+    pub constraints: &'a [Constraint],
     /// The reward.
     pub reward: Reward,
     /// The reference accuracy, 0..=1.
@@ -30,18 +33,24 @@ pub struct Judge<'a> {
 
 impl Judge<'_> {
     fn outcome(&self, relative_cost: f64, loss: f64) -> Outcome {
-        Outcome { relative_cost, loss: loss.min(100.0 * self.reference), reference: self.reference, noise: self.noise }
+        let loss = loss.min(100.0 * self.reference);
+        Outcome { relative_cost, loss, reference: self.reference, noise: self.noise, excess: 0.0 }
     }
 
     /// By how much a choice is expected to raise the reward above `incumbent` (Mockus, 1975; under a loss limit its
     /// constrained form, Gardner et al., 2014: the gain times the probability to keep the limit). In units of the reward, 0 or more.
     pub fn improvement(&self, surrogate: &Surrogate, actions: &[usize], incumbent: f64) -> f64 {
-        let relative_cost = self.cost.relative(&self.problem.chosen(actions));
+        let widths = self.problem.chosen(actions);
+        if constraint::excess(self.constraints, &widths) > 0.0 {
+            return 0.0;
+        }
+        let relative_cost = self.cost.relative(&widths);
         let best_case = self.reward.value(&Outcome {
             relative_cost,
             loss: -100.0 * (1.0 - self.reference),
             reference: self.reference,
             noise: 0.0,
+            excess: 0.0,
         });
         if best_case <= incumbent {
             return 0.0;
@@ -72,7 +81,12 @@ impl Judge<'_> {
 
     /// Mean reward over the luckier 30 % of the losses that the surrogate holds possible.
     pub fn optimistic(&self, surrogate: &Surrogate, actions: &[usize]) -> f64 {
-        let relative_cost = self.cost.relative(&self.problem.chosen(actions));
+        let widths = self.problem.chosen(actions);
+        let excess = constraint::excess(self.constraints, &widths);
+        if excess > 0.0 {
+            return self.reward.value(&Outcome { excess, ..self.outcome(0.0, 0.0) });
+        }
+        let relative_cost = self.cost.relative(&widths);
         let beliefs = surrogate.beliefs(actions);
         let of = |belief: &Belief| -> f64 {
             let loss = |z: f64| surrogate.loss_of(belief.mean + z * belief.deviation);

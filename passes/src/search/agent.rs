@@ -21,6 +21,7 @@ use super::state::{Dynamic, Embedding, FEATURES};
 use super::surrogate::{Observation, Surrogate};
 use crate::random::Purpose;
 use releqc_runtime::BitWidth;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Virtual episodes in one batch.
 const BATCH: usize = 16;
@@ -126,6 +127,29 @@ impl SearchResult {
     pub fn explain(&self, widths: &[BitWidth], known: &[Evaluated]) -> Vec<LayerExplanation> {
         explain(&self.problem, &self.surrogate, known, widths)
     }
+
+    /// Judges what several methods evaluated by one rule, whoever measured it: by the reward of `terms`, and by what is believed
+    /// of each loss after all of these evaluations.
+    pub fn judge_together(&mut self, known: &mut [Evaluated], terms: &Terms<'_>) {
+        let mut seen: BTreeSet<Vec<usize>> = self.surrogate.observations().iter().map(|o| o.actions.clone()).collect();
+        let mut news = Vec::new();
+        for entry in known.iter() {
+            let Some(actions) = self.problem.actions(&entry.widths) else { continue };
+            if seen.insert(actions.clone()) {
+                news.push(Observation { actions, loss: entry.loss, noise: entry.evaluation.noise() });
+            }
+        }
+        if !news.is_empty() {
+            self.surrogate.observe_all(news);
+        }
+        let observed = self.surrogate.observations().iter().map(|observation| observation.actions.clone());
+        let believed: BTreeMap<Vec<usize>, f64> = observed.zip(self.surrogate.believed_losses()).collect();
+        for entry in known {
+            let of_same = self.problem.actions(&entry.widths).and_then(|actions| believed.get(&actions));
+            let loss = of_same.copied().unwrap_or(entry.loss);
+            entry.believe(loss, terms, self.reference);
+        }
+    }
 }
 
 /// Searches for the widths with the highest reward.
@@ -152,6 +176,7 @@ pub fn search(
         judge: Judge {
             problem: &problem,
             cost: options.terms.cost,
+            constraints: options.terms.constraints,
             reward: options.terms.reward,
             reference: ledger.reference(),
             noise: 0.0,

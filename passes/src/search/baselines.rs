@@ -1,9 +1,12 @@
 //! The methods an agent must beat at an equal number of evaluations.
 
+use super::constraint::narrowed;
 use super::environment::{Environment, Problem, SearchError};
 use super::ledger::{Evaluated, Ledger, Origin, Terms, best_of};
-use super::prior::SensitivityProfile;
+use super::prior::{DamagePrior, SensitivityProfile};
+use super::programme::{Solution, front};
 use super::random::Draws;
+use super::reward::Reward;
 use crate::random::Purpose;
 
 /// A method without learning.
@@ -20,7 +23,13 @@ pub enum Baseline {
         /// Measurements that cost no evaluation.
         profile: Option<SensitivityProfile>,
     },
-    /// Uniform draws from all choices, none twice.
+    /// The integer programme on sensitivities, see [`programme`](super::programme): choices of the front of cost and total
+    /// damage, halving the part of it where the loss limit lies, then neighbours of the best.
+    IntegerProgramme {
+        /// Measurements that cost no evaluation; without them the damages of the prior.
+        profile: Option<SensitivityProfile>,
+    },
+    /// Uniform draws from all choices, none twice; what exceeds a budget is narrowed.
     Random {
         /// Seed of the draws.
         seed: u64,
@@ -34,6 +43,7 @@ impl Baseline {
             Baseline::Uniform => "uniform",
             Baseline::CoordinateGreedy => "greedy",
             Baseline::SensitivityGreedy { .. } => "sensitivity",
+            Baseline::IntegerProgramme { .. } => "programme",
             Baseline::Random { .. } => "random",
         }
     }
@@ -65,6 +75,7 @@ pub fn run(
         Baseline::Uniform => uniform(&mut ledger, &problem)?,
         Baseline::CoordinateGreedy => coordinate_greedy(&mut ledger, &problem)?,
         Baseline::SensitivityGreedy { profile } => sensitivity_greedy(&mut ledger, &problem, profile.as_ref())?,
+        Baseline::IntegerProgramme { profile } => integer_programme(&mut ledger, &problem, profile.as_ref())?,
         Baseline::Random { seed } => random(&mut ledger, &problem, *seed)?,
     }
     let evaluations = ledger.into_entries();
@@ -73,7 +84,8 @@ pub fn run(
 
 fn uniform(ledger: &mut Ledger<'_>, problem: &Problem) -> Result<(), SearchError> {
     for action in (0..problem.widths.len()).rev() {
-        if ledger.measure(&vec![action; problem.depth()], Origin::Procedure)?.is_none() {
+        let actions = vec![action; problem.depth()];
+        if ledger.affords(&actions) && ledger.measure(&actions, Origin::Procedure)?.is_none() {
             break;
         }
     }
@@ -132,6 +144,10 @@ fn sensitivity_greedy(
         while current[layer] > 0 {
             let mut actions = current.clone();
             actions[layer] -= 1;
+            if !ledger.affords(&actions) {
+                current = actions;
+                continue;
+            }
             let Some(entry) = ledger.measure(&actions, Origin::Procedure)? else { return Ok(()) };
             if !best.as_ref().map_or(entry.accepted, |best| entry.beats(best)) {
                 break;
@@ -143,14 +159,67 @@ fn sensitivity_greedy(
     Ok(())
 }
 
+fn integer_programme(
+    ledger: &mut Ledger<'_>,
+    problem: &Problem,
+    profile: Option<&SensitivityProfile>,
+) -> Result<(), SearchError> {
+    let terms = ledger.terms();
+    let prior = DamagePrior::new(problem, profile)?;
+    let cost = terms.constraints.first().map_or(terms.cost, |constraint| &constraint.cost);
+    let solutions: Vec<Solution> =
+        front(problem, cost, &prior).into_iter().filter(|solution| ledger.affords(&solution.actions)).collect();
+    let mut at = match terms.reward {
+        // The cheapest choice inside the limit lies between what was refused and what was accepted.
+        Reward::Constrained(_) => {
+            let (mut refused, mut accepted) = (0, solutions.len());
+            while refused < accepted {
+                let middle = usize::midpoint(refused, accepted);
+                let entry = ledger.measure(&solutions[middle].actions, Origin::Procedure)?;
+                match entry.map(|entry| entry.accepted) {
+                    Some(true) => accepted = middle,
+                    Some(false) => refused = middle + 1,
+                    None => return Ok(()),
+                }
+            }
+            accepted.min(solutions.len().saturating_sub(1))
+        }
+        Reward::Paper(_) => solutions.len() / 2,
+        Reward::LeastLoss => solutions.len().saturating_sub(1),
+    };
+    // Then the nearest neighbours of the best.
+    while !ledger.closed() {
+        let open = (0..solutions.len()).filter(|&index| ledger.entry(&solutions[index].actions).is_none());
+        let Some(next) = open.min_by_key(|&index| (index.abs_diff(at), index)) else { return Ok(()) };
+        if ledger.measure(&solutions[next].actions, Origin::Procedure)?.is_none() {
+            return Ok(());
+        }
+        let best = ledger.best().and_then(|best| problem.actions(&best.widths));
+        let place = best.and_then(|best| solutions.iter().position(|solution| solution.actions == best));
+        at = place.unwrap_or(at);
+    }
+    Ok(())
+}
+
 fn random(ledger: &mut Ledger<'_>, problem: &Problem, seed: u64) -> Result<(), SearchError> {
     let mut draws = Draws::new(seed, Purpose::RandomBaseline);
     let different = problem.choices();
-    while !ledger.closed() && (ledger.entries().len() as u64) < different {
-        let actions: Vec<usize> = (0..problem.depth()).map(|_| draws.below(problem.widths.len())).collect();
-        if ledger.entry(&actions).is_none() && ledger.measure(&actions, Origin::Random)?.is_none() {
+    let (terms, prior) = (ledger.terms(), DamagePrior::flat(problem));
+    let mut repeats = 0;
+    while !ledger.closed() && (ledger.entries().len() as u64) < different && repeats < MOST_REPEATS {
+        let drawn: Vec<usize> = (0..problem.depth()).map(|_| draws.below(problem.widths.len())).collect();
+        let actions = narrowed(problem, terms.constraints, &prior, drawn);
+        if ledger.entry(&actions).is_some() {
+            repeats += usize::from(!terms.constraints.is_empty());
+            continue;
+        }
+        repeats = 0;
+        if ledger.measure(&actions, Origin::Random)?.is_none() {
             break;
         }
     }
     Ok(())
 }
+
+/// Draws in a row that budgets narrowed to what is known, after which nothing else is expected.
+const MOST_REPEATS: usize = 10_000;

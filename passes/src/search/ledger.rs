@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use releqc_runtime::BitWidth;
 
+use super::constraint::{self, Constraint};
 use super::cost::CostModel;
 use super::environment::{Environment, Evaluation, Problem, SearchError};
 use super::reward::{Outcome, Reward};
@@ -51,9 +52,21 @@ pub struct Evaluated {
 }
 
 impl Evaluated {
-    /// Whether this choice is preferred to `other`: higher standing, then higher accuracy.
+    /// Whether this choice is preferred to `other`: higher standing, then higher accuracy, then lower cost.
     pub fn beats(&self, other: &Evaluated) -> bool {
-        (self.standing, self.evaluation.accuracy) > (other.standing, other.evaluation.accuracy)
+        let rank = |entry: &Evaluated| (entry.standing, entry.evaluation.accuracy, -entry.relative_cost);
+        rank(self) > rank(other)
+    }
+
+    /// Corrects what is believed of the loss, in points; the reward is that of `terms`, whoever measured it.
+    pub(super) fn believe(&mut self, loss: f64, terms: &Terms<'_>, reference: f64) {
+        let excess = constraint::excess(terms.constraints, &self.widths);
+        let noise = if self.origin == Origin::Reference { 0.0 } else { self.evaluation.noise() };
+        let measured = Outcome { relative_cost: self.relative_cost, loss: self.loss, reference, noise, excess };
+        self.reward = terms.reward.value(&measured);
+        self.accepted = terms.reward.accepts(&measured);
+        self.believed_loss = loss;
+        self.standing = self.reward.min(terms.reward.value(&Outcome { loss, noise: 0.0, ..measured }));
     }
 }
 
@@ -63,6 +76,8 @@ pub struct Terms<'a> {
     pub reward: Reward,
     /// The cost of widths.
     pub cost: &'a CostModel,
+    /// Budgets.
+    pub constraints: &'a [Constraint],
     /// The accuracy that losses are counted from, 0..=1; `None` measures all layers at the widest width for it, which is not
     /// counted as an evaluation.
     pub reference: Option<f64>,
@@ -77,6 +92,7 @@ impl std::fmt::Debug for Terms<'_> {
         f.debug_struct("Terms")
             .field("reward", &self.reward)
             .field("cost", &self.cost.name())
+            .field("constraints", &self.constraints.len())
             .field("reference", &self.reference)
             .field("evaluations", &self.evaluations)
             .finish_non_exhaustive()
@@ -151,6 +167,16 @@ impl<'a> Ledger<'a> {
         self.closed || self.counted >= self.terms.evaluations
     }
 
+    /// Whether a choice keeps the budgets.
+    pub fn affords(&self, actions: &[usize]) -> bool {
+        constraint::excess(self.terms.constraints, &self.problem.chosen(actions)) <= 0.0
+    }
+
+    /// What the method is held to.
+    pub fn terms(&self) -> &'a Terms<'a> {
+        self.terms
+    }
+
     /// Evaluations so far, the reference not counted.
     pub fn counted(&self) -> usize {
         self.counted
@@ -206,10 +232,7 @@ impl<'a> Ledger<'a> {
     /// Corrects what is believed of the entries, in their order.
     pub fn believe(&mut self, losses: &[f64]) {
         for (entry, &loss) in self.entries.iter_mut().zip(losses) {
-            let relative_cost = entry.relative_cost;
-            let outcome = Outcome { relative_cost, loss, reference: self.reference, noise: 0.0 };
-            entry.believed_loss = loss;
-            entry.standing = entry.reward.min(self.terms.reward.value(&outcome));
+            entry.believe(loss, self.terms, self.reference);
         }
     }
 
@@ -220,6 +243,7 @@ impl<'a> Ledger<'a> {
             loss: 100.0 * (self.reference - evaluation.accuracy),
             reference: self.reference,
             noise: if origin == Origin::Reference { 0.0 } else { evaluation.noise() },
+            excess: constraint::excess(self.terms.constraints, &widths),
         };
         self.known.insert(actions.to_vec(), self.entries.len());
         let reward = self.terms.reward.value(&outcome);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::acquire::Judge;
+use super::constraint::narrowed;
 use super::ledger::{Ledger, Origin};
 use super::surrogate::Surrogate;
 
@@ -57,7 +58,9 @@ impl<'a, 'e> Screen<'a, 'e> {
     pub fn select(&mut self, proposals: &[Vec<usize>], origin: Origin, climb: bool) -> Option<Candidate> {
         let mut ranked: Vec<(f64, Vec<usize>)> = Vec::new();
         for proposal in proposals {
-            let actions = self.canonical(proposal);
+            let affordable =
+                narrowed(self.judge.problem, self.judge.constraints, self.surrogate.prior(), proposal.clone());
+            let actions = self.canonical(&affordable);
             if !ranked.iter().any(|(_, known)| *known == actions)
                 && let Some(improvement) = self.improvement(&actions)
             {

@@ -13,6 +13,8 @@ pub struct Outcome {
     pub reference: f64,
     /// Standard error of `loss`, in points.
     pub noise: f64,
+    /// The part by which a budget is exceeded, 0 inside, see [`excess`](super::constraint::excess).
+    pub excess: f64,
 }
 
 /// How accuracy and cost are joined.
@@ -22,6 +24,8 @@ pub enum Reward {
     Paper(PaperReward),
     /// Cheaper is better inside a loss limit, worse with every point outside.
     Constrained(ConstrainedReward),
+    /// The less is lost the better; budgets say what may be spent.
+    LeastLoss,
 }
 
 impl Reward {
@@ -41,26 +45,31 @@ impl Reward {
         Ok(Reward::Constrained(ConstrainedReward { max_loss, caution: CAUTION }))
     }
 
-    /// The reward of an outcome; larger is better, at most 1.
+    /// The reward of an outcome; larger is better, at most 1. Outside a budget it is below -1, and lower the further outside.
     pub fn value(&self, outcome: &Outcome) -> f64 {
+        if outcome.excess > 0.0 {
+            return -1.0 - outcome.excess;
+        }
         match self {
             Reward::Paper(reward) => reward.value(outcome),
             Reward::Constrained(reward) => reward.value(outcome),
+            Reward::LeastLoss => -outcome.loss / (outcome.loss.abs() + HALF_PENALTY),
         }
     }
 
-    /// Whether the outcome keeps the limit; the paper's reward has none.
+    /// Whether the outcome keeps its budgets and the limit of its loss, where there is one.
     pub fn accepts(&self, outcome: &Outcome) -> bool {
-        match self {
-            Reward::Paper(_) => true,
+        let is_inside = match self {
+            Reward::Paper(_) | Reward::LeastLoss => true,
             Reward::Constrained(reward) => reward.excess(outcome) <= 0.0,
-        }
+        };
+        is_inside && outcome.excess <= 0.0
     }
 
     /// The largest measured loss, in points, that is accepted of a measurement with this noise; `None` without a limit.
     pub fn limit(&self, noise: f64) -> Option<f64> {
         match self {
-            Reward::Paper(_) => None,
+            Reward::Paper(_) | Reward::LeastLoss => None,
             Reward::Constrained(reward) => Some(reward.max_loss - reward.margin(noise)),
         }
     }
@@ -69,6 +78,7 @@ impl Reward {
     pub fn loss_scale(&self) -> f64 {
         match self {
             Reward::Paper(_) => PAPER_LOSS_SCALE,
+            Reward::LeastLoss => LEAST_LOSS_RESOLVED,
             Reward::Constrained(reward) => reward.max_loss.max(LEAST_LOSS_SCALE),
         }
     }
@@ -119,6 +129,9 @@ const PAPER_LOSS_SCALE: f64 = 2.0;
 /// Limits below this, in points, are modelled as if they were this large: no validation set resolves less.
 const LEAST_LOSS_SCALE: f64 = 0.1;
 
+/// The surrogate's loss scale where the least loss is asked for, in points.
+const LEAST_LOSS_RESOLVED: f64 = 0.3;
+
 /// Inside the limit `1 - relative cost`, in 0..1. Outside `-x / (x + 5)` for `x` points beyond the limit: below every choice
 /// inside, and worse with every further point. The limit is shortened by [half](Self::caution) a standard error of the
 /// measurement, but never by more than half.
@@ -156,7 +169,7 @@ mod tests {
     use crate::search::tests::authors_table;
 
     fn outcome(relative_cost: f64, loss: f64, noise: f64) -> Outcome {
-        Outcome { relative_cost, loss, reference: 0.99, noise }
+        Outcome { relative_cost, loss, reference: 0.99, noise, excess: 0.0 }
     }
 
     fn best_row(cost: impl Fn(usize) -> CostModel) -> Option<String> {
@@ -166,7 +179,8 @@ mod tests {
         let value = |(widths, accuracy): &(Vec<releqc_runtime::BitWidth>, f64)| {
             let loss = 100.0 * (table.reference - accuracy);
             let relative_cost = cost.relative(widths);
-            Reward::paper().value(&Outcome { relative_cost, loss, reference: table.reference, noise: 0.0 })
+            let reference = table.reference;
+            Reward::paper().value(&Outcome { relative_cost, loss, reference, noise: 0.0, excess: 0.0 })
         };
         let rows: Vec<_> = table.rows();
         rows.iter().max_by(|a, b| value(a).total_cmp(&value(b))).map(|row| widths_text(&row.0))
@@ -206,6 +220,18 @@ mod tests {
         assert!(!reward.accepts(&outcome(0.4, 0.25, 0.2)));
         assert!(reward.accepts(&outcome(0.4, 0.14, 10.0)), "the margin never takes more than half of the limit");
         assert_eq!(reward.limit(0.2), Some(0.3 - 0.1));
+    }
+
+    #[test]
+    fn outside_a_budget_is_below_everything_inside_under_every_reward() {
+        let constrained = Reward::constrained(0.3).expect("valid");
+        for reward in [constrained, Reward::paper(), Reward::LeastLoss] {
+            let outside = |excess| Outcome { excess, ..outcome(0.1, -1.0, 0.0) };
+            assert!(reward.value(&outside(0.01)) < reward.value(&outcome(1.0, 98.0, 0.0)), "{reward:?}");
+            assert!(reward.value(&outside(0.2)) < reward.value(&outside(0.1)), "{reward:?}");
+            assert!(!reward.accepts(&outside(0.01)) && reward.accepts(&outcome(0.5, 0.0, 0.0)), "{reward:?}");
+        }
+        assert!(Reward::LeastLoss.value(&outcome(0.9, 0.1, 0.0)) > Reward::LeastLoss.value(&outcome(0.1, 0.2, 0.0)));
     }
 
     #[test]

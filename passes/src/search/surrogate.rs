@@ -124,9 +124,19 @@ impl Surrogate {
         model
     }
 
+    /// What is believed of layers before any observation.
+    pub fn prior(&self) -> &DamagePrior {
+        &self.prior
+    }
+
     /// Takes one more observation into account.
     pub fn observe(&mut self, observation: Observation) {
-        self.observations.push(observation);
+        self.observe_all([observation]);
+    }
+
+    /// Takes further observations into account at once.
+    pub fn observe_all(&mut self, observations: impl IntoIterator<Item = Observation>) {
+        self.observations.extend(observations);
         let seen = self.observations.len();
         let steps = STEPS * (1 + 24 / seen).min(4);
         let mut chains = std::mem::take(&mut self.chains);
@@ -150,6 +160,11 @@ impl Surrogate {
             }
         }
         self.chains = chains;
+    }
+
+    /// What was observed, in order.
+    pub fn observations(&self) -> &[Observation] {
+        &self.observations
     }
 
     /// Number of observations.

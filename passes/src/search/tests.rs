@@ -11,7 +11,7 @@ use super::environment::{Environment, Evaluation, LayerFacts, Problem, SearchErr
 use super::ledger::{Evaluated, Origin, Terms};
 use super::random::Draws;
 use super::store::{EvaluationStore, Stored};
-use super::{CostModel, Ingredients, Reward, SearchOptions, SearchResult, search};
+use super::{Constraint, CostModel, Ingredients, Reward, SearchOptions, SearchResult, SensitivityProfile, search};
 use crate::random::Purpose;
 
 pub(super) fn layers(weights: &[u64], macs: &[u64]) -> Vec<LayerFacts> {
@@ -122,7 +122,14 @@ pub(super) fn authors_table(file: &str, weights: &[u64], macs: &[u64]) -> Option
 
 fn options<'a>(cost: &'a CostModel, evaluations: usize, seed: u64, stop: &'a dyn Fn() -> bool) -> SearchOptions<'a> {
     SearchOptions {
-        terms: Terms { reward: Reward::constrained(0.3).expect("valid"), cost, reference: None, evaluations, stop },
+        terms: Terms {
+            reward: Reward::constrained(0.3).expect("valid"),
+            cost,
+            constraints: &[],
+            reference: None,
+            evaluations,
+            stop,
+        },
         seed,
         profile: None,
         widest: None,
@@ -336,4 +343,76 @@ fn input_that_fits_no_network_is_refused() {
     assert!(search(&mut network, &wrong, &mut |_| {}).is_err());
     network.widths.truncate(1);
     assert!(Problem::of(&network).is_err());
+}
+
+#[test]
+fn a_budget_is_kept_by_every_method_and_the_agent_loses_least_inside_it() {
+    let mut sums = [0.0; 5];
+    for seed in 0..3 {
+        let network = Additive::new(8, 200 + seed);
+        let cost = CostModel::mean(8);
+        let constraints = [Constraint { cost: cost.clone(), base: 0.0, limit: 3.5 }];
+        let profile = one_at_a_time(&network);
+        let stop = || false;
+        let mut options = options(&cost, 40, seed, &stop);
+        options.terms.reward = Reward::LeastLoss;
+        options.terms.constraints = &constraints;
+        options.profile = Some(profile.clone());
+        let least = |entries: &[Evaluated]| {
+            let inside = |entry: &&Evaluated| entry.origin == Origin::Reference || mean_bits(&entry.widths) <= 3.5;
+            assert_eq!(entries.iter().filter(inside).count(), entries.len(), "nothing outside is paid for");
+            let chosen = entries.iter().filter(|entry| entry.accepted);
+            chosen.map(|entry| entry.loss).fold(f64::INFINITY, f64::min)
+        };
+        sums[0] += least(&search(&mut network.clone(), &options, &mut |_| {}).expect("searches").evaluations);
+        let others = [
+            Baseline::Uniform,
+            Baseline::SensitivityGreedy { profile: Some(profile.clone()) },
+            Baseline::IntegerProgramme { profile: Some(profile) },
+            Baseline::Random { seed },
+        ];
+        for (sum, baseline) in sums[1..].iter_mut().zip(others) {
+            *sum += least(&baselines::run(&mut network.clone(), &options.terms, &baseline).expect("runs").evaluations);
+        }
+    }
+    assert!(sums.iter().all(|sum| sum.is_finite()), "{sums:?}");
+    assert!(sums[1..].iter().all(|other| sums[0] <= *other + 1e-9), "{sums:?}");
+    assert!(sums[3] < sums[1] && sums[3] < sums[4], "the programme is no straw man: {sums:?}");
+}
+
+/// What each layer loses alone.
+fn one_at_a_time(network: &Additive) -> SensitivityProfile {
+    let problem = Problem::of(network).expect("valid");
+    let drop = |layer: usize, width: BitWidth| {
+        let mut widths = problem.widest();
+        widths[layer] = width;
+        network.loss(&widths) - network.loss(&problem.widest())
+    };
+    let row = |layer: usize| problem.widths.iter().map(|&width| drop(layer, width)).collect();
+    SensitivityProfile { drops: (0..problem.depth()).map(row).collect() }
+}
+
+#[test]
+fn judged_together_a_lucky_measurement_is_not_believed_whoever_made_it() {
+    let network = Additive::new(5, 9);
+    let cost = CostModel::mean(5);
+    let stop = || false;
+    let options = options(&cost, 30, 1, &stop);
+    let mut result = search(&mut network.clone(), &options, &mut |_| {}).expect("searches");
+    let mut known = result.evaluations.clone();
+    let lucky = vec![BitWidth::MIN; 5];
+    let truth = network.loss(&lucky);
+    let mut entry = known[1].clone();
+    entry.widths = lucky.clone();
+    entry.relative_cost = cost.relative(&lucky);
+    entry.loss = 0.0;
+    entry.evaluation.standard_error = Some(0.01 * truth);
+    let known_before = known.iter().any(|entry| entry.widths == lucky);
+    known.retain(|entry| entry.widths != lucky);
+    known.push(entry);
+    result.judge_together(&mut known, &options.terms);
+    let last = known.last().expect("pushed");
+    assert_eq!(last.reward, 1.0 - last.relative_cost, "as measured it is the best of all");
+    assert!(known_before || last.believed_loss > 0.05 * truth, "{} of {truth}", last.believed_loss);
+    assert!(known_before || last.standing < last.reward, "{last:?}");
 }

@@ -1,0 +1,96 @@
+//! Tells the caller of every evaluation, whichever method asks.
+
+use super::{Event, Hooks};
+use crate::search::constraint::{self, Constraint};
+use crate::search::reward::Outcome;
+use crate::search::{CostModel, Environment, Evaluation, LayerFacts, Reward, SearchError};
+use releqc_runtime::BitWidth;
+use std::cell::RefCell;
+use std::time::Instant;
+
+/// What evaluations are judged by on the way.
+pub(super) struct Terms<'a> {
+    pub(super) reward: Reward,
+    pub(super) cost: &'a CostModel,
+    pub(super) constraints: &'a [Constraint],
+    pub(super) reference: f64,
+}
+
+/// An environment that reports its answers.
+pub(super) struct Watched<'a, 'r, 'h, E> {
+    inner: E,
+    hooks: &'a RefCell<&'r mut Hooks<'h>>,
+    terms: Terms<'a>,
+    method: &'static str,
+    evaluations: usize,
+    planned: usize,
+    start: Instant,
+    /// Reward, widths and loss of the best answer so far.
+    best: Option<(f64, Vec<BitWidth>, f64)>,
+}
+
+impl<'a, 'r, 'h, E: Environment> Watched<'a, 'r, 'h, E> {
+    pub(super) fn new(inner: E, hooks: &'a RefCell<&'r mut Hooks<'h>>, terms: Terms<'a>) -> Self {
+        let start = Instant::now();
+        Watched { inner, hooks, terms, method: "", evaluations: 0, planned: 0, start, best: None }
+    }
+
+    /// From now on `method` asks; with those that follow it makes at most `planned` evaluations.
+    pub(super) fn begin(&mut self, method: &'static str, planned: usize) {
+        self.method = method;
+        self.planned = self.evaluations + planned;
+    }
+
+    /// Gives up the environment that answers.
+    pub(super) fn into_inner(self) -> E {
+        self.inner
+    }
+
+    fn report(&mut self, widths: &[BitWidth], answer: &Evaluation) {
+        let Terms { reward, cost, constraints, reference } = &self.terms;
+        let outcome = Outcome {
+            relative_cost: cost.relative(widths),
+            loss: 100.0 * (reference - answer.accuracy),
+            reference: *reference,
+            noise: answer.noise(),
+            excess: constraint::excess(constraints, widths),
+        };
+        self.evaluations += 1;
+        let value = reward.value(&outcome);
+        if self.best.as_ref().is_none_or(|(best, ..)| value > *best) {
+            self.best = Some((value, widths.to_vec(), outcome.loss));
+        }
+        let Some((_, best, best_loss)) = self.best.clone() else { return };
+        self.hooks.borrow_mut().report(Event::Evaluated {
+            method: self.method,
+            evaluations: self.evaluations,
+            limit: self.planned.max(self.evaluations),
+            widths: widths.to_vec(),
+            relative_cost: outcome.relative_cost,
+            accuracy: answer.accuracy,
+            loss: outcome.loss,
+            reward: value,
+            accepted: reward.accepts(&outcome),
+            stored: answer.cached,
+            seconds: self.start.elapsed().as_secs_f64(),
+            best,
+            best_loss,
+        });
+    }
+}
+
+impl<E: Environment> Environment for Watched<'_, '_, '_, E> {
+    fn layers(&self) -> &[LayerFacts] {
+        self.inner.layers()
+    }
+
+    fn widths(&self) -> &[BitWidth] {
+        self.inner.widths()
+    }
+
+    fn evaluate(&mut self, widths: &[BitWidth]) -> Result<Evaluation, SearchError> {
+        let answer = self.inner.evaluate(widths)?;
+        self.report(widths, &answer);
+        Ok(answer)
+    }
+}
