@@ -425,7 +425,7 @@ pub(crate) enum Parsed {
     /// The version, and what this machine has.
     VerboseVersion,
     /// A command.
-    Cli(Cli),
+    Cli(Box<Cli>),
 }
 
 /// Parses the words of the command line, the first being the program's name.
@@ -435,7 +435,7 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Parsed, Failure> {
         return Ok(Parsed::VerboseVersion);
     }
     match Cli::try_parse_from(words::with_default_command(words)?) {
-        Ok(cli) => Ok(Parsed::Cli(cli)),
+        Ok(cli) => Ok(Parsed::Cli(Box::new(cli))),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Parsed::Text(error.to_string()))
         }
@@ -468,7 +468,7 @@ mod tests {
 
     fn cli(line: &str) -> Result<Cli, String> {
         match parse(words(line)) {
-            Ok(Parsed::Cli(cli)) => Ok(cli),
+            Ok(Parsed::Cli(cli)) => Ok(*cli),
             Ok(Parsed::Text(text)) => Err(text),
             Ok(Parsed::VerboseVersion) => Err("version".into()),
             Err(failure) => Err(format!("{failure:?}")),

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let result = failure::catch_defects(|| match args::parse(words)? {
         args::Parsed::Text(text) => console::print(&text).map(|()| failure::Outcome::Done),
         args::Parsed::VerboseVersion => console::print(&commands::version()).map(|()| failure::Outcome::Done),
-        args::Parsed::Cli(cli) => commands::execute(cli, command),
+        args::Parsed::Cli(cli) => commands::execute(*cli, command),
     });
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),

@@ -87,8 +87,8 @@ impl Plot<'_> {
         let spans = [spread(points.iter().map(|p| p.0)), spread(points.iter().map(|p| p.1))];
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
-            .x_label_area_size(44)
-            .y_label_area_size(58)
+            .x_label_area_size(52)
+            .y_label_area_size(74)
             .build_cartesian_2d(spans[0].clone(), spans[1].clone())?;
         let text = (FONT, FONT_SIZE);
         chart

@@ -117,7 +117,7 @@ pub(super) fn by_axis(tables: &[Vec<u32>], from: [usize; 3], to: [usize; 3]) -> 
         let table = tables.next().filter(|table| table.len() == to[axis])?;
         for &entry in table {
             let position = entry as usize / strides[axis];
-            let own = entry as usize % strides[axis] == 0 && position < from[axis];
+            let own = (entry as usize).is_multiple_of(strides[axis]) && position < from[axis];
             axes[axis].push(match entry {
                 FILL => None,
                 _ if own => Some(position),
