@@ -10,6 +10,7 @@ mod errors;
 mod executors;
 mod interchange;
 mod json;
+mod machines;
 mod onnx;
 mod ranges;
 mod reproducible;
