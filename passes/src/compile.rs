@@ -80,6 +80,9 @@ const LEAST_DIVIDED: usize = 300;
 /// Samples of given data that ranges are taken from, at least, whatever the time: fewer miss values that others have.
 const LEAST_CALIBRATION: usize = 64;
 
+/// How much more signal-to-noise ratio in dB a search asks for on synthesised samples: real inputs have less of it.
+const SYNTHETIC_MARGIN: f64 = 6.0;
+
 /// Samples on which the finished artifact is run through the reference executor too.
 const PROOF_SAMPLES: usize = 3;
 
@@ -504,7 +507,10 @@ impl Judge {
     /// classifier the ratio that is asked for and what may be lost of it, so that what loses no more has that ratio.
     pub(crate) fn reference(&self, material: &Material<'_>, max_loss: f64) -> f64 {
         match &self.signal {
-            Some(_) => (self.min_snr + max_loss) / 100.0,
+            Some(_) => {
+                let margin = if material.is_synthetic() { SYNTHETIC_MARGIN } else { 0.0 };
+                (self.min_snr + margin + max_loss) / 100.0
+            }
             None => agreement(&self.float_classes, self.expected(material)),
         }
     }
