@@ -9,7 +9,7 @@ use crate::train::TrainError;
 use releqc_runtime::BitWidth;
 use releqc_runtime::format::{Artifact, LoadOptions};
 
-/// Unseen samples that a signal-to-noise ratio is measured on while tensors are chosen.
+/// Samples that a signal-to-noise ratio is measured on while tensors are chosen.
 const UNSEEN: usize = 16;
 
 /// Choices of wide tensors that are tried.
@@ -83,20 +83,31 @@ impl<'a> Fixed<'a> {
         if wanted <= 0.0 {
             return Ok(plain(trained, None));
         }
-        let unseen = Signal::of(calibrated, self.material.validation(), UNSEEN);
-        let measure = |annotated: &Annotated| -> Result<f64, CompileError> {
+        let measure = |unseen: &Signal, annotated: &Annotated| -> Result<f64, CompileError> {
             let artifact = emitted(annotated.clone())?;
             unseen.decibels(&Artifact::from_bytes(artifact, LoadOptions::default()).map_err(CompileError::Unloadable)?)
         };
-        let Reached { narrow, wide, before, decibels, refused } =
-            reach(calibrated, widths, samples, rounding, &trained, wanted, attempts, measure)?;
+        // Half of the samples tell what is best on the other half; the choice is then quantized on all.
+        let part = |odd: usize| samples.iter().skip(odd).step_by(2).cloned().collect::<Vec<_>>();
+        let (fitted, others) =
+            if samples.len() < 4 { (samples.to_vec(), samples.to_vec()) } else { (part(0), part(1)) };
+        let count = others.len().min(UNSEEN);
+        let unseen = (0..count).map(|i| others[i * others.len() / count].clone()).collect();
+        let unseen = Signal::on(calibrated, unseen);
+        if measure(&unseen, &trained.annotated)? >= wanted {
+            return Ok(plain(trained, None));
+        }
+        let measure = |annotated: &Annotated| measure(&unseen, annotated);
+        let Reached { rounding: chosen, wide, before, decibels, refused } =
+            reach(calibrated, widths, &fitted, rounding, wanted, attempts, measure)?;
+        hooks.check_interrupt()?;
         if let Some(error) = refused {
             hooks.report(Event::Note(format!("layers read 8 bits, though 16 would be better: {error}")));
         }
         if let Some(wide) = &wide {
             hooks.report(Event::Note(format!(
                 "{} of {} layers read their input in two planes of 8 bits: in one the signal-to-noise ratio is {before:.1} dB, with them \
-                 {decibels:.1} dB on {} unseen samples, and {wanted:.1} dB are asked for (--min-snr)",
+                 {decibels:.1} dB on {} samples of the half that it was not tried on, and {wanted:.1} dB are asked for (--min-snr)",
                 wide.layers,
                 widths.len(),
                 unseen.samples()
@@ -104,13 +115,18 @@ impl<'a> Fixed<'a> {
         }
         if decibels < wanted && attempts > 0 {
             hooks.report(Event::Warning(format!(
-                "the signal-to-noise ratio is {decibels:.1} dB on {} unseen samples, and {wanted:.1} dB are asked for (--min-snr)",
+                "the signal-to-noise ratio is {decibels:.1} dB on {} samples of the half that it was not tried on, and {wanted:.1} dB are \
+                 asked for (--min-snr)",
                 unseen.samples()
             )));
         }
         Ok(match wide {
-            Some(wide) => plain(wide.trained, Some(wide.calibrated)),
-            None => plain(narrow.unwrap_or(trained), None),
+            Some(wide) => {
+                let trained = quantize_after_training(&wide.calibrated, &wide.widths, samples, chosen);
+                plain(trained, Some(wide.calibrated))
+            }
+            None if chosen != rounding => plain(quantize_after_training(calibrated, widths, samples, chosen), None),
+            None => plain(trained, None),
         })
     }
 }

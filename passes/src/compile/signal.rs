@@ -35,20 +35,26 @@ pub(crate) fn is_classifier(graph: &Graph) -> bool {
 impl Signal {
     /// Of a network that is no classifier.
     pub(super) fn unless_classifier(calibrated: &Calibrated, data: &Dataset) -> Option<Self> {
-        (!is_classifier(&calibrated.folded)).then(|| Signal::of(calibrated, data, usize::MAX))
+        (!is_classifier(&calibrated.folded)).then(|| Signal::of(calibrated, data))
     }
 
-    /// On the first samples: at most `most`, and as many as memory allows.
-    pub(super) fn of(calibrated: &Calibrated, data: &Dataset, most: usize) -> Self {
+    /// On the first samples: as many as memory allows.
+    fn of(calibrated: &Calibrated, data: &Dataset) -> Self {
         let graph = &calibrated.folded;
         let lens: Vec<usize> = graph.outputs.iter().map(|(_, id)| graph.node(*id).shape.len()).collect();
-        let count = (MAX_VALUES / lens.iter().sum::<usize>().max(1)).min(most).clamp(1, data.len());
+        let count = (MAX_VALUES / lens.iter().sum::<usize>().max(1)).clamp(1, data.len());
         let sample = |i: usize| {
             let mut values = vec![0.0; data.shape().len()];
             data.read(i, &mut values);
             values
         };
-        let inputs: Vec<Vec<f32>> = (0..count).map(sample).collect();
+        Signal::on(calibrated, (0..count).map(sample).collect())
+    }
+
+    /// On these samples.
+    pub(super) fn on(calibrated: &Calibrated, inputs: Vec<Vec<f32>>) -> Self {
+        let graph = &calibrated.folded;
+        let lens = graph.outputs.iter().map(|(_, id)| graph.node(*id).shape.len()).collect();
         let float = FloatExecutor::new(graph).all_outputs(&inputs);
         Signal { float, lens, inputs }
     }

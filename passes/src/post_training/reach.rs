@@ -1,10 +1,10 @@
 //! Wide tensors until a signal-to-noise ratio is reached.
 //!
-//! Takes a quantization with too much noise; returns one in which as many tensors are carried in two planes of 8 bits as the ratio
-//! needs, the cheapest first. What tensors contribute is predicted on calibration samples. Whether the ratio is reached is measured
+//! Takes a network whose quantization has too much noise; returns how it has less: as many tensors are carried in two planes of 8
+//! bits as the ratio needs, the cheapest first. What tensors contribute is predicted on calibration samples. Whether the ratio is reached is measured
 //! by the caller, on samples that nothing was learned from.
 
-use super::{PostTrained, Rounding, contributions, quantize_after_training, spread, widen};
+use super::{Rounding, contributions, quantize_after_training, spread, widen};
 use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
 use crate::ir::{Graph, NodeId};
@@ -16,20 +16,20 @@ use std::collections::BTreeSet;
 pub struct Wide {
     /// The graph with the wide tensors.
     pub calibrated: Calibrated,
-    /// Its quantization.
-    pub trained: PostTrained,
-    /// Layers that read a wide tensor.
+    /// The widths of its layers.
+    pub widths: Vec<BitWidth>,
+    /// Layers of the network that read a wide tensor.
     pub layers: usize,
 }
 
-/// What came of it.
+/// How a network is to be quantized.
 #[derive(Clone, Debug)]
 pub struct Reached<E> {
-    /// The same tensors, weights of 8 bits rounded for the results of their layers too; `None` where that is not asked for or no better.
-    pub narrow: Option<PostTrained>,
+    /// Of its weights.
+    pub rounding: Rounding,
     /// `None` where the ratio is reached without, or wide tensors gain too little.
     pub wide: Option<Wide>,
-    /// Signal-to-noise ratio without wide tensors, dB.
+    /// Signal-to-noise ratio of the usual rounding without wide tensors, dB.
     pub before: f64,
     /// Signal-to-noise ratio of what is returned, dB.
     pub decibels: f64,
@@ -37,8 +37,9 @@ pub struct Reached<E> {
     pub refused: Option<E>,
 }
 
-/// Carries as many tensors in two planes of 8 bits as a ratio of `wanted` dB needs, after `attempts` choices at most; with none, only
-/// weights are rounded otherwise. `measure` tells the ratio of a quantization in dB.
+/// Rounds weights of 8 bits for the results of their layers where that is better, and carries as many tensors in two planes of 8 bits
+/// as a ratio of `wanted` dB needs, after `attempts` choices at most. `measure` tells the ratio of a quantization in dB on other
+/// samples than `samples`: rounding fits itself to those that it sees.
 ///
 /// # Errors
 /// Of `measure` on the network without wide tensors.
@@ -47,23 +48,20 @@ pub fn reach<E>(
     widths: &[BitWidth],
     samples: &[Vec<f32>],
     as_usual: Rounding,
-    trained: &PostTrained,
     wanted: f64,
     attempts: usize,
     measure: impl Fn(&Annotated) -> Result<f64, E>,
 ) -> Result<Reached<E>, E> {
-    let before = measure(&trained.annotated)?;
-    let mut reached = Reached { narrow: None, wide: None, before, decibels: before, refused: None };
-    if before >= wanted {
-        return Ok(reached);
-    }
-    let rounding = as_usual.at_every_width();
-    if rounding != as_usual && widths.contains(&BitWidth::MAX) {
-        let rounded = quantize_after_training(calibrated, widths, samples, rounding);
-        let decibels = measure(&rounded.annotated)?;
-        if decibels > before {
-            reached.decibels = decibels;
-            reached.narrow = Some(rounded);
+    let tried = |calibrated: &Calibrated, widths: &[BitWidth], samples: &[Vec<f32>], rounding: Rounding| {
+        measure(&quantize_after_training(calibrated, widths, samples, rounding).annotated)
+    };
+    let before = tried(calibrated, widths, samples, as_usual)?;
+    let mut reached = Reached { rounding: as_usual, wide: None, before, decibels: before, refused: None };
+    let every_width = as_usual.at_every_width();
+    if before < wanted && every_width != as_usual && widths.contains(&BitWidth::MAX) {
+        let decibels = tried(calibrated, widths, samples, every_width)?;
+        if decibels > before + CLEARLY {
+            (reached.decibels, reached.rounding) = (decibels, every_width);
         }
     }
     if reached.decibels >= wanted || attempts == 0 {
@@ -76,22 +74,22 @@ pub fn reach<E>(
     let contributions = contributions::contributions(calibrated, &few);
     let few = spread(samples, ATTEMPT_BUDGET / macs.max(1), 8);
     let mut aim = wanted;
-    let mut tried = 0;
-    let mut best: Option<(f64, usize, widen::Widened)> = None;
+    let mut layers = 0;
+    let mut best: Option<(f64, Wide)> = None;
     for _ in 0..attempts {
         // The prediction knows nothing of weights and of values outside of ranges: where it asks for no more, the aim is higher.
         let more = (0..HIGHEST_AIM)
             .map(|step| contributions::cheapest(graph, &contributions, aim + f64::from(step)))
             .zip(0u32..)
-            .find(|(chosen, _)| readers(graph, chosen) > tried);
+            .find(|(chosen, _)| readers(graph, chosen) > layers);
         let Some((chosen, step)) = more else { break };
-        tried = readers(graph, &chosen);
+        layers = readers(graph, &chosen);
         let widened = widen::widen(calibrated, &chosen);
-        let attempt = quantize_after_training(&widened.calibrated, &widened.widths(widths), &few, as_usual);
-        match measure(&attempt.annotated) {
+        let widths = widened.widths(widths);
+        match tried(&widened.calibrated, &widths, &few, as_usual) {
             Ok(decibels) => {
                 if best.as_ref().is_none_or(|(best, ..)| *best < decibels) {
-                    best = Some((decibels, tried, widened));
+                    best = Some((decibels, Wide { calibrated: widened.calibrated, widths, layers }));
                 }
                 if decibels >= wanted {
                     break;
@@ -104,14 +102,11 @@ pub fn reach<E>(
             }
         }
     }
-    let Some((_, layers, widened)) = best.filter(|(decibels, ..)| *decibels > before) else { return Ok(reached) };
-    // Weights are rounded as above where that is better.
-    let rounding = if reached.narrow.is_some() { rounding } else { as_usual };
-    let trained = quantize_after_training(&widened.calibrated, &widened.widths(widths), samples, rounding);
-    match measure(&trained.annotated) {
+    let Some((_, wide)) = best.filter(|(decibels, _)| *decibels > before) else { return Ok(reached) };
+    match tried(&wide.calibrated, &wide.widths, samples, reached.rounding) {
         Ok(decibels) if decibels > reached.decibels + WORTH => {
             reached.decibels = decibels;
-            reached.wide = Some(Wide { calibrated: widened.calibrated, trained, layers });
+            reached.wide = Some(wide);
         }
         Ok(_) => {}
         Err(error) => reached.refused = Some(error),
@@ -132,6 +127,9 @@ const ATTEMPT_BUDGET: u64 = 4_000_000_000;
 
 /// How far the aim is raised for a larger choice, dB.
 const HIGHEST_AIM: u32 = 40;
+
+/// Rounding of 8 bits that gains less, in dB, may be luck.
+const CLEARLY: f64 = 0.5;
 
 /// Wide tensors that gain less, in dB, are not worth their time.
 const WORTH: f64 = 1.0;
