@@ -223,10 +223,10 @@ pub fn program_cost(
     let mut computed = 0;
     for (step, span) in steps.iter().zip(&spans) {
         ended = span.end.max(ended);
-        if let Some(operator) = step.operator.filter(|_| !matches!(step.operation, Operation::Return { .. })) {
-            if last.replace(operator) != Some(operator) {
-                cost.layers.push(LayerCost::of(network, operator));
-            }
+        if let Some(operator) = step.operator.filter(|_| !matches!(step.operation, Operation::Return { .. }))
+            && last.replace(operator) != Some(operator)
+        {
+            cost.layers.push(LayerCost::of(network, operator));
         }
         let events = Events::of(step, network, &host_places, &model.config);
         bus += span.bus;

@@ -80,10 +80,10 @@ impl Touched {
         }
         let covered: Vec<usize> = self.0.range(range.clone()).map(|(&start, _)| start).collect();
         for start in covered {
-            if let Some((end, other)) = self.0.remove(&start) {
-                if end > range.end {
-                    self.0.insert(range.end, (end, other));
-                }
+            if let Some((end, other)) = self.0.remove(&start)
+                && end > range.end
+            {
+                self.0.insert(range.end, (end, other));
             }
         }
         self.0.insert(range.start, (range.end, step));

@@ -102,7 +102,7 @@ impl Layer<'_> {
         let (shape, Ends { loads, stores, .. }) = (self.shape, self.ends);
         let [all_rows, all_columns] = shape.output;
         let tiles = u64::from(all_rows.div_ceil(rows)) * u64::from(all_columns.div_ceil(columns));
-        if (weights_stay && tiles == 1) || (columns < all_columns && weights_stay) {
+        if weights_stay && (tiles == 1 || columns < all_columns) {
             return None;
         }
         let channels = u64::from(shape.group_inputs) * u64::from(shape.groups);
