@@ -48,6 +48,7 @@ use crate::rewrite::{canonicalize, canonicalize_observed, fold_batch_norm};
 use crate::synthesize::{InputRange, RangeSource, sure_ones, synthesize};
 use crate::train::{Recipe, Trainer};
 use releqc_runtime::BitWidth;
+use releqc_runtime::accel::AccelConfig;
 use releqc_runtime::format::{Artifact, LoadOptions, Metadata};
 use releqc_runtime::reference::Reference;
 use releqc_runtime::session::{Session, SessionOptions};
@@ -264,10 +265,9 @@ pub(crate) fn encoded(annotated: Annotated) -> Result<Vec<u8>, CompileError> {
     Ok(releqc_runtime::format::encode(&parts))
 }
 
-/// The bytes of the artifact of an annotated graph, without metadata.
-fn emitted(annotated: Annotated) -> Result<Vec<u8>, CompileError> {
-    let machine = releqc_runtime::accel::AccelConfig::default();
-    Ok(emit(lower(&quantize(annotated)?)?, Metadata::new(), &machine)?)
+/// The bytes of the artifact of an annotated graph for a machine, without metadata.
+fn emitted(annotated: Annotated, machine: &AccelConfig) -> Result<Vec<u8>, CompileError> {
+    Ok(emit(lower(&quantize(annotated)?)?, Metadata::new(), machine)?)
 }
 
 /// The artifact of an annotated graph, loaded.

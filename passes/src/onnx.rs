@@ -7,7 +7,7 @@ pub mod external;
 #[rustfmt::skip]
 pub mod onnx_protobuf;
 mod reader;
-mod writer;
+pub(crate) mod writer;
 
 pub use reader::{ReadError, decode_model, element_type_name, metadata, tensor_dims, tensor_f32, tensor_i64};
 pub use writer::{Unwritable, write};

@@ -84,7 +84,7 @@ impl<'a> Fixed<'a> {
             return Ok(plain(trained, None));
         }
         let measure = |unseen: &Signal, annotated: &Annotated| -> Result<f64, CompileError> {
-            let artifact = emitted(annotated.clone())?;
+            let artifact = emitted(annotated.clone(), &self.options.accelerator.config)?;
             unseen.decibels(&Artifact::from_bytes(artifact, LoadOptions::default()).map_err(CompileError::Unloadable)?)
         };
         // Half of the samples tell what is best on the other half; the choice is then quantized on all.

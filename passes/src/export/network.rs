@@ -10,6 +10,7 @@ use crate::onnx::onnx_protobuf::{
     GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TypeProto, ValueInfoProto,
     type_proto,
 };
+use crate::onnx::writer::element_type;
 use prost::Message as _;
 use releqc_runtime::format::Artifact;
 use releqc_runtime::program::{ElementType, FloatId, Op, Port, Program, Tensor, TensorId};
@@ -422,23 +423,5 @@ fn value_info(port: &Port) -> ValueInfoProto {
         name: Some(port.name.clone()),
         r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() }),
         ..Default::default()
-    }
-}
-
-fn element_type(element: ElementType) -> DataType {
-    match element {
-        ElementType::F32 => DataType::Float,
-        ElementType::F16 => DataType::Float16,
-        ElementType::Bf16 => DataType::Bfloat16,
-        ElementType::F64 => DataType::Double,
-        ElementType::I8 => DataType::Int8,
-        ElementType::U8 => DataType::Uint8,
-        ElementType::I16 => DataType::Int16,
-        ElementType::U16 => DataType::Uint16,
-        ElementType::I32 => DataType::Int32,
-        ElementType::U32 => DataType::Uint32,
-        ElementType::I64 => DataType::Int64,
-        ElementType::U64 => DataType::Uint64,
-        ElementType::Bool => DataType::Bool,
     }
 }

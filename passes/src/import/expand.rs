@@ -3,7 +3,6 @@
 use super::build::{Builder, Constant, Value};
 use super::error::{Finding, Problem, unsupported};
 use super::source::Step;
-use crate::onnx::onnx_protobuf::attribute_proto::AttributeType;
 use crate::onnx::onnx_protobuf::tensor_proto::DataType;
 use crate::onnx::onnx_protobuf::{AttributeProto, NodeProto};
 
@@ -105,20 +104,6 @@ impl<'s> Expansion<'s> {
             None => unsupported(format!("{} of what is not known", self.step.operator())),
         })
     }
-}
-
-/// An integer attribute.
-pub(super) fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { i: Some(value), ..attribute(name, AttributeType::Int) }
-}
-
-/// A float attribute.
-pub(super) fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto { f: Some(value), ..attribute(name, AttributeType::Float) }
-}
-
-fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
-    AttributeProto { name: Some(name.to_owned()), r#type: Some(kind as i32), ..AttributeProto::default() }
 }
 
 /// The attributes of a node with some of these names.

@@ -65,7 +65,7 @@ pub fn write(graph: &Graph, metadata: &[(String, String)]) -> Result<Vec<u8>, Un
             name: Some(graph.name.clone()),
             input: graph
                 .inputs()
-                .map(|(_, node)| value_info(&node.name, &node.shape, element_type(&node.op)))
+                .map(|(_, node)| value_info(&node.name, &node.shape, element_type_of(&node.op)))
                 .collect(),
             output: outputs,
             node: writer.nodes,
@@ -296,8 +296,12 @@ impl Part {
     }
 }
 
-fn element_type(op: &Op) -> DataType {
-    let Op::Input(element) = op else { return DataType::Float };
+fn element_type_of(op: &Op) -> DataType {
+    if let Op::Input(element) = op { element_type(*element) } else { DataType::Float }
+}
+
+/// The ONNX type of an element.
+pub(crate) fn element_type(element: ElementType) -> DataType {
     match element {
         ElementType::F32 => DataType::Float,
         ElementType::F16 => DataType::Float16,

@@ -1,8 +1,8 @@
 //! Wide tensors until a signal-to-noise ratio is reached.
 //!
 //! Takes a network whose quantization has too much noise; returns how it has less: as many tensors are carried in two planes of 8
-//! bits as the ratio needs, the cheapest first. What tensors contribute is predicted on calibration samples. Whether the ratio is reached is measured
-//! by the caller, on samples that nothing was learned from.
+//! bits as the ratio needs, the cheapest first. What tensors contribute is predicted on the samples that rounding is fitted to. Whether
+//! the ratio is reached is measured by the caller, on others; ranges may have seen those too.
 
 use super::{Rounding, contributions, quantize_after_training, spread, widen};
 use crate::annotate::Annotated;

@@ -3,8 +3,9 @@
 use crate::import::Rule;
 use crate::import::build::{Builder, Value};
 use crate::import::error::{Problem, unsupported};
-use crate::import::expand::{Expansion, float, kept};
+use crate::import::expand::{Expansion, kept};
 use crate::import::source::Step;
+use crate::onnx::attribute::float;
 use crate::onnx::onnx_protobuf::AttributeProto;
 
 pub(super) const RULES: &[(&str, Rule)] = &[

@@ -8,8 +8,9 @@ use super::axis;
 use crate::import::Rule;
 use crate::import::build::{Builder, Constant, Value};
 use crate::import::error::{Problem, invalid, unsupported};
-use crate::import::expand::{Expansion, int, kept};
+use crate::import::expand::{Expansion, kept};
 use crate::import::source::Step;
+use crate::onnx::attribute::{float, int};
 use crate::onnx::onnx_protobuf::tensor_proto::DataType;
 
 pub(super) const RULES: &[(&str, Rule)] = &[
@@ -126,7 +127,7 @@ fn qgemm(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     let bias = nodes.bias(b, step, 6, [1, 4])?;
     let mut attributes = kept(step, &["alpha", "transA", "transB"]);
     let alpha = step.attributes().float("alpha", 1.0)?;
-    attributes.push(crate::import::expand::float("beta", alpha));
+    attributes.push(float("beta", alpha));
     let product = nodes.main("Gemm", &[&x, &y, &bias], attributes);
     if step.input(7).is_some() { nodes.encoded(b, &product, 7) } else { nodes.result(b, &product) }
 }
