@@ -251,13 +251,19 @@ pub(crate) struct Bench {
 #[derive(Debug, Args)]
 pub(crate) struct Sim {
     /// Compiled artifact
-    #[arg(value_name = "MODEL.rq")]
-    pub(crate) artifact: PathBuf,
+    #[arg(value_name = "MODEL.rq", required_unless_present = "program")]
+    pub(crate) artifact: Option<PathBuf>,
+    /// A program by hand instead: assembly text with its weights and constants
+    #[arg(long, value_name = "FILE.s", conflicts_with_all = ["artifact", "input", "csv", "trace", "vectors", "sweep"])]
+    pub(crate) program: Option<PathBuf>,
+    /// What the host memory of that program begins with
+    #[arg(long, value_name = "X.npy", requires = "program")]
+    pub(crate) memory: Option<PathBuf>,
     /// Also run the program on the rows of this array; once for each input, in order or by name
     #[arg(long, value_name = "[NAME=]X.npy")]
     pub(crate) input: Vec<OsString>,
-    /// File for the first output of that run
-    #[arg(long, value_name = "Y.npy", requires = "input")]
+    /// File for the first output of that run; for a program by hand its host memory, and beside it the other memories
+    #[arg(long, value_name = "Y.npy")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) machine: MachineFlag,

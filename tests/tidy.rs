@@ -25,6 +25,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "runtime/src/session/threads.rs",
     "runtime/tests/files.rs",
     "runtime/tests/load_memory.rs",
+    "runtime/tests/mutated_programs.rs",
     "runtime/tests/no_allocation.rs",
     "runtime/src/format/artifact.rs",
     "passes/src/simd.rs",

@@ -7,7 +7,7 @@ mod energy;
 
 pub use energy::{Energies, EnergyEntry, energies};
 
-use releqc_runtime::accel::{AccelConfig, AccelError, AccelProgram};
+use releqc_runtime::accel::{AccelConfig, AccelError, AccelProgram, Serial};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -30,6 +30,9 @@ pub enum MachineError {
     /// A size is out of its range.
     #[error(transparent)]
     Size(#[from] AccelError),
+    /// No operand has the name.
+    #[error("serial {0:?}; one of {1} is required")]
+    Serial(String, String),
     /// No table of energies has the name.
     #[error("energy {0:?}; one of {1} is required")]
     Energy(String, String),
@@ -64,6 +67,14 @@ struct Array {
     rows: u32,
     columns: u32,
     lanes: u32,
+    /// Of a row.
+    #[serde(default = "one")]
+    requantizers: u32,
+    serial: Option<String>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 #[derive(Deserialize)]
@@ -103,6 +114,11 @@ impl Machine {
             let names: Vec<&str> = energies().iter().map(|table| table.name.as_str()).collect();
             return Err(MachineError::Energy(energy, names.join(", ")));
         }
+        let serial = match array.serial {
+            None => Serial::default(),
+            Some(name) => Serial::named(&name)
+                .ok_or_else(|| MachineError::Serial(name, Serial::ALL.map(Serial::name).join(", ")))?,
+        };
         let config = AccelConfig {
             tiles: array.tiles,
             rows: array.rows,
@@ -116,6 +132,8 @@ impl Machine {
             dram_burst_bytes: dram.burst_bytes,
             vector_lanes: vector.lanes,
             clock_mhz,
+            requantizers: array.requantizers,
+            serial,
         };
         config.check()?;
         Ok(Machine { name: name.to_owned(), config, energy })
@@ -160,7 +178,24 @@ mod tests {
         assert!(energies().iter().any(|table| table.entries.iter().any(|entry| entry.source.is_none())));
     }
 
-    /// Any change of a description is read or refused, and every size that is read is in its range.
+    #[test]
+    fn what_is_serial_and_requantizers_may_be_said() {
+        let text = include_str!("machine/default.toml");
+        let with = |line: &str| Machine::read("mine", &text.replace("[buffers]", &format!("{line}\n[buffers]")));
+        let machine = with("requantizers = 4\nserial = \"both\"").expect("valid");
+        assert_eq!((machine.config.requantizers, machine.config.serial), (4, Serial::Both));
+        let plain = Machine::read("mine", text).expect("valid").config;
+        assert_eq!((plain.requantizers, plain.serial), (1, Serial::Weights));
+        let hashes = ["requantizers = 4", "serial = \"both\"", "serial = \"activations\"", ""]
+            .map(|line| with(line).expect("valid").config.hash());
+        assert!((0..4).all(|i| (0..i).all(|j| hashes[i] != hashes[j])));
+        assert_eq!(hashes[3], plain.hash());
+        let refused = with("serial = \"neither\"").expect_err("no operand");
+        assert_eq!(refused.to_string(), "serial \"neither\"; one of weights, activations, both is required");
+        assert!(with("requantizers = 0").is_err());
+    }
+
+    /// Any change of a description is read or refused, and every size that is read is in its range. `RELEQC_MUTANTS` sets how many.
     #[test]
     fn edited_descriptions_are_read_or_refused() {
         let text = include_str!("machine/default.toml");
@@ -186,7 +221,8 @@ mod tests {
             "[[x]]",
         ];
         let (mut read, mut refused) = (0, 0);
-        for _ in 0..2000 {
+        let descriptions = std::env::var("RELEQC_MUTANTS").map_or(2000, |count| count.parse().expect("a number"));
+        for _ in 0..descriptions {
             let mut edited = text.to_owned();
             for _ in 0..=next(3) {
                 let at = next(edited.len());

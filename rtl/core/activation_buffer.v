@@ -8,6 +8,7 @@ module activation_buffer #(
     parameter ROWS = 16,
     parameter COLUMNS = 16,
     parameter LANES = 16,
+    parameter REQUANTIZERS = 1,
     parameter VECTOR_LANES = 16,
     parameter BYTES = 262144
 ) (
@@ -38,11 +39,13 @@ module activation_buffer #(
     input  wire [31:0] kx,
     input  wire [31:0] channel,
     output reg  [COLUMNS*LANES*8-1:0] activations,
-    // Writes the codes of up to ROWS channels of a position.
+    // Writes the codes of up to ROWS channels of up to REQUANTIZERS positions.
     input  wire        write,
     input  wire [31:0] write_address,
+    input  wire [31:0] write_columns,
+    input  wire [31:0] write_pitch,
     input  wire [31:0] write_count,
-    input  wire [ROWS*8-1:0] write_codes,
+    input  wire [REQUANTIZERS*ROWS*8-1:0] write_codes,
     // The vector unit's bytes.
     input  wire        vector_read,
     input  wire [VECTOR_LANES-1:0]    vector_inside,
@@ -101,7 +104,7 @@ module activation_buffer #(
     endfunction
 
     reg [8:0] byte_read;
-    reg [31:0] from;
+    reg [31:0] from, to;
     integer c, l, r;
     /* verilator lint_off BLKSEQ */
     always @(posedge clock) begin
@@ -112,12 +115,16 @@ module activation_buffer #(
                     activations[(c*LANES + l)*8 +: 8] <= byte_read[7:0];
                     if (byte_read[8]) fault <= 1'b1;
                 end
-        if (write) begin
-            if (write_address >= BYTES || write_count > BYTES - write_address) fault <= 1'b1;
-            else
-                for (r = 0; r < ROWS; r = r + 1)
-                    if (r < write_count) memory[write_address[$clog2(BYTES)-1:0] + r[$clog2(BYTES)-1:0]] <= write_codes[8*r +: 8];
-        end
+        if (write)
+            for (c = 0; c < REQUANTIZERS; c = c + 1)
+                if (c < write_columns) begin
+                    to = write_address + c * write_pitch;
+                    if (to >= BYTES || write_count > BYTES - to) fault <= 1'b1;
+                    else
+                        for (r = 0; r < ROWS; r = r + 1)
+                            if (r < write_count)
+                                memory[to[$clog2(BYTES)-1:0] + r[$clog2(BYTES)-1:0]] <= write_codes[8*(c*ROWS + r) +: 8];
+                end
         if (vector_read)
             for (r = 0; r < VECTOR_LANES; r = r + 1)
                 if (vector_inside[r]) begin

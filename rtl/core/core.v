@@ -4,13 +4,14 @@
 //   0 taken, 1 and 2 sizes, 3 loops set, 4 first plane read, 5 first plane summed,
 //   5 + c(b) sums of block b taken by the drain, 6 + c(b) .. first column converted, multiplied, rounded and written,
 //   8 + d(last) the next operation is taken.
-// With S planes a block and n(b) columns used: c(b) = max(c(b-1) + S, d(b-1)), d(b) = c(b) + n(b).
+// With S planes a block and n(b) cycles in which its columns drain, REQUANTIZERS at once: c(b) = max(c(b-1) + S, d(b-1)), d(b) = c(b) + n(b).
 `default_nettype none
 
 module core #(
     parameter ROWS = 16,
     parameter COLUMNS = 16,
     parameter LANES = 16,
+    parameter REQUANTIZERS = 1,
     parameter VECTOR_LANES = 16,
     parameter WEIGHT_BYTES = 294912,
     parameter ACTIVATION_BYTES = 262144,
@@ -28,12 +29,14 @@ module core #(
     // An operation was taken in this cycle; an operation is under way.
     output wire         taken,
     output reg          busy,
-    // Values to the host: rows of `host_stride` values from one to the next.
+    // Values to the host: columns of `host_pitch` and rows of `host_stride` values from one to the next.
     output wire         host_write,
     output wire [31:0]  host_address,
     output wire [31:0]  host_stride,
+    output wire [31:0]  host_columns,
+    output wire [31:0]  host_pitch,
     output wire [31:0]  host_count,
-    output wire [ROWS*32-1:0] host_values,
+    output wire [REQUANTIZERS*ROWS*32-1:0] host_values,
     // Values from the host; they come a cycle later.
     output wire         host_read,
     output wire [VECTOR_LANES-1:0]    host_read_valid,
@@ -94,9 +97,9 @@ module core #(
     wire [2:0] plane;
     wire [31:0] group, output_offset, rows_used, row, column_first, columns_used, ky, kx, tap, channel;
     wire       stall, drain_write;
-    wire [31:0] drain_left, drain_address, drain_count;
-    wire [ROWS*32-1:0] drain_values;
-    wire [ROWS*8-1:0]  drain_codes;
+    wire [31:0] drain_left, drain_address, drain_columns, drain_count;
+    wire [REQUANTIZERS*ROWS*32-1:0] drain_values;
+    wire [REQUANTIZERS*ROWS*8-1:0]  drain_codes;
 
     // The plane that is in the array.
     reg        summing, sum_first, sum_last;
@@ -214,7 +217,8 @@ module core #(
     wire activation_fault, weight_fault, constant_outside;
 
     activation_buffer #(
-        .ROWS(ROWS), .COLUMNS(COLUMNS), .LANES(LANES), .VECTOR_LANES(VECTOR_LANES), .BYTES(ACTIVATION_BYTES)
+        .ROWS(ROWS), .COLUMNS(COLUMNS), .LANES(LANES), .REQUANTIZERS(REQUANTIZERS), .VECTOR_LANES(VECTOR_LANES),
+        .BYTES(ACTIVATION_BYTES)
     ) activation_buffer (
         .clock(clock), .read(walking && step_first && !stall), .over_taps(over_taps), .over_depth(over_depth), .base(x_address),
         .image_height(x_height), .image_width(x_width), .image_channels(x_channels), .zero_point(x_zero),
@@ -222,7 +226,8 @@ module core #(
         .stride_height(s_height), .stride_width(s_width), .padding_top(p_top), .padding_left(p_left),
         .group_channels(group_inputs), .group(group), .row(row), .column_first(column_first), .columns_used(columns_used),
         .ky(ky), .kx(kx), .channel(channel), .activations(activations),
-        .write(drain_write && !host), .write_address(drain_address), .write_count(drain_count), .write_codes(drain_codes),
+        .write(drain_write && !host), .write_address(drain_address), .write_columns(drain_columns),
+        .write_pitch(y_channels), .write_count(drain_count), .write_codes(drain_codes),
         .vector_read(vector_read && !quantize), .vector_inside(vector_inside), .vector_addresses(vector_addresses),
         .vector_bytes(vector_bytes), .vector_write(vector_write), .vector_address(vector_address),
         .vector_count(vector_count), .vector_codes(vector_codes), .fault(activation_fault)
@@ -234,8 +239,8 @@ module core #(
         .channel(channel), .weights(plane_bits), .fault(weight_fault)
     );
 
-    // The last plane of a block waits until the drain of the block before has at most its last column to read when it is summed.
-    assign stall = summing && sum_last && drain_left > 32'd2;
+    // The last plane of a block waits until the drain of the block before has at most its last columns to read when it is summed.
+    assign stall = summing && sum_last && drain_left > 2 * REQUANTIZERS;
 
     always @(posedge clock) begin
         if (reset) begin
@@ -282,17 +287,21 @@ module core #(
         ? (host_row * h_width + done_column) * h_channels + host_channel
         : (host_channel * h_height + host_row) * h_width + done_column);
 
-    drain #(.ROWS(ROWS), .COLUMNS(COLUMNS)) drain (
+    wire [31:0] column_pitch = host ? (channel_last ? h_channels : 32'd1) : y_channels;
+
+    drain #(.ROWS(ROWS), .COLUMNS(COLUMNS), .REQUANTIZERS(REQUANTIZERS)) drain (
         .clock(clock), .reset(reset), .take(done), .products(products), .biases(biases), .multipliers(multipliers),
         .columns_used(done_columns), .rows_used(done_rows), .address(host ? value_address : code_address),
-        .column_pitch(host ? (channel_last ? h_channels : 32'd1) : y_channels),
+        .column_pitch(column_pitch),
         .zero_point(y_zero), .lo(y_lo), .hi(y_hi), .left(drain_left), .write(drain_write), .write_address(drain_address),
-        .write_count(drain_count), .values(drain_values), .codes(drain_codes), .last(drain_last)
+        .write_columns(drain_columns), .write_count(drain_count), .values(drain_values), .codes(drain_codes), .last(drain_last)
     );
 
     assign host_write = drain_write && host;
     assign host_address = drain_address;
     assign host_stride = channel_last ? 32'd1 : h_height * h_width;
+    assign host_columns = drain_columns;
+    assign host_pitch = column_pitch;
     assign host_count = drain_count;
     assign host_values = drain_values;
 

@@ -1,11 +1,12 @@
-// Takes the sums of a block and requantizes them, a column a cycle, with one requantizer a row.
+// Takes the sums of a block and requantizes them, with REQUANTIZERS in a row: as many columns a cycle.
 //
-// Three stages: bias and conversion, product, code. `left` counts the columns that wait; a block may be taken when at most one does.
+// Three stages: bias and conversion, product, code. `left` counts the columns that wait; a block may be taken when they drain in a cycle.
 `default_nettype none
 
 module drain #(
     parameter ROWS = 16,
-    parameter COLUMNS = 16
+    parameter COLUMNS = 16,
+    parameter REQUANTIZERS = 1
 ) (
     input  wire        clock,
     input  wire        reset,
@@ -22,21 +23,24 @@ module drain #(
     input  wire [7:0]  lo,
     input  wire [7:0]  hi,
     output reg  [31:0] left,
-    // Results of a column, in the cycle in which they are written.
+    // Results of columns, the first lowest, in the cycle in which they are written.
     output wire        write,
     output wire [31:0] write_address,
+    output wire [31:0] write_columns,
     output wire [31:0] write_count,
-    output wire [ROWS*32-1:0] values,
-    output wire [ROWS*8-1:0]  codes,
-    // No column follows this one.
+    output wire [REQUANTIZERS*ROWS*32-1:0] values,
+    output wire [REQUANTIZERS*ROWS*8-1:0]  codes,
+    // No column follows these.
     output wire        last
 );
     reg [31:0] next_address, count;
     reg        valid_1, valid_2;
-    reg [31:0] address_1, address_2, count_1, count_2;
+    reg [31:0] address_1, address_2, count_1, count_2, columns_1, columns_2;
+    wire [31:0] now = left < REQUANTIZERS ? left : REQUANTIZERS;
 
     assign write = valid_2;
     assign write_address = address_2;
+    assign write_columns = columns_2;
     assign write_count = count_2;
     assign last = left == 32'd0 && !valid_1;
 
@@ -51,40 +55,51 @@ module drain #(
                 next_address <= address;
                 count <= rows_used;
             end else if (left != 32'd0) begin
-                left <= left - 32'd1;
-                next_address <= next_address + column_pitch;
+                left <= left - now;
+                next_address <= next_address + REQUANTIZERS * column_pitch;
             end
             valid_1 <= left != 32'd0;
             valid_2 <= valid_1;
         end
         address_1 <= next_address;
         address_2 <= address_1;
+        columns_1 <= now;
+        columns_2 <= columns_1;
         count_1 <= count;
         count_2 <= count_1;
     end
 
-    genvar row;
+    genvar row, side;
     generate
-        for (row = 0; row < ROWS; row = row + 1) begin : requantizers
+        for (row = 0; row < ROWS; row = row + 1) begin : rows
             // The sums of the row, the next column lowest.
-            reg [COLUMNS*32-1:0] sums;
-            reg [31:0] bias, multiplier, multiplier_1, converted, value;
-            wire [31:0] to_float, product;
-
-            int_to_float convert (.value(sums[31:0] + bias), .result(to_float));
-            float_multiply multiply (.a(converted), .b(multiplier_1), .result(product));
-            float_to_code round (.value(value), .zero_point(zero_point), .lo(lo), .hi(hi), .code(codes[8*row +: 8]));
-            assign values[32*row +: 32] = value;
+            reg [(COLUMNS+REQUANTIZERS)*32-1:0] sums;
+            reg [31:0] bias, multiplier, multiplier_1;
 
             always @(posedge clock) begin
                 if (take) begin
-                    sums <= products[row*COLUMNS*32 +: COLUMNS*32];
+                    sums <= {{REQUANTIZERS*32{1'b0}}, products[row*COLUMNS*32 +: COLUMNS*32]};
                     bias <= biases[32*row +: 32];
                     multiplier <= multipliers[32*row +: 32];
-                end else if (left != 32'd0) sums <= sums >> 32;
-                converted <= to_float;
+                end else if (left != 32'd0) sums <= sums >> 32 * REQUANTIZERS;
                 multiplier_1 <= multiplier;
-                value <= product;
+            end
+
+            for (side = 0; side < REQUANTIZERS; side = side + 1) begin : requantizers
+                reg [31:0] converted, value;
+                wire [31:0] to_float, product;
+
+                int_to_float convert (.value(sums[32*side +: 32] + bias), .result(to_float));
+                float_multiply multiply (.a(converted), .b(multiplier_1), .result(product));
+                float_to_code round (
+                    .value(value), .zero_point(zero_point), .lo(lo), .hi(hi), .code(codes[8*(side*ROWS + row) +: 8])
+                );
+                assign values[32*(side*ROWS + row) +: 32] = value;
+
+                always @(posedge clock) begin
+                    converted <= to_float;
+                    value <= product;
+                end
             end
         end
     endgenerate

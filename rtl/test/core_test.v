@@ -11,6 +11,7 @@ module core_test #(
     parameter ROWS = 16,
     parameter COLUMNS = 16,
     parameter LANES = 16,
+    parameter REQUANTIZERS = 1,
     parameter VECTOR_LANES = 16,
     parameter WEIGHT_BYTES = 294912,
     parameter ACTIVATION_BYTES = 262144,
@@ -24,22 +25,23 @@ module core_test #(
     reg  [127:0] instruction = 128'd0;
     reg          token_load = 1'b0, token_store = 1'b0;
     wire         instruction_ready, signal_load, signal_store, taken, busy, host_write, fault;
-    wire [31:0]  host_address, host_stride, host_count;
-    wire [ROWS*32-1:0] host_values;
+    wire [31:0]  host_address, host_stride, host_columns, host_pitch, host_count;
+    wire [REQUANTIZERS*ROWS*32-1:0] host_values;
     wire         host_read;
     wire [VECTOR_LANES-1:0]    host_read_valid;
     wire [VECTOR_LANES*32-1:0] host_read_addresses;
     reg  [VECTOR_LANES*32-1:0] host_read_values = 0;
-    reg  [31:0]  from;
+    reg  [31:0]  from, to;
 
     core #(
-        .ROWS(ROWS), .COLUMNS(COLUMNS), .LANES(LANES), .VECTOR_LANES(VECTOR_LANES), .WEIGHT_BYTES(WEIGHT_BYTES),
+        .ROWS(ROWS), .COLUMNS(COLUMNS), .LANES(LANES), .REQUANTIZERS(REQUANTIZERS), .VECTOR_LANES(VECTOR_LANES), .WEIGHT_BYTES(WEIGHT_BYTES),
         .ACTIVATION_BYTES(ACTIVATION_BYTES), .CONSTANT_SLOTS(CONSTANT_SLOTS)
     ) core (
         .clock(clock), .reset(reset), .instruction_valid(instruction_valid), .instruction(instruction),
         .instruction_ready(instruction_ready), .token_load(token_load), .token_store(token_store),
         .signal_load(signal_load), .signal_store(signal_store), .taken(taken), .busy(busy),
-        .host_write(host_write), .host_address(host_address), .host_stride(host_stride), .host_count(host_count),
+        .host_write(host_write), .host_address(host_address), .host_stride(host_stride),
+        .host_columns(host_columns), .host_pitch(host_pitch), .host_count(host_count),
         .host_values(host_values), .host_read(host_read), .host_read_valid(host_read_valid),
         .host_read_addresses(host_read_addresses), .host_read_values(host_read_values), .fault(fault)
     );
@@ -113,10 +115,11 @@ module core_test #(
         token_store <= 1'b0;
         if (fault) $fatal(1, "line %0d of the script, instruction %h: the core reports a fault", lines, instruction);
         if (host_write)
-            for (r = 0; r < ROWS; r = r + 1)
-                if (r < host_count) begin
-                    if (host_address + r * host_stride >= HOST_VALUES) $fatal(1, "line %0d of the script: a host value lies too far", lines);
-                    host[host_address + r * host_stride] = host_values[32*r +: 32];
+            for (r = 0; r < REQUANTIZERS * ROWS; r = r + 1)
+                if (r % ROWS < host_count && r / ROWS < host_columns) begin
+                    to = host_address + (r / ROWS) * host_pitch + (r % ROWS) * host_stride;
+                    if (to >= HOST_VALUES) $fatal(1, "line %0d of the script: a host value lies too far", lines);
+                    host[to] = host_values[32*r +: 32];
                 end
         if (host_read)
             for (r = 0; r < VECTOR_LANES; r = r + 1) begin

@@ -3,7 +3,7 @@
 quantization each.
 
 It shares no code with the compiler and the simulators. Needs Python alone.
-usage: vectors.py DIR SEED COUNT ROWS COLUMNS LANES WEIGHT_BYTES ACTIVATION_BYTES CONSTANT_SLOTS [plain]
+usage: vectors.py DIR SEED COUNT ROWS COLUMNS LANES WEIGHT_BYTES ACTIVATION_BYTES CONSTANT_SLOTS [REQUANTIZERS] [plain]
 
 With `plain` no results are all clamped and no weights all alike, so that whatever reads other bytes gives other results.
 """
@@ -59,6 +59,11 @@ def pack(codes, outputs, depth, k):
     return packed
 
 
+def requantizers_of(machine):
+    """Requantizers of a row; one where a machine does not say."""
+    return machine[6] if len(machine) > 6 else 1
+
+
 def word(opcode, *fields):
     value, at = opcode, 8
     for field, width in fields:
@@ -77,7 +82,7 @@ class Case:
             pass
 
     def draw(self, rng):
-        rows, columns, lanes, weight_bytes, activation_bytes, slots = self.machine
+        rows, columns, lanes, weight_bytes, activation_bytes, slots = self.machine[:6]
         self.k = rng.randint(2, 8)
         self.over = rng.choice([0, 0, 0, 1, 1, 2])
         self.groups = 1 if self.over == 2 else rng.choice([1, 1, 2, 3, rng.randint(1, 40)])
@@ -164,6 +169,7 @@ class Case:
 
     def cycles(self):
         rows, columns, lanes = self.machine[:3]
+        requantizers = requantizers_of(self.machine)
         inputs, outputs, taps = self.channels // self.groups, self.layer_outputs // self.groups, self.kernel[0] * self.kernel[1]
         steps = [-(-inputs // lanes) * taps, -(-taps // lanes) * inputs, -(-self.depth // lanes)][self.over]
         blocks, o = 0, self.first
@@ -174,7 +180,7 @@ class Case:
         for _ in range(blocks * self.extent[0]):
             for column in range(0, self.extent[1], columns):
                 computed = max(computed + steps * self.k, drained)
-                drained = computed + min(columns, self.extent[1] - column)
+                drained = computed + -(-min(columns, self.extent[1] - column) // requantizers)
         return 8 + drained
 
     def instructions(self):
@@ -285,7 +291,7 @@ class Vectors:
         self.files = {name: open(os.path.join(folder, name + ".hex"), "w") for name in names}
         self.buffer = bytearray(machine[4])
         with open(os.path.join(folder, "machine.txt"), "w") as file:
-            print(*machine, file=file)
+            print(*machine[:6], 16, requantizers_of(machine), file=file)
 
     def step(self, kind, a, b):
         self.files["script"].write(f"{kind:02x}{a:08x}{b:08x}\n")
@@ -350,8 +356,8 @@ class Vectors:
 
 def main():
     folder, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    machine = [int(v) for v in sys.argv[4:10]]
-    plain = sys.argv[10:] == ["plain"]
+    plain = sys.argv[-1] == "plain"
+    machine = [int(v) for v in sys.argv[4:] if v != "plain"]
     rng, vectors = random.Random(seed), Vectors(folder, machine)
     for index in range(count):
         if not plain and index % 8 == 3:

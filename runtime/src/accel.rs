@@ -10,6 +10,7 @@
 //! specification: they run on the host.
 
 mod access;
+mod array;
 pub mod config;
 #[cfg(feature = "encode")]
 pub mod cost;
@@ -27,7 +28,7 @@ pub mod table;
 pub mod text;
 pub mod verify;
 
-pub use config::AccelConfig;
+pub use config::{AccelConfig, Serial};
 pub use error::AccelError;
 #[cfg(feature = "encode")]
 pub use lower::lower;

@@ -11,7 +11,7 @@ use releqc_runtime::accel::cost::{self, CostModel, LayerShape};
 use releqc_runtime::accel::cycle::simulate as simulate_cycles;
 use releqc_runtime::accel::step::{Operation, Queue, Sections, Weights, steps};
 use releqc_runtime::accel::table::{DEFINITIONS, Definition, Instruction};
-use releqc_runtime::accel::{self, AccelConfig, AccelError, AccelProgram, Simulator, text};
+use releqc_runtime::accel::{self, AccelConfig, AccelError, AccelProgram, Serial, Simulator, text};
 use releqc_runtime::format::Artifact;
 use releqc_runtime::program::{Conv, Destination, LayerKind, Op, Window};
 use releqc_runtime::reference::Reference;
@@ -47,22 +47,23 @@ proptest! {
     /// On machines of all sizes the emitted program passes the verifier and gives the same bytes; its cycles are at least those of the
     /// array, the vector unit and the bus alone; every queue's counters account for every cycle.
     #[test]
-    fn every_machine_gives_the_same_bytes(seed in any::<u64>(), machine in 0usize..4) {
-        let config = machines()[machine];
-        let builder = random(seed);
-        let program = accel::lower::program(&builder.program, &config).unwrap();
-        let artifact = builder.artifact();
-        let input = sample(&artifact, seed);
-        let outputs = Simulator::with_program(&artifact, &program, &config).unwrap().run(&input).unwrap();
-        prop_assert_eq!(bits(outputs), reference(&artifact, &input));
-        let model = CostModel { config, ..CostModel::default() };
-        let cost = cost::program_cost(&program, sections(&artifact), artifact.program(), &model).unwrap();
-        prop_assert!(cost.cycles >= cost.bound);
-        for counters in cost.queues {
-            prop_assert_eq!(counters.busy + counters.starved + counters.blocked + counters.idle, cost.cycles.0);
+    fn every_machine_gives_the_same_bytes(seed in any::<u64>()) {
+        for config in machines() {
+            let builder = random(seed);
+            let program = accel::lower::program(&builder.program, &config).unwrap();
+            let artifact = builder.artifact();
+            let input = sample(&artifact, seed);
+            let outputs = Simulator::with_program(&artifact, &program, &config).unwrap().run(&input).unwrap();
+            prop_assert_eq!(bits(outputs), reference(&artifact, &input));
+            let model = CostModel { config, ..CostModel::default() };
+            let cost = cost::program_cost(&program, sections(&artifact), artifact.program(), &model).unwrap();
+            prop_assert!(cost.cycles >= cost.bound);
+            for counters in cost.queues {
+                prop_assert_eq!(counters.busy + counters.starved + counters.blocked + counters.idle, cost.cycles.0);
+            }
+            prop_assert_eq!(cost.layers.iter().map(|layer| layer.cycles.0).sum::<u64>(), cost.cycles.0);
+            prop_assert_eq!(text::assemble(&text::disassemble(&program, Some(artifact.program()))).unwrap(), program);
         }
-        prop_assert_eq!(cost.layers.iter().map(|layer| layer.cycles.0).sum::<u64>(), cost.cycles.0);
-        prop_assert_eq!(text::assemble(&text::disassemble(&program, Some(artifact.program()))).unwrap(), program);
     }
 
     /// The execute queue without anything to wait for takes the sum of what its instructions take.
@@ -160,7 +161,8 @@ proptest! {
     }
 }
 
-/// The default machine, a wide one with several tiles, a small one, and one whose buffers hold next to nothing.
+/// The default machine, a wide one with several tiles, a small one with two requantizers a row, and one whose buffers hold next to
+/// nothing and to which activations are serial too.
 fn machines() -> [AccelConfig; 4] {
     let default = AccelConfig::default();
     let wide = AccelConfig { tiles: 16, ..default };
@@ -174,6 +176,7 @@ fn machines() -> [AccelConfig; 4] {
         dram_bytes_per_cycle: 4,
         dram_burst_bytes: 32,
         vector_lanes: 4,
+        requantizers: 2,
         ..default
     };
     let tiny = AccelConfig {
@@ -185,6 +188,7 @@ fn machines() -> [AccelConfig; 4] {
         activation_sram_bytes: 200,
         constant_slots: 32,
         dram_latency_cycles: 7,
+        serial: Serial::Both,
         ..small
     };
     [default, wide, small, tiny]
@@ -232,7 +236,8 @@ fn counted_cycles(shape: &LayerShape, bits: u64, config: &AccelConfig) -> u64 {
 fn drains_overlap_the_next_block() {
     for seed in 0..300 {
         let builder = random(seed);
-        let config = AccelConfig { lanes: 64, ..AccelConfig::default() };
+        let requantizers = 1 + (seed % 4) as u32;
+        let config = AccelConfig { lanes: 64, requantizers, ..AccelConfig::default() };
         let program = accel::lower::program(&builder.program, &config).unwrap();
         let artifact = builder.artifact();
         for step in steps(&program, sections(&artifact), artifact.program(), &config).unwrap() {
@@ -243,9 +248,9 @@ fn drains_overlap_the_next_block() {
             let blocks = conv.row_blocks(config.rows) * rows * column_blocks;
             let columns = |b: u64| {
                 let left = u64::from(conv.extent[1]) - b % column_blocks * u64::from(config.columns);
-                left.min(config.columns.into())
+                left.min(config.columns.into()).div_ceil(requantizers.into())
             };
-            // Planes left of the block that is computed, columns left to drain of the block before.
+            // Planes left of the block that is computed, cycles left to drain the block before.
             let (mut computing, mut planes, mut draining, mut cycles) = (0, block, 0, 0u64);
             while computing < blocks || draining > 0 {
                 cycles += 1;
@@ -547,6 +552,54 @@ fn cycles_follow_the_formulas() {
     // Its time is that of fetching its weights and constants.
     let cost = model.layer(&fc, BitWidth::MAX);
     assert_eq!(cost.cycles.0, (400_000u64 + 9_600 + 4_000).div_ceil(64) * 4 + 8);
+}
+
+/// What is serial changes the cycles of the planes, and no other event but those of the elements.
+#[test]
+fn a_step_takes_the_bits_of_what_is_serial() {
+    let cost = |serial, bits: u8| {
+        let model = CostModel { config: AccelConfig { serial, ..AccelConfig::default() }, ..CostModel::default() };
+        let builder = Builder::residual(BitWidth::new(bits).unwrap());
+        let program = accel::lower::program(&builder.program, &model.config).unwrap();
+        let artifact = builder.artifact();
+        cost::program_cost(&program, sections(&artifact), artifact.program(), &model).unwrap()
+    };
+    let compute = |cost: &cost::ProgramCost| {
+        cost.layers.iter().filter(|layer| layer.bits.is_some()).map(|layer| layer.compute.0).sum::<u64>()
+    };
+    for bits in [2, 5, 8] {
+        let all = Serial::ALL.map(|serial| cost(serial, bits));
+        let [weights, activations, both] = all.each_ref().map(compute);
+        assert_eq!((activations * u64::from(bits), both), (8 * weights, 8 * weights));
+        let [weights, activations, both] = all.map(|cost| cost.events);
+        assert_eq!(both.element_cycles, 8 * weights.element_cycles);
+        let same = |events: cost::Events| cost::Events { element_cycles: 0, ..events };
+        assert_eq!((same(activations), same(both)), (same(weights), same(weights)));
+    }
+}
+
+/// The drain of a depthwise layer hides its planes; with four requantizers a row, narrow weights make it faster.
+#[test]
+fn requantizers_uncover_the_planes_of_a_depthwise_layer() {
+    let cycles = |requantizers, bits: u8| {
+        let mut b = Builder::new(3, 32, 16, 16);
+        let x = b.quantize();
+        let window = Window { kernel: [3, 3], stride: [1, 1], dilation: [1, 1], padding: [1; 4] };
+        b.conv(x, window, 32, 32, BitWidth::new(bits).unwrap(), false);
+        let model =
+            CostModel { config: AccelConfig { requantizers, ..AccelConfig::default() }, ..CostModel::default() };
+        let program = accel::lower::program(&b.program, &model.config).unwrap();
+        let sections = Sections { weights: b.weights.len(), constants: b.constants.len() };
+        let cost = cost::program_cost(&program, sections, &b.program, &model).unwrap();
+        let shape = LayerShape::of(&b.program, b.program.convs().next().unwrap());
+        let estimate = model.layer(&shape, BitWidth::new(bits).unwrap()).cycles.0;
+        (cost.layers.iter().find(|layer| layer.bits.is_some()).unwrap().queues[1].busy, estimate)
+    };
+    // 32 channels x 16 rows are 512 blocks of 16 columns.
+    assert_eq!((cycles(1, 2), cycles(1, 8)), ((8 + 2 + 512 * 16, 8 + 512 * 16), (8 + 8 + 512 * 16, 8 + 512 * 16)));
+    // The planes bind: two executions of 16 channels each, so that weights come while the first runs.
+    let twice = |bits: u64| 2 * (8 + 256 * bits + 4);
+    assert_eq!((cycles(4, 4), cycles(4, 8)), ((twice(4), 8 + 512 * 4), (twice(8), 8 + 512 * 8)));
 }
 
 /// The worked example of docs/accelerator.md.

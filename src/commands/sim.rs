@@ -1,5 +1,6 @@
 //! `releqc sim`: cycles and energy on the accelerator, and its functional simulation.
 
+mod by_hand;
 mod files;
 mod report;
 mod sweep;
@@ -18,8 +19,20 @@ use report::Report;
 use std::path::Path;
 
 pub(super) fn execute(args: &Sim, context: &Context) -> Result<Outcome, Failure> {
-    let artifact = artifact::open(&args.artifact)?;
-    let mut inputs = vec![args.artifact.clone()];
+    let file = match (&args.program, &args.artifact) {
+        (Some(program), _) => {
+            let report = by_hand::execute(program, args)?;
+            context.console.result(&report, || report.text())?;
+            return Ok(Outcome::Done);
+        }
+        (None, Some(file)) => file,
+        (None, None) => return Err(Failure::input("an artifact, or --program, is required")),
+    };
+    if args.output.is_some() && args.input.is_empty() {
+        return Err(Failure::input("--output: --input is required with it"));
+    }
+    let artifact = artifact::open(file)?;
+    let mut inputs = vec![file.clone()];
     inputs.extend(Rows::files(&args.input, artifact.program())?);
     let outputs = run::places(args.output.as_deref(), &artifact, &inputs)?;
     let read: Vec<&Path> = inputs.iter().map(std::path::PathBuf::as_path).collect();

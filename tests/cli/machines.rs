@@ -1,6 +1,6 @@
 //! Accelerators that a user describes, and the files of `sim`.
 
-use crate::support::{Place, npy_values, samples};
+use crate::support::{Place, npy, npy_values, samples};
 
 const EDGE: &str = include_str!("../../passes/src/machine/edge.toml");
 
@@ -67,4 +67,49 @@ fn traces_tables_sweeps_and_vectors() {
     assert_eq!(script.lines().last(), Some("000000000000000000"));
     let runs = script.lines().filter(|line| line.starts_with("04")).count();
     assert_eq!(Some(runs as u64), sim["replayed"].as_u64());
+}
+
+#[test]
+fn a_program_by_hand_runs_without_an_artifact() {
+    let place = Place::new();
+    place.write("fc.s", include_bytes!("../../examples/fully_connected.s"));
+    place.write("x.npy", &npy(&[4], &[1.0, 2.0, 3.0, 4.0]));
+    let words = ["sim", "--program", "fc.s", "--memory", "x.npy", "--output", "y.npy"];
+    let mut cycles = Vec::new();
+    for machine in ["default", "edge"] {
+        let sim = place.json(&[&words[..], &["--machine", machine]].concat());
+        // (1 - 3 - 8 + 40) / 2, (10 - 6) / 4, -4 + 4 + 100, (2 + 7) * 3 / 4 rounded.
+        assert_eq!(sim["returned"], serde_json::json!([[15.0, 1.0, 100.0, 7.0]]), "{sim}");
+        assert_eq!(npy_values(&place.read("y.npy")), [1.0, 2.0, 3.0, 4.0, 15.0, 1.0, 100.0, 7.0]);
+        assert_eq!(npy_values(&place.read("y.activations.npy"))[64..68], [15.0, 1.0, 100.0, 7.0]);
+        assert_eq!(npy_values(&place.read("y.arena.npy")).len(), 0);
+        let parts = ["busy", "starved", "blocked", "idle"].map(|part| sim["execute"][part].as_u64().unwrap());
+        assert_eq!(parts.iter().sum::<u64>(), sim["cycles"].as_u64().unwrap());
+        cycles.push(sim["cycles"].as_u64().unwrap());
+    }
+    assert_ne!(cycles[0], cycles[1]);
+    let wrong = place.releqc(&["sim", "--program", "fc.s", "--memory", "y.npy"]);
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("8 values"), "{wrong:?}");
+    place.write("bad.s", b".input 1\nEXECUTE\nEND\n");
+    let wrong = place.releqc(&["sim", "--program", "bad.s"]);
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("bad.s: line 2: wait_load is missing"), "{wrong:?}");
+    assert_eq!(place.releqc(&["sim"]).code, Some(2));
+    assert_eq!(place.releqc(&["sim", "small.rq", "--program", "fc.s"]).code, Some(2));
+}
+
+#[test]
+fn a_machine_says_what_is_serial() {
+    let place = Place::compiled();
+    let mut cycles = Vec::new();
+    for (name, serial) in [("w.toml", "weights"), ("a.toml", "activations"), ("b.toml", "both")] {
+        place.write(name, EDGE.replace("rows = 8", &format!("rows = 8\nserial = \"{serial}\"")).as_bytes());
+        let sim = place.json(&["sim", "small.rq", "--machine", name]);
+        assert_eq!(sim["serial"], serial);
+        let compute = sim["layers"].as_array().unwrap().iter().filter(|layer| !layer["bits"].is_null());
+        cycles.push(compute.map(|layer| layer["compute_cycles"].as_u64().unwrap()).sum::<u64>());
+    }
+    assert!(cycles[0] < cycles[1] && cycles[2] == 8 * cycles[0], "{cycles:?}");
+    place.write("x.npy", &samples(1));
+    let vectors = place.releqc(&["sim", "small.rq", "--machine", "b.toml", "--input", "x.npy", "--vectors", "v"]);
+    assert!(vectors.code == Some(2) && vectors.stderr.contains("weights alone are serial"), "{vectors:?}");
 }

@@ -1,11 +1,64 @@
 //! The hardware a program is compiled for.
 
 use super::AccelError;
+use crate::BitWidth;
+
+/// Bits of an activation: those of the codes of an artifact.
+pub const ACTIVATION_BITS: u32 = 8;
+
+/// Which operand of a product enters the array a bit at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Serial {
+    /// Weights: a lane multiplies 8 bits of an activation by one of a weight. A step takes a cycle a bit of the weights.
+    #[default]
+    Weights,
+    /// Activations, as in Stripes: a lane multiplies one bit of an activation by a whole weight. A step takes 8 cycles.
+    Activations,
+    /// Weights and activations, as in Loom: a lane multiplies bit by bit. A step takes 8 cycles a bit of the weights.
+    Both,
+}
+
+impl Serial {
+    /// All of them.
+    pub const ALL: [Serial; 3] = [Serial::Weights, Serial::Activations, Serial::Both];
+
+    /// Its name in descriptions and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Serial::Weights => "weights",
+            Serial::Activations => "activations",
+            Serial::Both => "both",
+        }
+    }
+
+    /// The variant of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|serial| serial.name() == name)
+    }
+
+    /// Cycles that a step takes for weights of a width.
+    pub fn planes(self, bits: BitWidth) -> u64 {
+        let bits = u64::from(bits.bits());
+        match self {
+            Serial::Weights => bits,
+            Serial::Activations => ACTIVATION_BITS.into(),
+            Serial::Both => bits * u64::from(ACTIVATION_BITS),
+        }
+    }
+
+    /// Lanes that make as much in a cycle as one bit-parallel product of 8 x 8 bits.
+    pub fn lanes_of_a_product(self) -> u32 {
+        match self {
+            Serial::Weights | Serial::Activations => 8,
+            Serial::Both => 64,
+        }
+    }
+}
 
 /// Sizes of the machine. Energies are in [`super::cost`].
 ///
 /// A tile is `rows` x `columns` processing elements; a row holds one output channel, a column one output position, and
-/// each element multiplies `lanes` 8-bit activations by one bit of `lanes` weights a cycle. A row has one requantizer.
+/// each element multiplies `lanes` 8-bit activations by one bit of `lanes` weights a cycle (other operands: [`Serial`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AccelConfig {
     /// Arrays that work side by side on different (output channels, output positions) blocks of an instruction.
@@ -32,6 +85,10 @@ pub struct AccelConfig {
     pub vector_lanes: u32,
     /// Clock, in MHz.
     pub clock_mhz: u32,
+    /// Requantizers of a row: columns of a block that drain in a cycle.
+    pub requantizers: u32,
+    /// Which operand is serial.
+    pub serial: Serial,
 }
 
 impl Default for AccelConfig {
@@ -50,16 +107,21 @@ impl Default for AccelConfig {
             dram_burst_bytes: 64,
             vector_lanes: 16,
             clock_mhz: 1000,
+            requantizers: 1,
+            serial: Serial::Weights,
         }
     }
 }
+
+/// The size that a later description added; it was 1.
+const SINCE_3_0: &str = "requantizers";
 
 /// Bytes of a configuration's hash in a program header.
 pub const CONFIG_HASH_BYTES: usize = 16;
 
 impl AccelConfig {
-    /// Names, values and allowed ranges in the order in which they are hashed.
-    pub fn fields(&self) -> [(&'static str, u32, [u32; 2]); 12] {
+    /// Names, values and allowed ranges of the sizes in the order in which they are hashed.
+    pub fn fields(&self) -> [(&'static str, u32, [u32; 2]); 13] {
         [
             ("tiles", self.tiles, [1, 256]),
             ("rows", self.rows, [1, 256]),
@@ -74,14 +136,23 @@ impl AccelConfig {
             ("dram_burst_bytes", self.dram_burst_bytes, [1, 4096]),
             ("vector_lanes", self.vector_lanes, [1, 4096]),
             ("clock_mhz", self.clock_mhz, [1, 100_000]),
+            ("requantizers", self.requantizers, [1, 256]),
         ]
     }
 
-    /// The first 16 bytes of the BLAKE3 hash of the fields as little-endian words.
+    /// The first 16 bytes of the BLAKE3 hash of the sizes as little-endian words. What [`SINCE_3_0`] names is hashed with its name,
+    /// and only where it differs from what every machine of instruction set 3.0 had: their programs stay valid.
     pub fn hash(&self) -> [u8; CONFIG_HASH_BYTES] {
         let mut hasher = blake3::Hasher::new();
-        for (_, value, _) in self.fields() {
-            hasher.update(&value.to_le_bytes());
+        for (name, value, _) in self.fields() {
+            if name != SINCE_3_0 {
+                hasher.update(&value.to_le_bytes());
+            } else if value != 1 {
+                hasher.update(name.as_bytes()).update(&value.to_le_bytes());
+            }
+        }
+        if self.serial != Serial::Weights {
+            hasher.update(b"serial").update(self.serial.name().as_bytes());
         }
         let mut hash = [0; CONFIG_HASH_BYTES];
         hash.copy_from_slice(&hasher.finalize().as_bytes()[..CONFIG_HASH_BYTES]);

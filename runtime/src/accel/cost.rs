@@ -3,14 +3,17 @@
 //! docs/accelerator.md derives the formulas and cites the constants. What counts is taken from the decoded program alone, so
 //! that it is the cost of what is executed. The same network with weights of 8 bits is lowered and simulated as well.
 
+mod area;
 mod model;
 mod shape;
 mod units;
 
+pub use area::transistors;
 pub use model::{CostModel, Energy, Events, LayerEstimate};
 pub use shape::LayerShape;
 pub use units::{Cycles, EnergyModel, PicoJoules};
 
+use super::config::AccelConfig;
 use super::cycle::{QueueCounters, Span, simulate};
 use super::error::AccelError;
 use super::host::host_places;
@@ -44,6 +47,9 @@ pub struct LayerCost {
     pub compute: Cycles,
     /// Cycles the bus of the DRAM works.
     pub dram: Cycles,
+    /// Cycles of a bit-parallel 8-bit array of the same multipliers: an element makes a product of 8 x 8 bits a cycle for every 8
+    /// lanes, or 64 where both operands are serial.
+    pub bit_parallel: Cycles,
     /// The load, execute and store queue.
     pub queues: [QueueCounters; 3],
     /// What it did.
@@ -56,10 +62,10 @@ impl LayerCost {
     /// Share of the products that the arrays could make in its cycles; 0 without weights.
     pub fn utilisation(&self, model: &CostModel) -> f64 {
         let config = &model.config;
-        let bits = self.bits.map_or(0, |bits| u64::from(bits.bits()));
+        let planes = self.bits.map_or(0, |bits| config.serial.planes(bits));
         let elements = [config.tiles, config.rows, config.columns, config.lanes].map(f64::from);
         let most = elements.into_iter().product::<f64>() * self.cycles.0.max(1) as f64;
-        (self.macs * bits) as f64 / most
+        (self.macs * planes) as f64 / most
     }
 
     /// What its time goes to: `array`, `vector`, `DRAM`, or `waiting` for what came before.
@@ -99,7 +105,7 @@ pub struct CostReport {
     pub program: ProgramCost,
     /// The same network with weights of 8 bits.
     pub baseline_8bit: ProgramCost,
-    /// Cycles of a bit-parallel 8-bit array of the same multipliers: an element makes `lanes / 8` products of 8 bits a cycle.
+    /// Cycles of a bit-parallel 8-bit array of the same multipliers, all layers.
     pub bit_parallel: Cycles,
     /// Lowest and highest energy ratio when any one constant of the energy model is halved or doubled.
     pub energy_ratio_range: [f64; 2],
@@ -121,8 +127,8 @@ impl CostReport {
     }
 
     /// The ratio under another energy model.
-    pub fn energy_ratio_under(&self, energy: &EnergyModel, lanes: u32) -> f64 {
-        let of = |cost: &ProgramCost| cost.events.energy(energy, lanes).total().0;
+    pub fn energy_ratio_under(&self, energy: &EnergyModel, config: &AccelConfig) -> f64 {
+        let of = |cost: &ProgramCost| cost.events.energy(energy, config).total().0;
         of(&self.baseline_8bit) / of(&self.program).max(f64::MIN_POSITIVE)
     }
 
@@ -158,23 +164,18 @@ pub fn estimate_on(artifact: &Artifact, program: &AccelProgram, model: &CostMode
     // The addresses of wider weights run past the section, and nothing is read there.
     let sections = Sections { weights: 8 * sections.weights + (1 << 20), ..sections };
     let baseline = program_cost(&lower::program(&at_8_bits, &model.config)?, sections, &at_8_bits, model)?;
-    Ok(report(own, baseline, network, model))
+    Ok(report(own, baseline, model))
 }
 
-fn report(program: ProgramCost, baseline_8bit: ProgramCost, network: &Program, model: &CostModel) -> CostReport {
+fn report(program: ProgramCost, baseline_8bit: ProgramCost, model: &CostModel) -> CostReport {
     let host_operations = program.layers.iter().fold(0u64, |sum, layer| sum.saturating_add(layer.host_operations));
-    let bit_parallel = network.convs().map(|conv| {
-        let shape = LayerShape::of(network, conv);
-        let products = (model.config.lanes / 8).max(1);
-        shape.blocks(&model.config).div_ceil(model.config.tiles.into()) * shape.lanes_over(products).1
-    });
-    let bit_parallel = Cycles(bit_parallel.sum());
+    let bit_parallel = program.layers.iter().fold(Cycles(0), |sum, layer| sum + layer.bit_parallel);
     let clock_mhz = model.config.clock_mhz;
     let mut report =
         CostReport { program, baseline_8bit, bit_parallel, host_operations, clock_mhz, energy_ratio_range: [0.0; 2] };
     let mut range = [report.energy_ratio(); 2];
     for energy in model.energy.variants() {
-        let ratio = report.energy_ratio_under(&energy, model.config.lanes);
+        let ratio = report.energy_ratio_under(&energy, &model.config);
         range = [range[0].min(ratio), range[1].max(ratio)];
     }
     report.energy_ratio_range = range;
@@ -226,7 +227,7 @@ pub fn program_cost(
         if let Some(operator) = step.operator.filter(|_| !matches!(step.operation, Operation::Return { .. }))
             && last.replace(operator) != Some(operator)
         {
-            cost.layers.push(LayerCost::of(network, operator));
+            cost.layers.push(LayerCost::of(network, operator, &model.config));
         }
         let events = Events::of(step, network, &host_places, &model.config);
         bus += span.bus;
@@ -243,7 +244,7 @@ pub fn program_cost(
     cost.bound = Cycles(computed.max(bus));
     let mut before = 0;
     for layer in &mut cost.layers {
-        layer.energy = layer.events.energy(&model.energy, model.config.lanes);
+        layer.energy = layer.events.energy(&model.energy, &model.config);
         let end = layer.cycles.0.max(before);
         layer.cycles = Cycles(end - before);
         before = end;
@@ -255,7 +256,7 @@ pub fn program_cost(
         let counters = &mut cost.queues[queue as usize];
         counters.idle = ended.saturating_sub(counters.busy + counters.starved + counters.blocked);
     }
-    cost.energy = cost.events.energy(&model.energy, model.config.lanes);
+    cost.energy = cost.events.energy(&model.energy, &model.config);
     Ok(cost)
 }
 
@@ -268,13 +269,16 @@ impl QueueCounters {
 }
 
 impl LayerCost {
-    fn of(network: &Program, operator: u16) -> Self {
+    fn of(network: &Program, operator: u16, config: &AccelConfig) -> Self {
         let op = network.ops.get(usize::from(operator));
         let mut layer = LayerCost { name: op.map_or("?", operator_name).to_owned(), ..LayerCost::default() };
         if let Some(Op::Conv(conv)) = op {
             let shape = LayerShape::of(network, conv);
             layer.bits = Some(conv.bits);
             layer.macs = shape.macs();
+            let products = (config.lanes / config.serial.lanes_of_a_product()).max(1);
+            let waves = shape.blocks(config).div_ceil(config.tiles.into());
+            layer.bit_parallel = Cycles(waves * shape.lanes_over(products).1);
             layer.weight_bytes = shape.weight_bytes(conv.outputs, conv.bits);
         }
         layer

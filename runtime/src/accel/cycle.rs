@@ -5,6 +5,7 @@
 //! times. A transfer leaves its queue when it leaves the bus, and ends a latency later.
 
 use super::access::{Access, Memory, accesses};
+use super::array::Blocks;
 use super::config::AccelConfig;
 use super::host::host_places;
 use super::step::{ConvStep, LanesOver, Operation, Queue, Step, Weights};
@@ -81,31 +82,15 @@ impl ConvStep {
 
     /// Cycles of the planes, and of the whole step: docs/accelerator.md.
     pub fn array_cycles(&self, config: &AccelConfig) -> [u64; 2] {
-        let [rows, column_blocks] = self.position_blocks(config.columns);
-        let blocks = self.row_blocks(config.rows) * rows * column_blocks;
-        let block = self.steps(config.lanes) * u64::from(self.bits.bits());
-        let waves = blocks.div_ceil(config.tiles.into());
-        let last_columns = u64::from(self.extent[1] - 1) % u64::from(config.columns) + 1;
-        // A wave of several tiles drains as many columns as its widest block.
-        let tiles = u64::from(config.tiles);
-        let drain = |wave: u64| {
-            let (first, count) = (wave * tiles, tiles.min(blocks - wave * tiles));
-            let wide = column_blocks > 1 && (count > 1 || first % column_blocks != column_blocks - 1);
-            if wide { config.columns.into() } else { last_columns }
+        let [rows, in_a_row] = self.position_blocks(config.columns);
+        let blocks = Blocks {
+            count: self.row_blocks(config.rows) * rows * in_a_row,
+            in_a_row,
+            positions: self.extent[1],
+            planes: self.steps(config.lanes) * config.serial.planes(self.bits),
         };
-        let most = u64::from(config.columns.min(self.extent[1]));
-        let drained = if block >= most {
-            // The array never waits for a drain.
-            waves * block + drain(waves - 1)
-        } else {
-            let (mut computed, mut drained) = (0u64, 0u64);
-            for wave in 0..waves {
-                computed = (computed + block).max(drained);
-                drained = computed + drain(wave);
-            }
-            drained
-        };
-        [waves * block, OVERHEAD + drained]
+        let time = blocks.time(config);
+        [time.compute, OVERHEAD + time.drained]
     }
 }
 

@@ -16,7 +16,9 @@
 
 use super::config::{AccelConfig, CONFIG_HASH_BYTES, hex};
 use super::error::AccelError;
+use super::host::host_places;
 use super::table::{INSTRUCTION_BYTES, ISA_MAJOR, ISA_MINOR, Instruction};
+use crate::program::Program;
 
 /// First bytes of every program.
 pub const MAGIC: [u8; 8] = *b"RELEQACC";
@@ -27,6 +29,8 @@ const _: () = assert!(size_of::<Instruction>() <= 4 * INSTRUCTION_BYTES);
 
 /// Bound on the host memory of a program, in values.
 pub const MAX_HOST_VALUES: u32 = 1 << 27;
+/// Bound on the arena, and on the host memory, of a program that belongs to no network, in bytes.
+pub const MAX_BARE_BYTES: u32 = 1 << 26;
 
 /// A decoded program. Its instructions are in the table; [`super::step::steps`] checks what they do.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +121,31 @@ impl AccelProgram {
             host_values: u32_at(bytes, 40),
             instructions,
         })
+    }
+
+    /// Its arena and host memory are no larger than its network's; a program without a network has fixed bounds. The memories of a
+    /// simulation are allocated in these sizes.
+    ///
+    /// # Errors
+    /// Names the memory, its size and its bound.
+    pub(super) fn check_memories(&self, network: &Program) -> Result<(), AccelError> {
+        let (arena, host) = if network.ops.is_empty() {
+            (MAX_BARE_BYTES, MAX_BARE_BYTES / 4)
+        } else {
+            let values = host_places(network).1.min(MAX_HOST_VALUES.into());
+            (network.arena_bytes, u32::try_from(values).unwrap_or(MAX_HOST_VALUES))
+        };
+        if self.arena_bytes > arena {
+            return Err(AccelError::Header(format!(
+                "an arena of {} bytes; at most {arena} are allowed",
+                self.arena_bytes
+            )));
+        }
+        if self.host_values > host || self.input_values > self.host_values {
+            let what = format!("{} host values, {} of them input", self.host_values, self.input_values);
+            return Err(AccelError::Header(format!("{what}; at most {host} are allowed, the input among them")));
+        }
+        Ok(())
     }
 
     /// Whether it was compiled for a machine.

@@ -1,6 +1,7 @@
 //! The functional simulator: executes an encoded program with its own arithmetic, formula by formula of
 //! docs/quantization.md. Convolutions are bit-serial ([`super::planes`]).
 
+mod source;
 mod vector;
 mod vectors;
 
@@ -12,18 +13,22 @@ use super::host::host_places;
 use super::planes::{ChannelPlanes, MASK_ALIGN};
 use super::program::AccelProgram;
 use super::step::{Clamped, ConvStep, HostTensor, Operation, Sections, Sink, Step, View, Weights, steps};
+use super::text::Assembly;
 use super::verify::verify;
 use crate::RunError;
 use crate::float;
 use crate::format::Artifact;
-use crate::program::{FloatId, Window};
+use crate::program::{FloatId, Program, Window};
+use source::Source;
 
 /// Bytes of gathered activations that a convolution holds at a time.
 const PATCH_BYTES: usize = 1 << 18;
 
 /// A machine with a checked program and its memories.
 pub struct Simulator {
-    artifact: Artifact,
+    source: Source,
+    /// Bytes of the activation buffer.
+    buffer: usize,
     steps: Vec<Step>,
     input_values: usize,
     /// Activation buffer, then the arena.
@@ -61,10 +66,6 @@ impl Simulator {
     /// When it is refused.
     pub fn with_program(artifact: &Artifact, program: &AccelProgram, config: &AccelConfig) -> Result<Self, AccelError> {
         let network = artifact.program();
-        if program.arena_bytes > network.arena_bytes {
-            let (found, limit) = (program.arena_bytes, network.arena_bytes);
-            return Err(AccelError::Header(format!("an arena of {found} bytes; the network's has {limit}")));
-        }
         let sections =
             Sections { weights: artifact.weights_section().len(), constants: artifact.constants_section().len() };
         let steps = steps(program, sections, network, config)?;
@@ -77,27 +78,62 @@ impl Simulator {
         if program.input_values as usize != network.input_len() || !returned.eq(outputs) {
             return Err(AccelError::Header("its input and outputs are not those of the network".into()));
         }
-        Ok(Simulator {
-            artifact: artifact.clone(),
+        Ok(Self::of_steps(Source::Artifact(artifact.clone()), steps, program, config))
+    }
+
+    /// Checks a program that belongs to no network, and takes the weights and constants of its text.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn bare(assembly: &Assembly, config: &AccelConfig) -> Result<Self, AccelError> {
+        let Assembly { program, weights, constants } = assembly;
+        let network = Program::default();
+        let sections = Sections { weights: weights.len(), constants: constants.len() };
+        let steps = steps(program, sections, &network, config)?;
+        verify(&steps, program, &network, config)?;
+        let source = Source::Bare { network, weights: weights.clone(), constants: constants.clone() };
+        Ok(Self::of_steps(source, steps, program, config))
+    }
+
+    fn of_steps(source: Source, steps: Vec<Step>, program: &AccelProgram, config: &AccelConfig) -> Self {
+        let buffer = config.activation_sram_bytes as usize;
+        Simulator {
+            host_places: host_places(source.network()).0,
+            source,
+            buffer,
             steps,
             input_values: program.input_values as usize,
-            memory: vec![0; config.activation_sram_bytes as usize + program.arena_bytes as usize],
+            memory: vec![0; buffer + program.arena_bytes as usize],
             weight_buffer: vec![0; config.weight_sram_bytes as usize],
             constants_buffer: vec![[0; 2]; config.constant_slots as usize],
             host: vec![0.0; program.host_values as usize],
-            host_places: host_places(network).0,
             patches: Patches::default(),
             planes: ChannelPlanes::default(),
-        })
+        }
     }
 
-    /// Runs one sample; yields one vector an output of the network.
+    /// The activation buffer after a run.
+    pub fn activation_buffer(&self) -> &[u8] {
+        &self.memory[..self.buffer]
+    }
+
+    /// The arena after a run.
+    pub fn arena(&self) -> &[u8] {
+        &self.memory[self.buffer..]
+    }
+
+    /// The host memory after a run, the input at its start.
+    pub fn host_memory(&self) -> &[f32] {
+        &self.host
+    }
+
+    /// Runs one sample; yields one vector a `RETURN`: an output of the network.
     ///
     /// # Errors
     /// When the input does not hold exactly one sample.
     pub fn run(&mut self, input: &[f32]) -> Result<Vec<Vec<f32>>, RunError> {
         if input.len() != self.input_values {
-            return Err(RunError::input_length(self.artifact.program(), input.len()));
+            return Err(self.wrong_length(input.len()));
         }
         self.clear(input);
         let mut outputs = Vec::new();
@@ -110,6 +146,15 @@ impl Simulator {
         }
         self.steps = steps;
         Ok(outputs)
+    }
+
+    fn wrong_length(&self, found: usize) -> RunError {
+        match &self.source {
+            Source::Artifact(artifact) => RunError::input_length(artifact.program(), found),
+            Source::Bare { .. } => {
+                RunError::InputLength { inputs: "of the program".into(), found, required: self.input_values }
+            }
+        }
     }
 
     fn clear(&mut self, input: &[f32]) {
@@ -131,9 +176,9 @@ impl Simulator {
                 }
             }
             Operation::LoadWeights { source, buffer, constants: [biases, multipliers], slots } => {
-                let weights = &self.artifact.weights_section()[source.clone()];
+                let weights = &self.source.weights()[source.clone()];
                 self.weight_buffer[*buffer..*buffer + weights.len()].copy_from_slice(weights);
-                let section = self.artifact.constants_section();
+                let section = self.source.constants();
                 for (i, slot) in self.constants_buffer[slots.clone()].iter_mut().enumerate() {
                     *slot = [u32_word(&section[*biases..], i), u32_word(&section[*multipliers..], i)];
                 }
@@ -206,7 +251,7 @@ impl Simulator {
                 }
             }
             Operation::Affine { x, y, constants } => {
-                let constants = &self.artifact.constants_section()[constants.clone()];
+                let constants = &self.source.constants()[constants.clone()];
                 let channels = x.channels as usize;
                 let (x_codes, y_codes) = pair(&mut self.memory, x, &y.view);
                 for (from, to) in x_codes.chunks_exact(channels).zip(y_codes.chunks_exact_mut(channels)) {
@@ -226,7 +271,7 @@ impl Simulator {
                 values.iter_mut().zip(in_order(x, host)).for_each(|(value, i)| *value = real(x_codes[i], x) * scale);
             }
             Operation::Vector { operator, places } => {
-                vector::execute(&self.artifact, usize::from(*operator), places, &mut self.memory);
+                vector::execute(&self.source, usize::from(*operator), places, &mut self.memory);
             }
             Operation::Host(operator) => self.on_host(usize::from(*operator)),
             Operation::Return { .. } => {}
@@ -235,14 +280,14 @@ impl Simulator {
 
     /// An operator on floats, in the one form that all executors share.
     fn on_host(&mut self, operator: usize) {
-        let network = self.artifact.program();
+        let network = self.source.network();
         let op = &network.ops[operator];
         let range = |id: FloatId| {
             let first = self.host_places[id.0 as usize] as usize;
             first..first + network.float_len(id)
         };
         let Some(y) = op.writes_floats() else { return };
-        let constants = float::decoded(&self.artifact.constants_section()[float::constants(network, op)]);
+        let constants = float::decoded(&self.source.constants()[float::constants(network, op)]);
         let mut result = vec![0.0; network.float_len(y)];
         float::execute(op, &|id| &self.host[range(id)], &constants, &mut result);
         self.host[range(y)].copy_from_slice(&result);
@@ -253,12 +298,12 @@ impl Simulator {
         // Weights and constants from channel `first_packed` on.
         let (weights, first_packed) = match &conv.weights {
             Weights::Buffer { bytes, .. } => (&self.weight_buffer[bytes.clone()], conv.outputs.start as usize),
-            Weights::Section { weights, .. } => (&self.artifact.weights_section()[weights.clone()], 0),
+            Weights::Section { weights, .. } => (&self.source.weights()[weights.clone()], 0),
         };
         let constant = |o: usize| match &conv.weights {
             Weights::Buffer { slots, .. } => self.constants_buffer[slots.start + o - first_packed],
             Weights::Section { constants, .. } => {
-                let constants = &self.artifact.constants_section()[constants.clone()];
+                let constants = &self.source.constants()[constants.clone()];
                 [u32_word(constants, o), u32_word(constants, conv.layer_outputs as usize + o)]
             }
         };

@@ -7,7 +7,7 @@
 //!
 //! Checked: every address range lies inside its buffer, the arena, the host memory and the sections; a result overlaps no operand;
 //! extents agree with the window; clamps are not empty; multipliers are in [`crate::verify::MULTIPLIER_RANGE`]; the program takes no
-//! more than [`MAX_WORK`] products; it ends in one `END`.
+//! more products than its network, or than [`MAX_WORK`] where it belongs to none; it ends in one `END`.
 //!
 //! Not checked here but in [`super::verify`]: the order that tokens enforce, and that what is read has been written.
 

@@ -3,10 +3,10 @@
 use super::report::Report;
 use crate::failure::Failure;
 use crate::output::Output;
-use releqc_runtime::accel::AccelConfig;
 use releqc_runtime::accel::cost::Timeline;
 use releqc_runtime::accel::simulate::Vectors;
 use releqc_runtime::accel::text::operator_name;
+use releqc_runtime::accel::{AccelConfig, Serial};
 use releqc_runtime::program::Program;
 use serde_json::json;
 use std::fmt::Write;
@@ -69,6 +69,10 @@ pub(super) fn trace(timeline: &Timeline, network: &Program) -> Vec<u8> {
 pub(super) fn vectors(folder: &Path, vectors: &Vectors, config: &AccelConfig) -> Result<(), Failure> {
     if config.tiles != 1 {
         return Err(Failure::input(format!("--vectors: a machine of {} tiles; the test bench has one", config.tiles)));
+    }
+    if config.serial != Serial::Weights {
+        let serial = config.serial.name();
+        return Err(Failure::input(format!("--vectors: serial {serial}; weights alone are serial in the hardware")));
     }
     if !folder.is_dir() {
         fs::create_dir(folder).map_err(|error| Failure::input(format!("--vectors {}: {error}", folder.display())))?;

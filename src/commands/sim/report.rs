@@ -3,7 +3,7 @@
 use super::sweep::Point;
 use crate::report::{Align, Table, grouped};
 use releqc_passes::machine::{Machine, energies};
-use releqc_runtime::accel::cost::{CostModel, CostReport, Energy, LayerCost, ProgramCost};
+use releqc_runtime::accel::cost::{CostModel, CostReport, Energy, LayerCost, ProgramCost, transistors};
 use releqc_runtime::accel::cycle::QueueCounters;
 use serde::Serialize;
 use std::fmt::Write;
@@ -13,6 +13,10 @@ pub(super) struct Report {
     machine: String,
     /// Which operand is serial.
     serial: &'static str,
+    /// Of a row.
+    requantizers: u32,
+    /// Elements, corrections and requantizers.
+    array_transistors: f64,
     cycles: u64,
     /// No schedule takes less: the longer of what the execute queue computes and what the bus moves.
     bound_cycles: u64,
@@ -58,7 +62,7 @@ struct Parts {
 }
 
 #[derive(Serialize)]
-struct Queue {
+pub(super) struct Queue {
     busy: u64,
     starved: u64,
     blocked: u64,
@@ -84,6 +88,7 @@ pub(super) struct LayerReport {
     pub(super) cycles: u64,
     pub(super) compute_cycles: u64,
     pub(super) dram_cycles: u64,
+    bit_parallel_8bit_compute_cycles: u64,
     pub(super) dram_bytes: u64,
     pub(super) weight_buffer_bytes: u64,
     pub(super) activation_buffer_bytes: u64,
@@ -114,6 +119,17 @@ impl From<&QueueCounters> for Queue {
     }
 }
 
+/// A line a queue.
+pub(super) fn queues(queues: &[(&str, &Queue)]) -> String {
+    let mut text = String::new();
+    for (name, Queue { busy, starved, blocked, idle }) in queues {
+        let [busy, starved, blocked, idle] = [*busy, *starved, *blocked, *idle].map(grouped);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name} queue: busy {busy}, starved {starved}, blocked {blocked}, idle {idle}");
+    }
+    text
+}
+
 fn total(cost: &ProgramCost) -> Total {
     Total { cycles: cost.cycles.0, energy_pj: cost.energy.total().0 }
 }
@@ -123,15 +139,17 @@ impl Report {
         let own = &cost.program;
         let under = |table: &releqc_passes::machine::Energies| UnderTable {
             name: table.name.clone(),
-            energy_pj: own.events.energy(&table.model, model.config.lanes).total().0,
-            energy_ratio: cost.energy_ratio_under(&table.model, model.config.lanes),
+            energy_pj: own.events.energy(&table.model, &model.config).total().0,
+            energy_ratio: cost.energy_ratio_under(&table.model, &model.config),
             assumed: table.entries.iter().filter(|entry| entry.source.is_none()).map(|e| e.event.clone()).collect(),
         };
         let [load, execute, store] = [0, 1, 2].map(|queue| Queue::from(&own.queues[queue]));
         let layers = own.layers.iter().zip(&cost.baseline_8bit.layers);
         Report {
             machine: machine.name.clone(),
-            serial: "weights",
+            serial: model.config.serial.name(),
+            requantizers: model.config.requantizers,
+            array_transistors: transistors(&model.config),
             cycles: own.cycles.0,
             bound_cycles: own.bound.0,
             energy_pj: own.energy.total().0,
@@ -188,8 +206,9 @@ impl Report {
         let mut text = format!("{table}\n");
         let _ = writeln!(
             text,
-            "machine {}, weights serial: {} cycles ({:.1} us at {} MHz), at least {}; {:.1} nJ",
+            "machine {}, serial {}: {} cycles ({:.1} us at {} MHz), at least {}; {:.1} nJ",
             self.machine,
+            if self.serial == "both" { "weights and activations" } else { self.serial },
             grouped(self.cycles),
             self.latency_us,
             self.clock_mhz,
@@ -223,17 +242,7 @@ impl Report {
             };
         }
         text.push_str("leakage is not counted\n");
-        for (name, queue) in [("load", &self.load), ("execute", &self.execute), ("store", &self.store)] {
-            let Queue { busy, starved, blocked, idle } = queue;
-            let _ = writeln!(
-                text,
-                "{name} queue: busy {}, starved {}, blocked {}, idle {}",
-                grouped(*busy),
-                grouped(*starved),
-                grouped(*blocked),
-                grouped(*idle)
-            );
-        }
+        text += &queues(&[("load", &self.load), ("execute", &self.execute), ("store", &self.store)]);
         if self.host_operations > 0 {
             let operations = grouped(self.host_operations);
             let _ = writeln!(text, "{operations} operations on floats by the host, which the cycles do not count");
@@ -242,6 +251,7 @@ impl Report {
             let mut table = Table::new(&[
                 ("machine", Align::Left),
                 ("elements", Align::Right),
+                ("transistors", Align::Right),
                 ("cycles", Align::Right),
                 ("energy nJ", Align::Right),
                 ("best", Align::Left),
@@ -250,6 +260,7 @@ impl Report {
                 table.row([
                     point.machine.clone(),
                     grouped(point.elements),
+                    grouped(point.transistors.round() as u64),
                     grouped(point.cycles),
                     format!("{:.1}", point.energy_pj / 1000.0),
                     if point.pareto { "no other has fewer of all three" } else { "" }.into(),
@@ -279,6 +290,7 @@ impl LayerReport {
             cycles: layer.cycles.0,
             compute_cycles: layer.compute.0,
             dram_cycles: layer.dram.0,
+            bit_parallel_8bit_compute_cycles: layer.bit_parallel.0,
             dram_bytes: events.dram_bytes,
             weight_buffer_bytes: events.weight_read_bytes + events.weight_write_bytes,
             activation_buffer_bytes: events.activation_read_bytes + events.activation_write_bytes,

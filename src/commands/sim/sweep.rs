@@ -1,7 +1,7 @@
 //! The same network on machines of other sizes.
 
 use crate::failure::Failure;
-use releqc_runtime::accel::cost::{CostModel, program_cost};
+use releqc_runtime::accel::cost::{CostModel, program_cost, transistors};
 use releqc_runtime::accel::lower;
 use releqc_runtime::accel::step::Sections;
 use releqc_runtime::format::Artifact;
@@ -17,9 +17,11 @@ pub(super) struct Point {
     pub(super) machine: String,
     /// Elements times lanes of all tiles.
     pub(super) elements: u64,
+    /// Of the elements, corrections and requantizers.
+    pub(super) transistors: f64,
     pub(super) cycles: u64,
     pub(super) energy_pj: f64,
-    /// No other machine has no more of cycles, energy and elements, and fewer of one.
+    /// No other machine has no more of cycles, energy and transistors, and fewer of one.
     pub(super) pareto: bool,
 }
 
@@ -40,9 +42,11 @@ fn set(model: &mut CostModel, name: &str, value: u32) -> Result<(), Failure> {
         "lanes" => &mut config.lanes,
         "weight_bytes" => &mut config.weight_sram_bytes,
         "activation_bytes" => &mut config.activation_sram_bytes,
+        "requantizers" => &mut config.requantizers,
         "dram_bytes_per_cycle" => &mut config.dram_bytes_per_cycle,
         _ => {
-            let names = "tiles, rows, columns, lanes, weight_bytes, activation_bytes, dram_bytes_per_cycle";
+            let names =
+                "tiles, rows, columns, lanes, requantizers, weight_bytes, activation_bytes, dram_bytes_per_cycle";
             return Err(Failure::input(format!("--sweep {name}: one of {names} is required")));
         }
     } = value;
@@ -78,11 +82,11 @@ pub(super) fn sweep(words: &[String], artifact: &Artifact, model: &CostModel) ->
         let config = &model.config;
         let elements = [config.tiles, config.rows, config.columns, config.lanes].map(u64::from).into_iter().product();
         let (cycles, energy_pj) = (cost.cycles.0, cost.energy.total().0);
-        points.push(Point { machine, elements, cycles, energy_pj, pareto: false });
+        points.push(Point { machine, elements, transistors: transistors(config), cycles, energy_pj, pareto: false });
     }
     let beats = |a: &Point, b: &Point| {
-        let no_more = a.cycles <= b.cycles && a.energy_pj <= b.energy_pj && a.elements <= b.elements;
-        no_more && (a.cycles < b.cycles || a.energy_pj < b.energy_pj || a.elements < b.elements)
+        let no_more = a.cycles <= b.cycles && a.energy_pj <= b.energy_pj && a.transistors <= b.transistors;
+        no_more && (a.cycles < b.cycles || a.energy_pj < b.energy_pj || a.transistors < b.transistors)
     };
     let best: Vec<bool> = points.iter().map(|point| !points.iter().any(|other| beats(other, point))).collect();
     points.iter_mut().zip(best).for_each(|(point, best)| point.pareto = best);

@@ -1,9 +1,11 @@
 //! Cost of what a program does, and of a layer before a program exists.
 
+use super::area::{LANES_OF_CONSTANTS, element_ratio};
 use super::shape::LayerShape;
-use super::units::{Cycles, EnergyModel, LANES_OF_CONSTANTS, PicoJoules};
+use super::units::{Cycles, EnergyModel, PicoJoules};
 use crate::BitWidth;
 use crate::accel::access::{Memory, accesses};
+use crate::accel::array::Blocks;
 use crate::accel::config::AccelConfig;
 use crate::accel::cycle::{self, OVERHEAD};
 use crate::accel::step::{Operation, Step, Weights};
@@ -15,8 +17,8 @@ use std::ops::AddAssign;
 pub struct Events {
     /// Cycles of elements.
     pub element_cycles: u64,
-    /// Cycles of the weight registers of rows.
-    pub row_cycles: u64,
+    /// Bit planes into the weight registers of rows.
+    pub row_planes: u64,
     /// Steps of the activation registers of columns.
     pub column_steps: u64,
     /// Results scaled, clamped and rounded.
@@ -38,7 +40,7 @@ pub struct Events {
 impl AddAssign for Events {
     fn add_assign(&mut self, other: Events) {
         self.element_cycles += other.element_cycles;
-        self.row_cycles += other.row_cycles;
+        self.row_planes += other.row_planes;
         self.column_steps += other.column_steps;
         self.requantized += other.requantized;
         self.vector_elements += other.vector_elements;
@@ -97,12 +99,13 @@ impl Events {
                 let [image_rows, column_blocks] = conv.position_blocks(config.columns);
                 let blocks = conv.row_blocks(config.rows) * image_rows * column_blocks;
                 let steps = blocks * conv.steps(config.lanes);
-                let cycles = steps * u64::from(conv.bits.bits());
-                events.element_cycles = cycles * rows * columns;
-                events.row_cycles = cycles * rows;
+                let planes = steps * u64::from(conv.bits.bits());
+                events.element_cycles = steps * config.serial.planes(conv.bits) * rows * columns;
+                // Registers hold what is not serial, and are charged when they are filled.
+                events.row_planes = planes * rows;
                 events.column_steps = steps * columns;
                 // A step reads the bit planes of its rows, and 8 bits for each lane of its columns.
-                events.weight_read_bytes += cycles * rows * lanes / 8;
+                events.weight_read_bytes += planes * rows * lanes / 8;
                 events.activation_read_bytes = steps * columns * lanes;
                 events.requantized = u64::from(conv.extent[0])
                     * u64::from(conv.extent[1])
@@ -117,13 +120,15 @@ impl Events {
         events
     }
 
-    /// Their energy on a machine of so many lanes.
-    pub fn energy(&self, model: &EnergyModel, lanes: u32) -> Energy {
-        let array = self.element_cycles as f64 * model.element_cycle
-            + self.row_cycles as f64 * model.weight_register_row_cycle
+    /// Their energy on a machine: an element takes as much as its transistors are more than those of the element that was measured,
+    /// registers as much as their lanes.
+    pub fn energy(&self, model: &EnergyModel, config: &AccelConfig) -> Energy {
+        let registers = self.row_planes as f64 * model.weight_register_row_cycle
             + self.column_steps as f64 * model.activation_register_column_step;
+        let elements = self.element_cycles as f64 * model.element_cycle;
+        let registers = registers * (f64::from(config.lanes) / f64::from(LANES_OF_CONSTANTS));
         Energy {
-            array: PicoJoules(array * (f64::from(lanes) / LANES_OF_CONSTANTS)),
+            array: PicoJoules(elements * element_ratio(config) + registers),
             vector: PicoJoules(
                 self.requantized as f64 * model.requantize + self.vector_elements as f64 * model.vector_element,
             ),
@@ -154,7 +159,7 @@ pub struct CostModel {
 pub struct LayerEstimate {
     /// Cycles the planes of the arrays work: those of the layer's program.
     pub compute: Cycles,
-    /// Cycles: the longer of computing and moving, and what an instruction takes besides.
+    /// Cycles: the longer of what the blocks take, planes or drain, and of moving; and what an instruction takes besides.
     pub cycles: Cycles,
     /// Energy.
     pub energy: PicoJoules,
@@ -166,34 +171,38 @@ impl CostModel {
     pub fn layer(&self, shape: &LayerShape, bits: BitWidth) -> LayerEstimate {
         let config = &self.config;
         let (rows, columns, lanes) = (u64::from(config.rows), u64::from(config.columns), u64::from(config.lanes));
-        let (blocks, planes) = (shape.blocks(config), u64::from(bits.bits()));
-        let steps = shape.lanes_over(config.lanes).1;
-        // Blocks run on the tiles side by side; a step takes one cycle a bit plane.
-        let compute = blocks.div_ceil(config.tiles.into()) * steps * planes;
+        let (count, steps) = (shape.blocks(config), shape.lanes_over(config.lanes).1);
+        let blocks = Blocks {
+            count,
+            in_a_row: shape.output[1].div_ceil(config.columns).into(),
+            positions: shape.output[1],
+            planes: steps * config.serial.planes(bits),
+        };
+        let time = blocks.time(config);
         let outputs = u64::from(shape.outputs());
         let weight_bytes = shape.weight_bytes(shape.outputs(), bits);
         let results = shape.positions() * outputs;
         let streamed = |bytes: u64| if bytes > u64::from(config.activation_sram_bytes / 2) { bytes } else { 0 };
         let (from_dram, to_dram) =
             (streamed(shape.input_bytes()), if shape.result_bytes == 4 { 4 * results } else { streamed(results) });
-        let (steps, cycles) = (blocks * steps, blocks * steps * planes);
+        let (steps, planes) = (count * steps, count * steps * u64::from(bits.bits()));
         let events = Events {
-            element_cycles: cycles * rows * columns,
-            row_cycles: cycles * rows,
+            element_cycles: count * blocks.planes * rows * columns,
+            row_planes: planes * rows,
             column_steps: steps * columns,
             requantized: results,
             vector_elements: 0,
             weight_write_bytes: weight_bytes,
-            weight_read_bytes: cycles * rows * lanes / 8,
+            weight_read_bytes: planes * rows * lanes / 8,
             activation_write_bytes: from_dram + if shape.result_bytes == 4 { 0 } else { results },
             activation_read_bytes: steps * columns * lanes + streamed(results),
             dram_bytes: weight_bytes + 8 * outputs + from_dram + to_dram,
         };
         let dram = config.dram_cycles(events.dram_bytes, 1);
         LayerEstimate {
-            compute: Cycles(compute),
-            cycles: Cycles(compute.max(dram) + OVERHEAD),
-            energy: events.energy(&self.energy, config.lanes).total(),
+            compute: Cycles(time.compute),
+            cycles: Cycles(time.pace.max(dram) + OVERHEAD),
+            energy: events.energy(&self.energy, config).total(),
         }
     }
 }

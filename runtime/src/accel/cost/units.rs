@@ -41,9 +41,9 @@ impl AddAssign for PicoJoules {
 pub struct EnergyModel {
     /// One element, 8 lanes, one cycle.
     pub element_cycle: f64,
-    /// Weight register of one row, 8 lanes, one cycle.
+    /// Weight register of one row, 8 lanes, filled with a bit plane.
     pub weight_register_row_cycle: f64,
-    /// Activation register of one column, 8 lanes, one step.
+    /// Activation register of one column, 8 lanes, filled for a step.
     pub activation_register_column_step: f64,
     /// One result: f32 product, clamp, rounding.
     pub requantize: f64,
@@ -60,9 +60,6 @@ pub struct EnergyModel {
     /// One byte of DRAM, read or written.
     pub dram_byte: f64,
 }
-
-/// Lanes of the element that the register and element energies were measured for.
-pub(super) const LANES_OF_CONSTANTS: f64 = 8.0;
 
 impl Default for EnergyModel {
     /// 28 nm arrays, buffers as an upper bound.

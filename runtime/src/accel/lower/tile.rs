@@ -136,8 +136,8 @@ impl Layer<'_> {
             * u64::from(all_rows)
             * u64::from(all_columns.div_ceil(columns))
             * u64::from(columns.div_ceil(config.columns));
-        let drain = u64::from(columns.min(config.columns));
-        let block_cycles = (steps * u64::from(self.bits.bits())).max(drain);
+        let drain = u64::from(columns.min(config.columns).div_ceil(config.requantizers));
+        let block_cycles = (steps * config.serial.planes(self.bits)).max(drain);
         let compute = blocks.div_ceil(config.tiles.into()) * block_cycles + executions * (8 + drain);
         let weight_loads = if weights_stay || ranges == 1 { 1 } else { tiles };
         let weights = shape.weight_bytes(shape.outputs(), self.bits) + 8 * outputs;

@@ -1,16 +1,16 @@
 //! Operators of the network that the vector unit executes from their records in the plan.
 
+use super::source::Source;
 use super::{real, to_code};
 use crate::accel::step::{Clamped, View};
-use crate::format::Artifact;
 use crate::program::{ArithmeticKind, Op, Program, TensorId};
 
 /// Executes an operator on the memory of activations, in which its operands and its result lie apart at `places`.
-pub(super) fn execute(artifact: &Artifact, operator: usize, places: &[(TensorId, usize)], memory: &mut [u8]) {
-    let network = artifact.program();
+pub(super) fn execute(source: &Source, operator: usize, places: &[(TensorId, usize)], memory: &mut [u8]) {
+    let network = source.network();
     let op = &network.ops[operator];
     let Some(y) = op.writes() else { return };
-    let unit = Unit { network, constants: artifact.constants_section(), places, memory };
+    let unit = Unit { network, constants: source.constants(), places, memory };
     let (result, view) = (unit.result(op), unit.view(y));
     memory[view.range()].copy_from_slice(&result);
 }

@@ -32,9 +32,10 @@ impl Vectors {
     /// File names and their texts.
     pub fn files(&self, config: &AccelConfig) -> Vec<(&'static str, String)> {
         let AccelConfig { rows, columns, lanes, weight_sram_bytes, activation_sram_bytes, .. } = *config;
-        let AccelConfig { constant_slots, vector_lanes, .. } = *config;
+        let AccelConfig { constant_slots, vector_lanes, requantizers, .. } = *config;
         let machine = format!(
-            "{rows} {columns} {lanes} {weight_sram_bytes} {activation_sram_bytes} {constant_slots} {vector_lanes}\n"
+            "{rows} {columns} {lanes} {weight_sram_bytes} {activation_sram_bytes} {constant_slots} {vector_lanes} \
+             {requantizers}\n"
         );
         vec![
             ("machine.txt", machine),
@@ -102,7 +103,7 @@ impl Simulator {
         input: &[f32],
     ) -> Result<Vectors, RunError> {
         if input.len() != self.input_values {
-            return Err(RunError::input_length(self.artifact.program(), input.len()));
+            return Err(self.wrong_length(input.len()));
         }
         let body = program.instructions.split_last().map_or(&[][..], |(_, body)| body);
         let unrolled = expand(body)?;
@@ -159,7 +160,7 @@ impl Simulator {
     fn cycles(&self, step: &Step, config: &AccelConfig) -> Option<u64> {
         let buffer = config.activation_sram_bytes as usize;
         let vector = || {
-            let elements = vector_elements(&step.operation, self.artifact.program());
+            let elements = vector_elements(&step.operation, self.source.network());
             elements.div_ceil(config.vector_lanes.into()) + OVERHEAD
         };
         match &step.operation {

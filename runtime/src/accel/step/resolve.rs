@@ -6,10 +6,10 @@ use crate::accel::config::AccelConfig;
 use crate::accel::error::AccelError;
 use crate::accel::expand::expand;
 use crate::accel::host::host_places;
-use crate::accel::program::{AccelProgram, MAX_HOST_VALUES, instruction_error};
+use crate::accel::program::{AccelProgram, instruction_error};
 use crate::accel::table::{ADDRESS_UNIT, Instruction};
 use crate::program::{Op, Program, TensorId, Window};
-use crate::verify::{MAX_EXTENT, MULTIPLIER_RANGE};
+use crate::verify::{MAX_EXTENT, MULTIPLIER_RANGE, work};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -27,10 +27,7 @@ pub fn steps(
     config: &AccelConfig,
 ) -> Result<Vec<Step>, AccelError> {
     program.check_config(config)?;
-    if program.host_values > MAX_HOST_VALUES || program.input_values > program.host_values {
-        let what = format!("{} host values, {} of them input", program.host_values, program.input_values);
-        return Err(AccelError::Header(format!("{what}; at most {MAX_HOST_VALUES} are allowed, the input among them")));
-    }
+    program.check_memories(network)?;
     let Some((Instruction::End {}, body)) = program.instructions.split_last() else {
         return Err(AccelError::Header("the last instruction must be END".into()));
     };
@@ -82,8 +79,9 @@ pub(super) struct Registers<'a> {
     /// First host value of each float slot of the network.
     pub(super) host_places: Vec<u32>,
     operator: Option<u16>,
-    /// Products so far.
+    /// Products so far, and their bound.
     work: u64,
+    most_work: u64,
     places: BTreeMap<TensorId, usize>,
     pub(super) input: Option<View>,
     addend: Option<View>,
@@ -143,6 +141,7 @@ pub(super) fn inside(name: &str, start: u64, len: u64, size: usize) -> Check<Ran
 
 impl<'a> Registers<'a> {
     fn new(program: &'a AccelProgram, sections: Sections, network: &'a Program, config: &AccelConfig) -> Self {
+        let of_network = network.ops.iter().fold(0u64, |sum, op| sum.saturating_add(work::steps(network, op)));
         Registers {
             program,
             sections,
@@ -151,6 +150,7 @@ impl<'a> Registers<'a> {
             host_places: host_places(network).0,
             operator: None,
             work: 0,
+            most_work: if network.ops.is_empty() { MAX_WORK } else { of_network.min(MAX_WORK) },
             places: BTreeMap::new(),
             input: None,
             addend: None,
@@ -467,8 +467,9 @@ impl<'a> Registers<'a> {
     /// Bounds the products of the program; the counts are those of loops.
     pub(super) fn work(&mut self, counts: &[u32]) -> Check {
         let product = counts.iter().try_fold(1u64, |product, &n| product.checked_mul(n.into()));
-        self.work = product.and_then(|n| self.work.checked_add(n)).filter(|&n| n <= MAX_WORK).ok_or_else(|| {
-            format!("loops of {counts:?} after {} products; at most 2^42 are allowed in all", self.work)
+        let most = self.most_work;
+        self.work = product.and_then(|n| self.work.checked_add(n)).filter(|&n| n <= most).ok_or_else(|| {
+            format!("loops of {counts:?} after {} products; at most {most} are allowed in all", self.work)
         })?;
         Ok(())
     }
