@@ -16,6 +16,7 @@ Each actor reports `releqc_evaluations` (counter) to Ray's metrics, and its name
 `releqc-worker-K`. The exit code is that of `releqc`. Needs ray 2.x.
 """
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -36,16 +37,17 @@ class Worker:
     """One `releqc worker`; `run` lasts as long as there is a search."""
 
     def __init__(self, releqc, store, threads):
-        self.command = [releqc, "worker", "--store", store, "--threads", str(threads), "--idle-exit", str(IDLE)]
-        self.done = Counter("releqc_evaluations", description="evaluations that workers have finished")
+        self.command = [releqc, "worker", "--store", store, "--threads", str(threads), "--idle-exit", str(IDLE), "--json"]
+        self.done = Counter("releqc_evaluations", description="jobs that workers have finished")
 
     def run(self):
         """Works until the store has had no job for a while; the number of jobs done."""
         jobs = 0
         process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
         for line in process.stdout:
-            print(line, end="", flush=True)
-            if line.startswith("done"):
+            job = json.loads(line)
+            if "kind" in job:
+                print(f"{job['kind']} {job['widths']}, {job['seconds']:.1f} s, {job['kept']}", flush=True)
                 jobs += 1
                 self.done.inc()
         code = process.wait()

@@ -46,7 +46,7 @@ def main():
         reader.start()
         killed = False
         while driver.poll() is None:
-            if not killed and sum("done" in line for line in seen) >= 2:
+            if not killed and sum(" s, " in line for line in seen) >= 2:
                 cluster.remove_node(nodes[0], allow_graceful=False)
                 killed = True
                 print("killed a node", flush=True)
