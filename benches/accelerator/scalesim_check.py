@@ -84,7 +84,7 @@ def scalesim(layer, folder):
 
 def main():
     bench = Bench(sys.argv[1], sys.argv[2])
-    machine = bench.described("one product", "weights", 8)
+    machine = bench.described("one product", "lanes = 8")
     rows, unexplained = [], 0
     with tempfile.TemporaryDirectory() as folder:
         for name, chosen in CHOSEN.items():

@@ -68,15 +68,16 @@ impl LayerCost {
         (self.macs * planes) as f64 / most
     }
 
-    /// What its time goes to: `array`, `vector`, `DRAM`, or `waiting` for what came before.
+    /// What its time goes to: `array` or `vector` where the execute queue works longer than anything moves, `DRAM` where moving is
+    /// longer, `waiting` for what came before where neither takes half of the time.
     pub fn bound_by(&self) -> &'static str {
         let [load, execute, store] = &self.queues;
-        let moving = self.dram.0.max(execute.starved).max(load.busy + store.busy);
+        let moving = self.dram.0.max(load.busy + store.busy).max(execute.starved);
         match () {
-            () if 2 * execute.busy >= self.cycles.0 && self.bits.is_some() => "array",
-            () if 2 * execute.busy >= self.cycles.0 => "vector",
-            () if 2 * moving >= self.cycles.0 => "DRAM",
-            () => "waiting",
+            () if 2 * execute.busy.max(moving) < self.cycles.0 => "waiting",
+            () if moving > execute.busy => "DRAM",
+            () if self.bits.is_some() => "array",
+            () => "vector",
         }
     }
 }

@@ -79,7 +79,7 @@ fn files(first: &Path) -> [PathBuf; 3] {
 pub(super) fn execute(program: &Path, args: &Sim) -> Result<Report, Failure> {
     let machine = machine::named(args.machine.machine.as_deref().unwrap_or("default"))?;
     let inputs: Vec<&Path> = [Some(program), args.memory.as_deref()].into_iter().flatten().collect();
-    let places = match &args.output {
+    let places: Vec<Output> = match &args.output {
         Some(first) => files(first).iter().map(|path| Output::at(path, &inputs)).collect::<Result<_, _>>()?,
         None => Vec::new(),
     };

@@ -159,7 +159,7 @@ pub struct CostModel {
 pub struct LayerEstimate {
     /// Cycles the planes of the arrays work: those of the layer's program.
     pub compute: Cycles,
-    /// Cycles: the longer of what the blocks take, planes or drain, and of moving; and what an instruction takes besides.
+    /// Cycles: the longer of what one instruction for the whole layer takes, and of moving.
     pub cycles: Cycles,
     /// Energy.
     pub energy: PicoJoules,
@@ -201,7 +201,7 @@ impl CostModel {
         let dram = config.dram_cycles(events.dram_bytes, 1);
         LayerEstimate {
             compute: Cycles(time.compute),
-            cycles: Cycles(time.pace.max(dram) + OVERHEAD),
+            cycles: Cycles(time.drained.max(dram) + OVERHEAD),
             energy: events.energy(&self.energy, config).total(),
         }
     }
