@@ -11,7 +11,7 @@ use releqc_passes::compile::{
 };
 use releqc_passes::data::{Input, Reading};
 use releqc_passes::import;
-use releqc_passes::search::board::Board;
+use releqc_passes::search::board::{Announced, Board};
 use releqc_passes::search::shift::{Done, Shift};
 use releqc_passes::search::store::Kept;
 use releqc_passes::search::{Answer, EvaluationStore, SearchError};
@@ -140,7 +140,8 @@ impl Worker<'_> {
 
     /// Serves a task as long as it has jobs; for how long it had none in the end.
     fn task(&mut self, name: &str) -> Result<Duration, Failure> {
-        let Some((description, model)) = Board::task(&self.args.store, name).map_err(Failure::input)? else {
+        let Some(Announced { description, model }) = Board::task(&self.args.store, name).map_err(Failure::input)?
+        else {
             return Ok(Duration::ZERO);
         };
         match self.serve(name, &description, &model) {

@@ -38,6 +38,15 @@ pub struct Job {
     pub question: Question,
 }
 
+/// What a search has made known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// What a worker needs to know besides the model.
+    pub description: Vec<u8>,
+    /// The model, in ONNX.
+    pub model: Vec<u8>,
+}
+
 /// What a claim and a worker's file say.
 #[derive(Serialize, Deserialize)]
 struct Owner {
@@ -91,14 +100,15 @@ impl Board {
         files::names(&tasks).map_err(|source| failed(&tasks, source))
     }
 
-    /// Description and model of a task; `None` where it is not whole.
+    /// What was announced of a task; `None` where it is not whole.
     ///
     /// # Errors
     /// [`SearchError::Store`] when the files cannot be read.
-    pub fn task(store: &Path, name: &str) -> Result<Option<(Vec<u8>, Vec<u8>)>, SearchError> {
+    pub fn task(store: &Path, name: &str) -> Result<Option<Announced>, SearchError> {
         let folder = store.join(TASKS).join(name);
         let read = |file: &str| files::read(&folder.join(file)).map_err(|source| failed(&folder.join(file), source));
-        Ok(read(DESCRIPTION)?.zip(read(MODEL)?))
+        let whole = read(DESCRIPTION)?.zip(read(MODEL)?);
+        Ok(whole.map(|(description, model)| Announced { description, model }))
     }
 
     /// Makes a task the one of this process, and known to all others.
@@ -316,8 +326,8 @@ mod tests {
         two.withdraw(&jobs[0]).expect("withdraws");
         two.withdraw(&jobs[0]).expect("is gone");
         assert_eq!(one.jobs().expect("lists").len(), 1);
-        let (description, model) = Board::task(folder.path(), "task").expect("reads").expect("is whole");
-        assert_eq!((&description[..], &model[..]), (&b"description"[..], &b"model"[..]));
+        let announced = Board::task(folder.path(), "task").expect("reads").expect("is whole");
+        assert_eq!(announced, Announced { description: b"description".into(), model: b"model".into() });
     }
 
     #[test]

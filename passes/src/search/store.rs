@@ -207,7 +207,7 @@ impl EvaluationStore {
     ///
     /// # Errors
     /// [`SearchError::Store`] when the folder cannot be read.
-    pub fn len(&self) -> Result<usize, SearchError> {
+    pub fn count(&self) -> Result<usize, SearchError> {
         let Some(folder) = &self.folder else { return Ok(self.known.len()) };
         let answers = folder.join(ANSWERS);
         let names = files::names(&answers).map_err(|source| failed(&answers, source))?;
@@ -325,7 +325,7 @@ mod tests {
             assert_eq!(store.get(question).expect("reads"), None);
             assert_eq!(store.put(question, answer).expect("writes"), Kept::New);
         }
-        assert_eq!(store.len().expect("lists"), 4);
+        assert_eq!(store.count().expect("lists"), 4);
         let mut store = EvaluationStore::open(&place).expect("opens");
         for (question, answer) in &all {
             let mut found = store.get(question).expect("reads").expect("is there");
@@ -412,8 +412,8 @@ mod tests {
         let mut store = EvaluationStore::open(folder.path()).expect("opens");
         let unfinished = folder.path().join(ANSWERS).join(".tmp-4711");
         fs::write(&unfinished, &encode(&question, &answer(0.5)).expect("encodes")[..20]).expect("writes");
-        assert_eq!((store.get(&question).expect("reads"), store.len().expect("lists")), (None, 0));
+        assert_eq!((store.get(&question).expect("reads"), store.count().expect("lists")), (None, 0));
         store.put(&question, &answer(0.5)).expect("writes");
-        assert_eq!(store.len().expect("lists"), 1);
+        assert_eq!(store.count().expect("lists"), 1);
     }
 }
