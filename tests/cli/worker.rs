@@ -171,6 +171,30 @@ fn a_worker_ends_when_there_is_nothing_to_do_and_says_what_it_cannot_serve() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_worker_that_is_told_to_end_frees_what_it_was_at() {
+    let place = place();
+    let mut worker = worker(&place, "log");
+    let four = ["--store", "store", "--parallel", "4", "--lease", "10m", "--quiet"];
+    let mut search = start(&place, &[&SEARCH[..], &four].concat(), Stdio::null());
+    let claims = || fs::read_dir(place.path("store/claims")).map_or(0, |entries| entries.count());
+    let done = || jobs(&place, "log").len();
+    let end = Instant::now() + Duration::from_secs(120);
+    while (done() == 0 || claims() == 0) && search.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < end, "no job in two minutes");
+        sleep(Duration::from_millis(2));
+    }
+    let told = Command::new("kill").args(["-TERM", &worker.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    assert_eq!(worker.wait().unwrap().code(), Some(130));
+    // Nobody waits ten minutes for it.
+    assert!(matches!(search.wait().unwrap().code(), Some(0 | 4)));
+    assert_eq!(claims(), 0);
+    let (same, _) = finished(&place, &four[..4]);
+    assert_eq!(same, finished(&self::place(), &four[..4]).0);
+}
+
 /// Kills workers and the search itself at moments that a seed draws.
 fn survives(kills: usize, seed: u32) {
     let four = ["--store", "store", "--parallel", "4", "--lease", LEASE, "--quiet"];
