@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 type Rule = fn(&mut build::Builder<'_>, &source::Step) -> Result<Vec<build::Value>, Problem>;
 
 /// What the user says about a model beyond its file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ImportOptions {
     /// Extents of inputs that the file leaves open, the batch included, by the input's name.
     pub shapes: BTreeMap<String, Vec<usize>>,
