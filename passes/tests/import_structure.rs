@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::compiles::supported;
 use common::onnx_builder::Attr::{Int, Ints};
 use common::onnx_builder::{Model, value};
 use common::{Random, evaluate};
@@ -17,6 +18,7 @@ use releqc_passes::onnx::onnx_protobuf::{
 use std::time::Instant;
 
 fn graph(model: &Model) -> Graph {
+    supported(&model.bytes(), &ImportOptions::default()).unwrap();
     from_onnx(&model.bytes()).unwrap_or_else(|error| panic!("{:#?}", error.findings()))
 }
 
