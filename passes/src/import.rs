@@ -89,6 +89,11 @@ pub fn operators() -> Vec<&'static str> {
     operators::names()
 }
 
+/// Every ONNX operator that is refused in any form, with the reason, in alphabetical order.
+pub fn refused_operators() -> &'static [(&'static str, &'static str)] {
+    operators::REFUSED
+}
+
 fn run(bytes: &[u8], options: &ImportOptions) -> (Vec<(String, String)>, Result<Graph, ImportError>) {
     let model = match decode_model(bytes) {
         Ok(model) => model,

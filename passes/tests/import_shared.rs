@@ -15,7 +15,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("bomb_concat", "computed from constants"),
     ("bomb_fill", "computed from constants"),
     ("bomb_range", "computed from constants"),
-    ("cctsdb_yolo", "depends on the network's input"),
     ("external_parent", "external data"),
     ("external_short", "external data"),
 ];
