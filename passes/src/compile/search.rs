@@ -94,7 +94,7 @@ pub(super) fn bitwidths(
         }
         _ => None,
     };
-    let goal = Goal::of(options)?;
+    let goal = Goal::of(options, judge.unit())?;
     // Widths are judged on the copy, and deployed from the original.
     let (judged, judge) = unlearned.as_ref().map_or((calibrated, judge), |copy| (&copy.calibrated, &copy.judge));
     let runs_after = u32::from(unlearned.is_some());
@@ -118,7 +118,7 @@ pub(super) fn bitwidths(
 
     let exploration = yardstick.explore(store, hooks)?;
     let finished = Finish::new(&yardstick, &exploration, hooks).run()?;
-    let search = Some(exploration.report(&goal, &finished));
+    let search = Some(exploration.report(&goal, &finished).in_units(judge.metric(), judge.unit()));
     let Finished { annotated: judged, widths, reference, accuracy: quantized, recipe, counted_from, .. } = finished;
     let deployed = match (&unlearned, recipe) {
         (None, _) => judged.clone(),
@@ -204,7 +204,9 @@ impl Yardstick<'_> {
 
         let hooks = RefCell::new(hooks);
         let environment = RetrainingEnvironment::new(self, trainer.as_ref(), &hooks);
-        let key = key(calibrated, material, recipes.map(|recipes| &recipes.short), self.rounding, options.seed)?;
+        let judged_by = format!("{:?} {}", self.judge.metric(), self.judge.unit());
+        let key =
+            key(calibrated, material, recipes.map(|recipes| &recipes.short), self.rounding, &judged_by, options.seed)?;
         let layers = facts(&calibrated.folded);
         let cost = cost_model(&layers, calibrated, options, &mut store, &key)?;
         let constraints = self.limits.constraints()?;
@@ -385,6 +387,7 @@ impl Exploration {
             pareto: pareto::pareto_front(&different).iter().map(point).collect(),
             explanation: result.explain(&finished.widths, known).iter().map(explain).collect(),
             history: self.history(),
+            counts_errors: false,
         }
     }
 
@@ -405,7 +408,7 @@ impl Exploration {
     }
 }
 
-/// Everything an evaluation depends on besides the widths: network, ranges, samples, recipe, the code that trains, the instruction set that
+/// Everything an evaluation depends on besides the widths: network, ranges, samples, recipe, metric, the code that trains, the instruction set that
 /// it trains with, as each rounds sums in its own order, and the code between a trained network and its artifact, by what that makes of
 /// this network at the widest and the narrowest width.
 fn key(
@@ -413,13 +416,14 @@ fn key(
     material: &Material<'_>,
     recipe: Option<&Recipe>,
     rounding: Rounding,
+    judged_by: &str,
     seed: u64,
 ) -> Result<String, CompileError> {
     let network = calibrated.graph.fingerprint();
     let ranges: Vec<_> = calibrated.ranges.iter().map(|r| (r.min.to_bits(), r.max.to_bits())).collect();
     let revisions = format!("{} {} {rounding:?}", train::REVISION, post_training::REVISION);
     let code = format!("{} {} {:?} {}", env!("CARGO_PKG_VERSION"), revisions, Isa::detect(), ending_rule());
-    let recipe = format!("{recipe:?} {ranges:?} {code}");
+    let recipe = format!("{recipe:?} {ranges:?} {code} {judged_by}");
     let layers = calibrated.folded.weight_layers().len();
     let artifact = |bits| encoded(annotate(calibrated, &vec![bits; layers]));
     let (widest, narrowest) = (artifact(BitWidth::MAX)?, artifact(BitWidth::MIN)?);

@@ -71,7 +71,7 @@ impl Unlearned {
         // The inputs are the same, whatever was unlearned.
         let inputs = calibrated.graph.inputs().map(|(id, _)| (id, calibrated.ranges[id.0])).collect();
         let calibrated = calibrate(graph, folded, &samples, &inputs, Ends::LeastError, Granularity::Tensor);
-        let judge = Judge::new(&calibrated, material.validation(), judge.min_snr)?;
+        let judge = judge.of_copy(&calibrated, material.validation())?;
         let left = agreement(judge.float_classes(), expected);
         if left >= float {
             return Ok(None);
