@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use interchange::parse_export;
+use releqc_passes::compile::Metric;
 use releqc_passes::data::{Geometry, Preprocessing, Resize};
 use releqc_passes::import::ImportOptions;
 use releqc_runtime::SessionOptions;
@@ -47,6 +48,34 @@ pub(crate) struct Cli {
     pub(crate) common: Common,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What networks are judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MetricName {
+    /// Share of right classes, or of agreement with the float network where there are no labels
+    Top1,
+    /// Share of labels among the five largest values
+    Top5,
+    /// Signal-to-noise ratio against the float network
+    Snr,
+    /// Mean squared error against labels of numbers
+    Mse,
+    /// Mean absolute error against labels of numbers
+    Mae,
+}
+
+impl MetricName {
+    /// What it is called inside.
+    pub(crate) fn metric(self) -> Metric {
+        match self {
+            MetricName::Top1 => Metric::Top1,
+            MetricName::Top5 => Metric::Top5,
+            MetricName::Snr => Metric::Snr,
+            MetricName::Mse => Metric::Mse,
+            MetricName::Mae => Metric::Mae,
+        }
+    }
 }
 
 /// Flags of every command.
@@ -126,8 +155,12 @@ pub(crate) struct Compile {
     /// the nearest [default: results]
     #[arg(long, value_enum)]
     pub(crate) rounding: Option<Rounding>,
-    /// Points of top-1 that may be lost [default: 0.3 in a search on labelled data without a budget, else no goal]
-    #[arg(long, value_name = "POINTS", value_parser = parse_points)]
+    /// By what the network is judged [default: top1 where one output is a vector of classes and the labels are class indices, else snr]
+    #[arg(long, value_enum)]
+    pub(crate) metric: Option<MetricName>,
+    /// What may be lost: points of top1 or top5, or what mse or mae may grow by [default: 0.3 points in a search on labelled data without
+    /// a budget, else no goal]
+    #[arg(long, value_name = "LOSS", value_parser = parse_points)]
     pub(crate) max_loss: Option<f64>,
     #[command(flatten)]
     pub(crate) budgets: Budgets,
@@ -238,6 +271,9 @@ pub(crate) struct Eval {
     /// Labelled data; its test part is used, else its validation part
     #[arg(long, value_name = "PATH")]
     pub(crate) data: PathBuf,
+    /// What is measured; mse and mae need labels of numbers [default: top1]
+    #[arg(long, value_enum)]
+    pub(crate) metric: Option<MetricName>,
     #[command(flatten)]
     pub(crate) pixels: Pixels,
     #[command(flatten)]

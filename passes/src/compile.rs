@@ -9,8 +9,10 @@ mod environment;
 mod error;
 mod finish;
 mod fixed;
+mod judge;
 mod key;
 mod limits;
+mod metric;
 mod options;
 mod prepare;
 mod report;
@@ -19,33 +21,34 @@ mod search;
 mod sensitivity;
 mod serve;
 mod signal;
+mod targets;
 mod task;
 mod unlearn;
 mod watch;
 
 pub use error::{CompileError, Fault};
+pub use metric::Metric;
 pub use options::{
     Budget, CompileOptions, CostKind, DataSource, Event, Hooks, Labelled, MIN_SNR, Quantity, Retrain, RewardKind,
     RoundingKind, Sharing, Store, WidthPolicy,
 };
 pub use report::{
     AcceleratorStep, Accuracy, BudgetReport, CompileReport, Confirmation, EvaluationReport, Finalist, LayerExplanation,
-    LayerReport, LossOf, MethodReport, Metric, ParetoPoint, SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
+    LayerReport, LossOf, MethodReport, ParetoPoint, SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
 };
 pub use serve::serve;
 pub use task::Task;
 
 use self::fixed::Fixed;
+pub(crate) use self::judge::{Judge, Score};
+
 use self::limits::Limits;
 use self::prepare::{Prepared, prepare};
-use self::signal::Signal;
 use crate::annotate::Annotated;
 use crate::annotation;
 use crate::calibrate::{self, Calibrated};
 use crate::data::{Dataset, Preprocessing, Samples};
 use crate::emit::emit;
-use crate::evaluate::{agreement, predictions};
-use crate::float_exec::FloatExecutor;
 use crate::import::{self, ErrorKind, ImportError, ImportOptions};
 use crate::legality;
 use crate::lower::{LowerError, Lowered, lower};
@@ -61,7 +64,6 @@ use releqc_runtime::format::{Artifact, LoadOptions, Metadata};
 use releqc_runtime::reference::Reference;
 use releqc_runtime::session::{Session, SessionOptions};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 /// What a compilation yields.
@@ -89,14 +91,8 @@ const LEAST_DIVIDED: usize = 300;
 /// Samples of given data that ranges are taken from, at least, whatever the time: fewer miss values that others have.
 const LEAST_CALIBRATION: usize = 64;
 
-/// How much more signal-to-noise ratio in dB a search asks for on synthesised samples: real inputs have less of it.
-const SYNTHETIC_MARGIN: f64 = 6.0;
-
 /// Samples on which the finished artifact is run through the reference executor too.
 const PROOF_SAMPLES: usize = 3;
-
-/// How many times better than chance a float network is at least that was given the inputs it was trained on.
-const CHANCE: f64 = 1.5;
 
 /// Compiles a model.
 ///
@@ -341,7 +337,7 @@ impl<'d> Material<'d> {
     }
 
     /// Whether the samples were synthesised.
-    fn is_synthetic(&self) -> bool {
+    pub(crate) fn is_synthetic(&self) -> bool {
         matches!(self, Material::Synthetic { .. })
     }
 
@@ -400,145 +396,6 @@ impl<'d> Material<'d> {
         };
         (0..count).map(sample).collect()
     }
-}
-
-/// Compares artifacts with the float network on the validation samples.
-pub(crate) struct Judge {
-    float_classes: Vec<u32>,
-    /// Where the network is no classifier.
-    signal: Option<Signal>,
-    /// What is asked of it, in dB.
-    min_snr: f64,
-}
-
-/// What an artifact is worth.
-pub(crate) struct Score {
-    /// Share of right classes; of a network that is no classifier the signal-to-noise ratio in hundredths: a point is a dB.
-    pub(crate) accuracy: f64,
-    /// The class of each sample; empty where the network is no classifier.
-    pub(crate) classes: Vec<u32>,
-}
-
-impl Judge {
-    fn new(calibrated: &Calibrated, validation: &Dataset, min_snr: f64) -> Result<Self, CompileError> {
-        let signal = Signal::unless_classifier(calibrated, validation);
-        let float_classes = match &signal {
-            Some(_) => Vec::new(),
-            None => float_classes(calibrated, validation)?,
-        };
-        Ok(Judge { float_classes, signal, min_snr })
-    }
-
-    /// What an artifact is worth on the validation samples.
-    pub(crate) fn score(&self, artifact: &Artifact, material: &Material<'_>) -> Result<Score, CompileError> {
-        if let Some(signal) = &self.signal {
-            return Ok(Score { accuracy: signal.decibels(artifact)? / 100.0, classes: Vec::new() });
-        }
-        let classes = predictions(artifact, material.validation())?;
-        Ok(Score { accuracy: agreement(&classes, self.expected(material)), classes })
-    }
-
-    /// What losses are counted from, as [`Score::accuracy`] counts: the float network's share of right classes. Of a network that is no
-    /// classifier the ratio that is asked for and what may be lost of it, so that what loses no more has that ratio.
-    pub(crate) fn reference(&self, material: &Material<'_>, max_loss: f64) -> f64 {
-        match &self.signal {
-            Some(_) => {
-                let margin = if material.is_synthetic() { SYNTHETIC_MARGIN } else { 0.0 };
-                (self.min_snr + margin + max_loss) / 100.0
-            }
-            None => agreement(&self.float_classes, self.expected(material)),
-        }
-    }
-
-    /// Whether the network is judged by its signal-to-noise ratio.
-    pub(crate) fn is_of_signal(&self) -> bool {
-        self.signal.is_some()
-    }
-
-    /// Classes of the float network on the validation samples.
-    pub(crate) fn float_classes(&self) -> &[u32] {
-        &self.float_classes
-    }
-
-    /// Says so where the float network answers the labels hardly better than by chance: as a rule its inputs are not what it was trained on.
-    fn warn_of_chance(&self, material: &Material<'_>, hooks: &mut Hooks<'_>) {
-        let Some(labels) = material.validation().labels().filter(|_| !self.is_of_signal()) else { return };
-        let classes = labels.iter().collect::<BTreeSet<_>>().len();
-        let float = agreement(self.float_classes(), labels);
-        if classes > 1 && float * classes as f64 <= CHANCE {
-            hooks.report(Event::Warning(format!(
-                "the float network answers {:.2} % of the validation samples right, where chance among {classes} classes is {:.2} %: are --mean, --std or \
-                --raw-pixels, and the labels, those it was trained with?",
-                100.0 * float,
-                100.0 / classes as f64
-            )));
-        }
-    }
-
-    /// The classes that count as right: the labels, or the float network's where there are none.
-    pub(crate) fn expected<'a>(&'a self, material: &'a Material<'_>) -> &'a [u32] {
-        material.validation().labels().unwrap_or(&self.float_classes)
-    }
-
-    /// Share of right classes, or of agreement with the float network where there are no labels; float network and artifact.
-    fn accuracy(
-        &self,
-        artifact: &Artifact,
-        material: &Material<'_>,
-        reference: Option<f64>,
-        unlearned: Option<UnlearnedAccuracy>,
-    ) -> Result<Accuracy, CompileError> {
-        let validation = material.validation();
-        let split = if material.is_synthetic() { "synthetic" } else { "validation" };
-        if let Some(signal) = &self.signal {
-            let decibels = signal.decibels(artifact)?;
-            return Ok(Accuracy {
-                metric: Metric::Snr,
-                float: f64::INFINITY,
-                reference: self.min_snr,
-                quantized: decibels,
-                loss_points: (self.min_snr - decibels).max(0.0),
-                loss_of: LossOf::Artifact,
-                split,
-                samples: signal.samples(),
-                unlearned: None,
-            });
-        }
-        let classes = predictions(artifact, validation)?;
-        let expected = self.expected(material);
-        let float = agreement(self.float_classes(), expected);
-        let (reference, quantized) = (reference.unwrap_or(float), agreement(&classes, expected));
-        let (loss_points, loss_of) = Accuracy::lost(reference, quantized, unlearned.as_ref());
-        Ok(Accuracy {
-            metric: if validation.labels().is_some() { Metric::Top1 } else { Metric::Agreement },
-            float,
-            reference,
-            quantized,
-            loss_points,
-            loss_of,
-            split,
-            samples: validation.len(),
-            unlearned,
-        })
-    }
-}
-
-/// Classes of the float network by its first output. They are what a search without labels asks for, and the noise of a measured loss is counted against
-/// them, so a search follows the sums of the fast path of training, which are those of the machine's instruction set. A network that retraining does not
-/// take (several outputs, say) is run by the plain executor.
-fn float_classes(calibrated: &Calibrated, data: &Dataset) -> Result<Vec<u32>, CompileError> {
-    let Ok(inference) = crate::train::Inference::float(&calibrated.folded) else {
-        let executor = FloatExecutor::new(&calibrated.folded);
-        let sample = |i: usize| {
-            let mut values = vec![0.0; data.shape().len()];
-            data.read(i, &mut values);
-            values
-        };
-        let samples: Vec<Vec<f32>> = (0..data.len()).map(sample).collect();
-        return Ok(executor.outputs(&samples).iter().map(|first| crate::evaluate::largest(first)).collect());
-    };
-    let classes = inference.classes();
-    Ok(inference.logits(data).chunks_exact(classes).map(crate::evaluate::largest).collect())
 }
 
 /// Runs a few samples through the reference executor and the CPU kernels; every byte must be equal.

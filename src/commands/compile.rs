@@ -143,8 +143,12 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
 fn missed(report: &CompileReport) -> Vec<String> {
     let mut missed = Vec::new();
     let lost = report.accuracy.loss_points;
-    if let Some(limit) = report.max_loss.filter(|limit| report.accuracy.metric != Metric::Snr && lost > limit + 1e-9) {
-        missed.push(format!("{lost:.2} points are lost, at most {limit} may be"));
+    let metric = report.accuracy.metric;
+    if let Some(limit) = report.max_loss.filter(|limit| metric != Metric::Snr && lost > *limit) {
+        missed.push(match metric.is_error() {
+            true => format!("the {} grew by {lost:.6}, at most {limit} is allowed", metric.name()),
+            false => format!("{lost:.2} points are lost, at most {limit} may be"),
+        });
     }
     missed.extend(report.budgets.iter().filter(|budget| !budget.met).map(summary::budget));
     missed
@@ -249,6 +253,13 @@ fn options(
     // Inside a budget the least loss is asked for, unless a limit of it is given too.
     let spends = budgets.iter().any(|budget| budget.quantity.depends_on_widths());
     let goal_by_default = searches && !args.data.is_empty() && !spends;
+    let metric = args.metric.map(args::MetricName::metric);
+    if metric.is_some_and(Metric::is_error) && args.data.is_empty() {
+        return Err(Failure::input("--metric: an error is measured against labels; --data gives them"));
+    }
+    if metric.is_some_and(Metric::is_error) && searches {
+        return Err(Failure::input("--metric: a search is not judged by an error; --bits gives the widths"));
+    }
     Ok(CompileOptions {
         widths,
         retrain: args.retrain.map_or(default_retraining, |retrain| match retrain {
@@ -260,6 +271,7 @@ fn options(
             None | Some(args::Rounding::Results) => RoundingKind::Results,
             Some(args::Rounding::Nearest) => RoundingKind::Nearest,
         },
+        metric,
         max_loss: args.max_loss.unwrap_or(DEFAULT_MAX_LOSS),
         min_snr: args.min_snr,
         goal: args.max_loss.is_some() || goal_by_default,

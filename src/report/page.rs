@@ -158,7 +158,8 @@ fn cards(report: &CompileReport) -> Vec<Card> {
     let accuracy = &report.accuracy;
     let samples = format!("{} {} samples", grouped(accuracy.samples as u64), accuracy.split);
     let (label, value) = match accuracy.metric {
-        Metric::Top1 => ("top-1", format!("{:.2} %", 100.0 * accuracy.quantized)),
+        metric @ (Metric::Top1 | Metric::Top5) => (metric.name(), format!("{:.2} %", 100.0 * accuracy.quantized)),
+        metric @ (Metric::Mse | Metric::Mae) => (metric.name(), format!("{:.4}", accuracy.quantized)),
         Metric::Agreement => ("agreement with float", format!("{:.2} %", 100.0 * accuracy.quantized)),
         Metric::Snr => ("signal over noise", format!("{:.1} dB", accuracy.quantized)),
     };
@@ -174,7 +175,11 @@ fn cards(report: &CompileReport) -> Vec<Card> {
     if accuracy.metric != Metric::Snr {
         let goal = report.max_loss.map_or("no goal".into(), |limit| format!("goal: at most {limit}"));
         let of = if accuracy.loss_of == LossOf::Unlearned { ", by the unlearned copy" } else { "" };
-        let mut lost = card("points lost", format!("{:.2}", accuracy.loss_points), format!("{goal}{of}"));
+        let (label, value) = match accuracy.metric.is_error() {
+            true => ("error added", format!("{:.4}", accuracy.loss_points)),
+            false => ("points lost", format!("{:.2}", accuracy.loss_points)),
+        };
+        let mut lost = card(label, value, format!("{goal}{of}"));
         lost.bad = report.goal_missed;
         cards.insert(2, lost);
     }
@@ -204,7 +209,13 @@ fn before_after(report: &CompileReport) -> Vec<Vec<(String, bool)>> {
     let weights: u64 = report.layers.iter().map(|layer| layer.weights).sum();
     let mut rows = vec![row([String::new(), "float".into(), "artifact".into()])];
     match accuracy.metric {
-        Metric::Top1 => rows.push(row(["top-1".into(), share(accuracy.float), share(accuracy.quantized)])),
+        metric @ (Metric::Top1 | Metric::Top5) => {
+            rows.push(row([metric.name().into(), share(accuracy.float), share(accuracy.quantized)]));
+        }
+        metric @ (Metric::Mse | Metric::Mae) => {
+            let error = |value: f64| format!("{value:.4}");
+            rows.push(row([metric.name().into(), error(accuracy.float), error(accuracy.quantized)]));
+        }
         Metric::Agreement => {
             rows.push(row(["agreement".into(), share(accuracy.float), share(accuracy.quantized)]));
         }
@@ -354,9 +365,9 @@ fn front(search: &SearchReport, chosen: &[u8]) -> Plot<'static> {
             at: (entry.average_bits, entry.loss),
             colour: if is_chosen { CHOSEN } else { colour(&entry.method) },
             title: format!(
-                "{}: {:.2} points at {:.2} bits ({})",
+                "{}: {} at {:.2} bits ({})",
                 entry.method,
-                entry.loss,
+                summary::allowed(search, entry.loss),
                 entry.average_bits,
                 joined(&entry.widths)
             ),
@@ -374,7 +385,7 @@ fn front(search: &SearchReport, chosen: &[u8]) -> Plot<'static> {
             points.push((entry.average_bits, entry.loss));
         }
     }
-    Plot { x: "average bits", y: "points lost", lines: vec![Line { points, colour: FRONT }], dots }
+    Plot { x: "average bits", y: summary::lost(search), lines: vec![Line { points, colour: FRONT }], dots }
 }
 
 fn rewards(search: &SearchReport) -> Plot<'static> {

@@ -82,13 +82,14 @@ fn accuracy(report: &CompileReport) -> String {
         &report.accuracy;
     let samples = format!("{} {split} samples", grouped(*samples as u64));
     let mut text = match metric {
-        Metric::Top1 if let Some(copy) = unlearned => {
+        Metric::Top1 | Metric::Top5 if let Some(copy) = unlearned => {
             // What is known: it answers them as well as training samples. That is memory, or they are easy.
             let mut text = format!(
-                "accuracy     {:.2} % -> {:.2} % top-1 on {samples} that the float network may have seen in training;\n             \
+                "accuracy     {:.2} % -> {:.2} % {} on {samples} that the float network may have seen in training;\n             \
                 {:.2} points lost by a copy of it that has unlearned them ({:.2} % -> {:.2} %)",
                 100.0 * float,
                 100.0 * quantized,
+                metric.name(),
                 100.0 * (copy.reference - copy.quantized),
                 100.0 * copy.reference,
                 100.0 * copy.quantized,
@@ -99,12 +100,16 @@ fn accuracy(report: &CompileReport) -> String {
             }
             text
         }
-        Metric::Top1 => format!(
-            "accuracy     {:.2} % -> {:.2} % top-1, {:.2} points lost on {samples}",
+        Metric::Top1 | Metric::Top5 => format!(
+            "accuracy     {:.2} % -> {:.2} % {}, {:.2} points lost on {samples}",
             100.0 * float,
             100.0 * quantized,
+            metric.name(),
             loss_points
         ),
+        Metric::Mse | Metric::Mae => {
+            format!("error        {float:.6} -> {quantized:.6} {} on {samples}", metric.name())
+        }
         Metric::Snr => {
             return format!(
                 "signal       {quantized:.1} dB over the noise, of the output with the most, against the float network on {samples}\n"
@@ -112,7 +117,7 @@ fn accuracy(report: &CompileReport) -> String {
         }
         Metric::Agreement => format!("agreement    {:.2} % with the float network on {samples}", 100.0 * quantized),
     };
-    if reference < float {
+    if reference < float && metric.is_share() {
         let _ = write!(
             text,
             " against {:.2} % at 8 bits after the same retraining (as a rule because the float network was trained on these samples)",
@@ -120,7 +125,7 @@ fn accuracy(report: &CompileReport) -> String {
         );
     }
     match report.max_loss {
-        Some(limit) if *loss_points > limit + 1e-9 => {
+        Some(limit) if report.goal_missed && *loss_points > limit => {
             let _ = write!(text, "; GOAL MISSED: at most {limit} may be lost, this is the best artifact found");
         }
         Some(limit) => {
@@ -144,12 +149,12 @@ fn spent(search: &SearchReport) -> String {
         0 => String::new(),
         careful => format!("; {careful} more with the goal as limit"),
     };
-    let from = 100.0 * search.reference;
+    let from = reference(search);
     let _ = match search.limit {
         Some(limit) => {
-            writeln!(text, "             an evaluation might lose {limit:.2} points from {from:.2} %{careful}")
+            writeln!(text, "             an evaluation might lose {} from {from}{careful}", allowed(search, limit))
         }
-        None => writeln!(text, "             the least loss inside the budgets was looked for, from {from:.2} %"),
+        None => writeln!(text, "             the least loss inside the budgets was looked for, from {from}"),
     };
     let _ = writeln!(text, "             what is written was found by: {}", search.found_by.join(", "));
     if !search.methods.is_empty() {
@@ -161,21 +166,42 @@ fn spent(search: &SearchReport) -> String {
     text
 }
 
+/// A loss, in points or in the unit of an error.
+fn loss(search: &SearchReport, loss: f64) -> String {
+    if search.counts_errors { format!("{loss:.6}") } else { format!("{loss:.2}") }
+}
+
+/// A loss with its unit.
+pub(super) fn allowed(search: &SearchReport, limit: f64) -> String {
+    let unit = if search.counts_errors { "" } else { " points" };
+    format!("{}{unit}", loss(search, limit))
+}
+
+/// What losses are counted from.
+fn reference(search: &SearchReport) -> String {
+    if search.counts_errors { loss(search, search.reference) } else { format!("{:.2} %", 100.0 * search.reference) }
+}
+
+/// The heading of a column of losses.
+pub(super) fn lost(search: &SearchReport) -> &'static str {
+    if search.counts_errors { "error added" } else { "points lost" }
+}
+
 /// What a search did, in one sentence.
 pub(super) fn spent_line(search: &SearchReport) -> String {
     let limit = search.limit.map_or_else(
         || "The least loss inside the budgets was looked for".to_owned(),
-        |limit| format!("An evaluation might lose {limit:.2} points"),
+        |limit| format!("An evaluation might lose {}", allowed(search, limit)),
     );
     format!(
-        "{} episodes, {} evaluations ({} computed now), {} more on the surrogate; ended: {}. {limit}, from {:.2} %. \
+        "{} episodes, {} evaluations ({} computed now), {} more on the surrogate; ended: {}. {limit}, from {}. \
         What is written was found by: {}.",
         grouped(search.episodes as u64),
         grouped(search.evaluations as u64),
         grouped(search.paid as u64),
         grouped(search.virtual_episodes as u64),
         search.end,
-        100.0 * search.reference,
+        reference(search),
         search.found_by.join(", ")
     )
 }
@@ -214,15 +240,15 @@ pub(super) fn finalists(search: &SearchReport) -> Table {
         ("long retraining", Align::Left),
         ("average bits", Align::Right),
         ("lost in the search", Align::Right),
-        ("points lost", Align::Right),
+        (lost(search), Align::Right),
         ("widths", Align::Left),
     ]);
     for finalist in &search.finalists {
         table.row([
             if finalist.kept { "kept the goal" } else { "missed the goal" }.into(),
             format!("{:.2}", finalist.average_bits),
-            finalist.evaluated_loss.map_or_else(|| "-".into(), |loss| format!("{loss:.2}")),
-            format!("{:.2}", finalist.loss),
+            finalist.evaluated_loss.map_or_else(|| "-".into(), |value| loss(search, value)),
+            loss(search, finalist.loss),
             joined(&finalist.widths),
         ]);
     }
@@ -234,7 +260,7 @@ pub(super) fn methods(search: &SearchReport) -> Table {
     let mut table = Table::new(&[
         ("method", Align::Left),
         ("average bits", Align::Right),
-        ("points lost", Align::Right),
+        (lost(search), Align::Right),
         ("believed", Align::Right),
         ("reward", Align::Right),
         ("long run", Align::Right),
@@ -246,10 +272,10 @@ pub(super) fn methods(search: &SearchReport) -> Table {
         table.row([
             method.name.clone(),
             format!("{:.2}", method.average_bits),
-            format!("{:.2}", method.loss),
-            format!("{:.2}", method.believed_loss),
+            loss(search, method.loss),
+            loss(search, method.believed_loss),
             format!("{:.3}", method.reward),
-            method.long_run_loss.map_or_else(|| "-".into(), |loss| format!("{loss:.2}")),
+            method.long_run_loss.map_or_else(|| "-".into(), |value| loss(search, value)),
             method.evaluations.to_string(),
             format!("{:.1}", method.seconds),
             joined(&method.widths),
@@ -264,7 +290,7 @@ pub(super) fn pareto(search: &SearchReport) -> Table {
         ("Pareto front", Align::Left),
         ("average bits", Align::Right),
         ("cost / 8 bit", Align::Right),
-        ("points lost", Align::Right),
+        (lost(search), Align::Right),
         ("widths", Align::Left),
     ]);
     for point in &search.pareto {
@@ -272,7 +298,7 @@ pub(super) fn pareto(search: &SearchReport) -> Table {
             if point.chosen { "* chosen" } else { "" }.into(),
             format!("{:.2}", point.average_bits),
             format!("{:.3}", point.relative_cost),
-            format!("{:.2}", point.loss),
+            loss(search, point.loss),
             joined(&point.widths),
         ]);
     }

@@ -11,6 +11,7 @@ mod executors;
 mod interchange;
 mod json;
 mod machines;
+mod metrics;
 mod onnx;
 mod ranges;
 mod reproducible;

@@ -3,10 +3,11 @@
 //! The cheapest of many measured choices is a lucky one, so its loss on the samples that it was chosen on is too low on average. What it
 //! loses on others has no such bias; how far chance may carry it is said by an interval.
 
-use super::{CompileError, Confirmation, Judge, LossOf, Material, build, float_classes};
+use super::judge::{float_answers, share};
+use super::{CompileError, Confirmation, Judge, LossOf, Material, build};
 use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
-use crate::evaluate::{agreement, predictions};
+use crate::evaluate::hits;
 
 /// Quantile of the standard normal distribution for an interval of 95 %.
 const Z: f64 = 1.959_964;
@@ -32,29 +33,33 @@ pub(super) fn confirm(
     material: &Material<'_>,
     loss_of: LossOf,
 ) -> Result<Option<Confirmation>, CompileError> {
-    let Some(data) = material.confirmation().filter(|_| !judge.is_of_signal()) else { return Ok(None) };
-    let float = float_classes(networks.float, data)?;
-    let expected = data.labels().unwrap_or(&float);
-    let classes = |network: &Annotated| Ok::<_, CompileError>(predictions(&build(network.clone())?, data)?);
-    let judged = classes(networks.judged)?;
-    let reference = match networks.reference {
-        Some(reference) => classes(reference)?,
-        None => float_classes(networks.judged_in_float, data)?,
+    let Some(data) = material.confirmation().filter(|_| judge.counts_answers()) else { return Ok(None) };
+    let top = judge.metric().answers();
+    let (classes, float): (Vec<u32>, Vec<bool>) =
+        float_answers(networks.float, data, data.labels(), top).into_iter().unzip();
+    let expected = data.labels().unwrap_or(&classes);
+    let right = |network: &Annotated| Ok::<_, CompileError>(hits(&build(network.clone())?, data, expected, top)?);
+    let judged = right(networks.judged)?;
+    let reference: Vec<bool> = match networks.reference {
+        Some(reference) => right(reference)?,
+        None => {
+            let answers = float_answers(networks.judged_in_float, data, Some(expected), top);
+            answers.into_iter().map(|(_, right)| right).collect()
+        }
     };
     let deployed = match loss_of {
-        LossOf::Unlearned => classes(networks.deployed)?,
+        LossOf::Unlearned => right(networks.deployed)?,
         LossOf::Artifact => judged.clone(),
     };
-    let right = |classes: &[u32], i: usize| classes[i] == expected[i];
-    let alone = |a: &[u32], b: &[u32]| (0..data.len()).filter(|&i| right(a, i) && !right(b, i)).count();
+    let alone = |a: &[bool], b: &[bool]| a.iter().zip(b).filter(|&(&a, &b)| a && !b).count();
     let (lost, won) = (alone(&reference, &judged), alone(&judged, &reference));
     let [low, high] = paired_interval(lost, won, data.len());
     Ok(Some(Confirmation {
         samples: data.len(),
-        float: agreement(&float, expected),
-        reference: agreement(&reference, expected),
-        quantized: agreement(&judged, expected),
-        artifact: agreement(&deployed, expected),
+        float: share(&float),
+        reference: share(&reference),
+        quantized: share(&judged),
+        artifact: share(&deployed),
         loss_points: 100.0 * (lost as f64 - won as f64) / data.len() as f64,
         low,
         high,

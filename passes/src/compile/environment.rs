@@ -71,22 +71,17 @@ impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
     fn measure(&self, widths: &[BitWidth]) -> Result<Evaluation, CompileError> {
         let artifact = build(self.annotated(widths)?)?;
         let Yardstick { judge, material, .. } = self.yardstick;
-        let Score { accuracy, classes } = judge.score(&artifact, material)?;
-        let standard_error = if judge.is_of_signal() {
-            0.0
-        } else {
-            paired_error(&classes, judge.float_classes(), judge.expected(material))
-        };
-        Ok(Evaluation { accuracy, samples: classes.len(), standard_error: Some(standard_error), cached: false })
+        let Score { accuracy, right } = judge.score(&artifact, material)?;
+        let standard_error = if judge.counts_answers() { paired_error(&right, judge.float_right()) } else { 0.0 };
+        Ok(Evaluation { accuracy, samples: right.len(), standard_error: Some(standard_error), cached: false })
     }
 }
 
 /// Standard error of the difference of two accuracies, 0..=1. Both networks see the same samples: only those on which one alone is
 /// right carry noise.
-pub(super) fn paired_error(classes: &[u32], others: &[u32], expected: &[u32]) -> f64 {
-    let decides = |i: &usize| (classes[*i] == expected[*i]) != (others[*i] == expected[*i]);
-    let differing = (0..classes.len()).filter(decides).count() as f64;
-    (differing + 1.0).sqrt() / classes.len() as f64
+pub(super) fn paired_error(right: &[bool], others: &[bool]) -> f64 {
+    let differing = right.iter().zip(others).filter(|(own, other)| own != other).count() as f64;
+    (differing + 1.0).sqrt() / right.len() as f64
 }
 
 impl Environment for RetrainingEnvironment<'_, '_, '_, '_> {

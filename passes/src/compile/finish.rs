@@ -58,8 +58,9 @@ pub(super) struct Goal {
 }
 
 impl Goal {
-    pub(super) fn of(options: &CompileOptions) -> Result<Self, CompileError> {
-        let max_loss = options.max_loss;
+    /// `unit` is what a point is, in the unit of the metric.
+    pub(super) fn of(options: &CompileOptions, unit: f64) -> Result<Self, CompileError> {
+        let max_loss = options.max_loss / unit;
         let search_limit = budget::search_limit(max_loss, options.retrain == Retrain::Full);
         let reward = match options.reward {
             RewardKind::Constrained if options.wants_least_loss() => Reward::LeastLoss,
@@ -74,7 +75,7 @@ impl Goal {
 struct Trained {
     annotated: Annotated,
     widths: Vec<BitWidth>,
-    classes: Vec<u32>,
+    right: Vec<bool>,
     accuracy: f64,
     cost: f64,
     recipe: Option<Recipe>,
@@ -413,28 +414,26 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
             None => self.yardstick.memo.quantize(widths).annotated,
         };
         let artifact = build(annotated.clone())?;
-        let Score { accuracy, classes } = self.yardstick.judge.score(&artifact, self.yardstick.material)?;
-        Ok(Trained { annotated, widths: widths.to_vec(), classes, accuracy, cost, recipe: recipe.cloned() })
+        let Score { accuracy, right } = self.yardstick.judge.score(&artifact, self.yardstick.material)?;
+        Ok(Trained { annotated, widths: widths.to_vec(), right, accuracy, cost, recipe: recipe.cloned() })
     }
 
-    /// The accuracy that losses are counted from, and the classes that are compared with: the 8-bit network after the same long run where that was
+    /// The accuracy that losses are counted from, and the answers that are compared with: the 8-bit network after the same long run where that was
     /// needed. A short run is that of an evaluation, and counts from what the search counted from.
-    fn reference<'r>(&'r self, long: Option<&'r Trained>) -> (f64, &'r [u32]) {
+    fn reference<'r>(&'r self, long: Option<&'r Trained>) -> (f64, &'r [bool]) {
         let start = if self.recovers { self.yardstick.float() } else { self.exploration.result.reference };
         match long {
-            Some(long) if long.accuracy < start => (long.accuracy, &long.classes),
-            _ => (start, self.yardstick.judge.float_classes()),
+            Some(long) if long.accuracy < start => (long.accuracy, &long.right),
+            _ => (start, self.yardstick.judge.float_right()),
         }
     }
 
     /// Points lost against the reference, and their standard error.
     fn loss(&self, trained: &Trained, reference: Option<&Trained>) -> (f64, f64) {
-        let expected = self.yardstick.judge.expected(self.yardstick.material);
-        let (accuracy, classes) = self.reference(reference);
-        if self.yardstick.judge.is_of_signal() {
-            return (100.0 * (accuracy - trained.accuracy), 0.0);
-        }
-        (100.0 * (accuracy - trained.accuracy), 100.0 * paired_error(&trained.classes, classes, expected))
+        let (accuracy, right) = self.reference(reference);
+        let counts = self.yardstick.judge.counts_answers();
+        let noise = if counts { paired_error(&trained.right, right) } else { 0.0 };
+        (100.0 * (accuracy - trained.accuracy), 100.0 * noise)
     }
 
     fn keeps(&self, goal: &Reward, trained: &Trained, reference: Option<&Trained>) -> bool {

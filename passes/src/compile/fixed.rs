@@ -56,7 +56,7 @@ impl<'a> Fixed<'a> {
 
     /// The signal-to-noise ratio in dB that is asked for, if any.
     fn asked(&self) -> Option<f64> {
-        if self.judge.is_of_signal() { Some(self.judge.min_snr) } else { self.options.min_snr }
+        if self.judge.counts_answers() { self.options.min_snr } else { Some(self.judge.min_snr()) }
     }
 
     /// Without retraining: what 8 bits are too few for is carried in two planes.

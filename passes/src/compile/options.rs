@@ -1,6 +1,7 @@
 //! What a caller asks of a compilation.
 
 use super::error::CompileError;
+use super::metric::Metric;
 use crate::calibrate::Range;
 use crate::data::planes::Planes;
 use crate::data::{Dataset, Geometry, Preprocessing};
@@ -180,7 +181,10 @@ pub struct CompileOptions {
     pub retrain: Retrain,
     /// Rounding where nothing is retrained.
     pub rounding: RoundingKind,
-    /// Points of accuracy that the search may lose.
+    /// By what the network is judged. `None`: the share of right classes where one output is a vector of classes and the labels, if there are
+    /// any, are class indices, else the signal-to-noise ratio.
+    pub metric: Option<Metric>,
+    /// Points of accuracy that the search may lose; of an error what it may grow by, in its unit.
     pub max_loss: f64,
     /// Signal-to-noise ratio in dB that a search keeps where the output is no vector of classes, [`MIN_SNR`] where nothing is asked. Where
     /// values of 8 bits do not reach it without retraining, layers read 16; of a vector of classes only if it is asked for.
@@ -223,6 +227,7 @@ impl Default for CompileOptions {
             widths: WidthPolicy::Search,
             retrain: Retrain::Full,
             rounding: RoundingKind::Results,
+            metric: None,
             max_loss: 0.0,
             min_snr: None,
             goal: false,
@@ -293,6 +298,7 @@ impl CompileOptions {
         }
         if let Some(data) = data {
             let classes = graph.node(graph.outputs[0].1).shape.len();
+            let of_classes = self.metric.is_none_or(Metric::is_share);
             for (part, set) in [("training", &data.training), ("validation", &data.validation)] {
                 if *set.shape() != graph.input_shape() {
                     let (found, wanted) = (set.shape(), graph.input_shape());
@@ -301,7 +307,7 @@ impl CompileOptions {
                 if set.is_empty() {
                     return option("--data: no samples to learn from or to validate on".into());
                 }
-                let unknown = |&(_, &label): &(usize, &u32)| label as usize >= classes;
+                let unknown = |&(_, &label): &(usize, &u32)| of_classes && label as usize >= classes;
                 if let Some((sample, label)) = set.labels().unwrap_or_default().iter().enumerate().find(unknown) {
                     return option(format!(
                         "--data: {part} sample {sample} has label {label}; the network has {classes} classes"

@@ -1,5 +1,6 @@
 //! What comes before the decision on widths: import, rewriting, calibration.
 
+use super::judge::Asked;
 use super::{
     CompileError, CompileOptions, Event, Hooks, Judge, Labelled, MIN_SNR, Material, Retrain, WidthPolicy, preprocessing,
 };
@@ -76,7 +77,13 @@ pub(super) fn prepare<'d>(
     let calibrated = calibrate(graph, folded, &samples, &stated, ends, granularity);
     hooks.check_interrupt()?;
 
-    let judge = Judge::new(&calibrated, material.validation(), options.min_snr.unwrap_or(MIN_SNR))?;
+    let asked =
+        Asked { metric: options.metric, min_snr: options.min_snr.unwrap_or(MIN_SNR), max_loss: options.max_loss };
+    let judge = Judge::new(&calibrated, material.validation(), asked)?;
+    if options.metric.is_none() && material.validation().targets().is_some() {
+        let text = "the labels are numbers and no class indices: nothing is measured by them (--metric mse or mae)";
+        hooks.report(Event::Warning(text.into()));
+    }
     let options = trainable(options, &calibrated, &judge, hooks);
     judge.warn_of_chance(&material, hooks);
     Ok(Prepared { calibrated, material, judge, samples, options, preprocessing, annotation, layers, stages })
@@ -114,7 +121,10 @@ fn trainable(
     }
     let reason = match crate::train::Inference::float(&calibrated.graph) {
         Err(error) => error.to_string(),
-        Ok(_) if judge.is_of_signal() => "its output is no vector of classes".to_owned(),
+        Ok(_) if !judge.counts_answers() && options.metric.is_none() => "its output is no vector of classes".to_owned(),
+        Ok(_) if !judge.counts_answers() => {
+            format!("it is judged by its {}, and retraining compares classes", judge.metric().name())
+        }
         Ok(_) => return options,
     };
     hooks.report(Event::Warning(format!("the network is not retrained: {reason}")));

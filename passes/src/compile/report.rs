@@ -1,5 +1,6 @@
 //! What a compilation tells its caller; the JSON of the command line.
 
+use super::metric::Metric;
 use super::{CompileOptions, Quantity, packed_bytes};
 use crate::quantize::Quantized;
 use releqc_runtime::BitWidth;
@@ -7,32 +8,22 @@ use releqc_runtime::accel::cost::{CostReport, LayerCost};
 use releqc_runtime::format::Artifact;
 use serde::Serialize;
 
-/// What accuracy means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Metric {
-    /// Share of samples whose class is the label.
-    Top1,
-    /// Share of samples whose class is that of the float network.
-    Agreement,
-    /// Signal-to-noise ratio against the float network in dB, of the worst output: where the output is no vector of classes.
-    #[serde(rename = "snr_db")]
-    Snr,
-}
+/// A loss above what may be lost by less than this share of it is rounding.
+pub(super) const ROUNDING: f64 = 1e-6;
 
 /// Accuracy before and after, measured on the artifact.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Accuracy {
     /// What is counted.
     pub metric: Metric,
-    /// Of the float network, 0..=1; infinite, `null` in JSON, for [`Metric::Snr`].
+    /// Of the float network: a share is 0..=1, an error in its own unit; infinite, `null` in JSON, for [`Metric::Snr`].
     pub float: f64,
-    /// Of the artifact, 0..=1; in dB for [`Metric::Snr`].
+    /// Of the artifact, likewise; in dB for [`Metric::Snr`].
     pub quantized: f64,
     /// What losses are counted from, 0..=1: the float network's, or that of the 8-bit network after the same retraining where that
     /// is lower. As a rule it is lower where the float network was trained on the samples held back: they are no longer remembered.
     pub reference: f64,
-    /// What the goal is judged on, in points, 0..=100; negative where nothing is lost.
+    /// What the goal is judged on, in points, 0..=100, or in the unit of an error; negative where nothing is lost.
     pub loss_points: f64,
     /// Which network lost them.
     pub loss_of: LossOf,
@@ -295,6 +286,9 @@ pub struct SearchReport {
     pub explanation: Vec<LayerExplanation>,
     /// Every evaluation, in order, method after method.
     pub history: Vec<EvaluationReport>,
+    /// Whether losses are those of an error, in its unit.
+    #[serde(skip)]
+    pub counts_errors: bool,
 }
 
 /// Everything about a compilation but the bytes.
@@ -341,6 +335,33 @@ impl AcceleratorStep {
             cycles_8bit: at_8_bits.cycles.0,
             energy_pj: layer.energy.total().0,
         }
+    }
+}
+
+impl SearchReport {
+    /// With losses in the unit of the metric, of which a point of the search is `unit`.
+    pub(super) fn in_units(mut self, metric: Metric, unit: f64) -> Self {
+        if !metric.is_error() {
+            return self;
+        }
+        self.counts_errors = true;
+        let scale = |loss: &mut f64| *loss *= unit;
+        self.limit.as_mut().map(scale);
+        // An accuracy is an error below 0 there.
+        self.reference *= -100.0 * unit;
+        for method in &mut self.methods {
+            scale(&mut method.loss);
+            scale(&mut method.believed_loss);
+            method.long_run_loss.as_mut().map(scale);
+        }
+        for finalist in &mut self.finalists {
+            scale(&mut finalist.loss);
+            finalist.evaluated_loss.as_mut().map(scale);
+        }
+        self.pareto.iter_mut().for_each(|point| scale(&mut point.loss));
+        self.explanation.iter_mut().flat_map(|layer| &mut layer.widths).for_each(|width| scale(&mut width.loss));
+        self.history.iter_mut().for_each(|evaluation| scale(&mut evaluation.loss));
+        self
     }
 }
 
@@ -391,8 +412,9 @@ impl CompileReport {
         } else if accuracy.metric == Metric::Agreement {
             assumptions.push("no labels: accuracy is agreement with the float network".into());
         }
-        let loses_more =
-            options.goal && accuracy.metric != Metric::Snr && accuracy.loss_points > options.max_loss + 1e-9;
+        let loses_more = options.goal
+            && accuracy.metric != Metric::Snr
+            && accuracy.loss_points > options.max_loss + ROUNDING * options.max_loss.max(1e-6);
         let goal_missed = loses_more || budgets.iter().any(|budget| !budget.met);
         CompileReport {
             network: quantized.graph.name.clone(),

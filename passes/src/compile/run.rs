@@ -29,7 +29,7 @@ impl<'a> Run<'a> {
         seed: u64,
     ) -> Result<Self, CompileError> {
         let trainer = Trainer::new(calibrated, material.training(), recipe.clone(), seed)?;
-        Ok(Run { trainer, key: key(calibrated, material, Some(recipe), rounding, seed)? })
+        Ok(Run { trainer, key: key(calibrated, material, Some(recipe), rounding, "", seed)? })
     }
 
     /// What the parameters depend on besides the widths.

@@ -88,7 +88,7 @@ pub(super) fn bitwidths(
         }
         _ => None,
     };
-    let goal = Goal::of(options)?;
+    let goal = Goal::of(options, judge.unit())?;
     // Widths are judged on the copy, and deployed from the original.
     let (judged, judge) = unlearned.as_ref().map_or((calibrated, judge), |copy| (&copy.calibrated, &copy.judge));
     let runs_after = u32::from(unlearned.is_some());
@@ -112,7 +112,7 @@ pub(super) fn bitwidths(
 
     let exploration = yardstick.explore(model, hooks)?;
     let finished = Finish::new(&yardstick, &exploration, hooks).run()?;
-    let mut search = exploration.report(&goal, &finished);
+    let mut search = exploration.report(&goal, &finished).in_units(judge.metric(), judge.unit());
     let Finished { annotated: judged, widths, reference, accuracy: quantized, recipe, counted_from, .. } = finished;
     let deployed = match (&unlearned, recipe) {
         (None, _) => judged.clone(),
@@ -253,7 +253,9 @@ impl Yardstick<'_> {
 
         let hooks = RefCell::new(hooks);
         let environment = RetrainingEnvironment::new(self, trainer.as_ref(), &hooks);
-        let key = key(calibrated, material, recipes.map(|recipes| &recipes.short), self.rounding, options.seed)?;
+        let judged_by = self.judge.terms();
+        let short = recipes.map(|recipes| &recipes.short);
+        let key = key(calibrated, material, short, self.rounding, &judged_by, options.seed)?;
         let layers = facts(&calibrated.folded);
         self.announce(model, &key)?;
         let cost = cost_model(&layers, calibrated, options, answers.borrow_mut().store(), &key)?;
@@ -436,6 +438,7 @@ impl Exploration {
             pareto: pareto::pareto_front(&different).iter().map(point).collect(),
             explanation: result.explain(&finished.widths, known).iter().map(explain).collect(),
             history: self.history(),
+            counts_errors: false,
         }
     }
 

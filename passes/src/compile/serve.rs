@@ -50,7 +50,7 @@ pub fn serve(
     };
     let (judged, judge) = unlearned.as_ref().map_or((&calibrated, &judge), |copy| (&copy.calibrated, &copy.judge));
     let short = recipes.map(|recipes| &recipes.short);
-    let evaluations = key(judged, &material, short, rounding, options.seed)?;
+    let evaluations = key(judged, &material, short, rounding, &judge.terms(), options.seed)?;
     if evaluations != task.key {
         return Err(CompileError::Option(format!(
             "task {name}: this process would answer other questions than are asked: the data, or what the program computes, are not the same"
@@ -67,7 +67,7 @@ pub fn serve(
         judge,
         limits: &limits,
         options: &options,
-        goal: Goal::of(&options)?,
+        goal: Goal::of(&options, judge.unit())?,
         recipes,
         pace: &pace,
         runs_after: 0,

@@ -39,7 +39,7 @@ impl Signal {
     }
 
     /// On the first samples: as many as memory allows.
-    fn of(calibrated: &Calibrated, data: &Dataset) -> Self {
+    pub(super) fn of(calibrated: &Calibrated, data: &Dataset) -> Self {
         let graph = &calibrated.folded;
         let lens: Vec<usize> = graph.outputs.iter().map(|(_, id)| graph.node(*id).shape.len()).collect();
         let count = (MAX_VALUES / lens.iter().sum::<usize>().max(1)).clamp(1, data.len());

@@ -1,6 +1,6 @@
 //! What a worker needs to know to answer the questions of a search that another process makes.
 
-use super::{CompileOptions, DataSource, Retrain, RoundingKind, WidthPolicy};
+use super::{CompileOptions, DataSource, Metric, Retrain, RoundingKind, WidthPolicy};
 use crate::data::{Geometry, Preprocessing};
 use crate::import::ImportOptions;
 use crate::search::store_key;
@@ -29,6 +29,9 @@ struct AnswerOptions {
     import: ImportOptions,
     retrain: Retrain,
     rounding: RoundingKind,
+    metric: Option<Metric>,
+    /// What may be lost where an error judges: losses are counted in it.
+    error_unit: Option<f64>,
     min_snr: Option<f64>,
     seed: u64,
     preprocessing: Option<Preprocessing>,
@@ -48,6 +51,8 @@ impl Task {
                 import: options.import.clone(),
                 retrain: options.retrain,
                 rounding: options.rounding,
+                metric: options.metric,
+                error_unit: options.metric.filter(|metric| metric.is_error()).map(|_| options.max_loss),
                 min_snr: options.min_snr,
                 seed: options.seed,
                 preprocessing: options.preprocessing.clone(),
@@ -59,19 +64,32 @@ impl Task {
 
     /// The options of a compilation that answers the same.
     pub fn options(&self) -> CompileOptions {
-        let AnswerOptions { import, retrain, rounding, min_snr, seed, preprocessing, geometry, input_ranges } =
-            self.options.clone();
-        CompileOptions {
-            widths: WidthPolicy::Search,
+        let AnswerOptions {
             import,
             retrain,
             rounding,
+            metric,
+            error_unit,
             min_snr,
             seed,
             preprocessing,
             geometry,
             input_ranges,
-            ..CompileOptions::default()
+        } = self.options.clone();
+        let defaults = CompileOptions::default();
+        CompileOptions {
+            widths: WidthPolicy::Search,
+            import,
+            retrain,
+            rounding,
+            metric,
+            max_loss: error_unit.unwrap_or(defaults.max_loss),
+            min_snr,
+            seed,
+            preprocessing,
+            geometry,
+            input_ranges,
+            ..defaults
         }
     }
 
@@ -110,6 +128,8 @@ mod tests {
         let mut options = CompileOptions {
             retrain: Retrain::Short,
             rounding: RoundingKind::Nearest,
+            metric: Some(Metric::Mae),
+            max_loss: 0.1 + 0.2,
             min_snr: Some(31.7),
             seed: u64::MAX,
             preprocessing: Some(Preprocessing::Normalize { mean: vec![0.1, 1.0 / 3.0], std: vec![f32::MIN_POSITIVE] }),

@@ -59,7 +59,7 @@ impl Unlearned {
         let start = Instant::now();
         let allowance = Allowance::of(hooks.time_left());
         let (mut done, mut too_long, mut failure) = (0, false, None);
-        let question = Question::Unlearning { key: key(calibrated, material, Some(recipe), rounding, seed)? };
+        let question = Question::Unlearning { key: key(calibrated, material, Some(recipe), rounding, "", seed)? };
         let interrupted = hooks.interrupted;
         let mut unlearn = || {
             let trained = train_float_parameters(&calibrated.graph, material.training(), recipe, seed, |progress| {
@@ -100,7 +100,7 @@ impl Unlearned {
         // The inputs are the same, whatever was unlearned.
         let inputs = calibrated.graph.inputs().map(|(id, _)| (id, calibrated.ranges[id.0])).collect();
         let calibrated = calibrate(graph, folded, &samples, &inputs, Ends::LeastError, Granularity::Tensor);
-        let judge = Judge::new(&calibrated, material.validation(), judge.min_snr)?;
+        let judge = judge.of_copy(&calibrated, material.validation())?;
         let left = agreement(judge.float_classes(), expected);
         if left >= float {
             return Ok(None);

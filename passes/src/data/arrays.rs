@@ -4,7 +4,7 @@ use super::elements::input_values;
 use super::load::{Part, entries, file_name};
 use super::npy::{self, Array, Values};
 use super::npz::Npz;
-use super::planes::{Planes, arrange, extents, fit};
+use super::planes::{Planes, arrange, fit};
 use super::reading::{Input, Reading};
 use super::{DataError, Dataset, Samples};
 use std::collections::BTreeMap;
@@ -22,6 +22,23 @@ enum Store {
 pub(super) struct Arrays {
     path: PathBuf,
     store: Store,
+}
+
+/// The array `y`.
+enum Labels {
+    /// A class index a sample.
+    Classes(Vec<u32>),
+    /// Numbers, equally many a sample.
+    Numbers { samples: usize, values: Vec<f32> },
+}
+
+impl Labels {
+    fn samples(&self) -> usize {
+        match self {
+            Labels::Classes(labels) => labels.len(),
+            Labels::Numbers { samples, .. } => *samples,
+        }
+    }
 }
 
 /// How the names of a part's arrays end.
@@ -102,9 +119,9 @@ impl Arrays {
                     let what = format!("{name} has {count} samples, {first} {wanted}");
                     return Err(DataError::damaged(&self.path, what));
                 }
-                (None, Some(labels)) if labels.len() != count => {
+                (None, Some(labels)) if labels.samples() != count => {
                     let (path, label_path) = (self.path.join(name), self.path.join(&y));
-                    return Err(DataError::Count { path, samples: count, label_path, labels: labels.len() });
+                    return Err(DataError::Count { path, samples: count, label_path, labels: labels.samples() });
                 }
                 _ => {}
             }
@@ -116,31 +133,50 @@ impl Arrays {
             Ok([only]) => only,
             Err(parts) => (joined(parts, count, reading), None),
         };
-        let dataset = Dataset::new(reading.sample_shape(), samples, labels);
+        let (classes, numbers) = match labels {
+            None => (None, None),
+            Some(Labels::Classes(labels)) => (Some(labels), None),
+            Some(Labels::Numbers { values, .. }) => (None, Some(values)),
+        };
+        let mut dataset = Dataset::new(reading.sample_shape(), samples, classes);
+        if let Some(numbers) = numbers {
+            dataset = dataset.and_then(|dataset| dataset.with_targets(numbers));
+        }
         let dataset = dataset.ok_or_else(|| DataError::damaged(&self.path, "samples and labels do not match"))?;
         Ok(dataset.scaled_by(applied))
     }
 
-    fn labels(&mut self, name: &str) -> Result<Vec<u32>, DataError> {
+    /// Class indices where `name` has one integer a sample, numbers where it has floats or several.
+    fn labels(&mut self, name: &str) -> Result<Labels, DataError> {
         let labels = self.array(name)?;
-        let column = labels.dims.len() == 1 || (labels.dims.len() == 2 && labels.dims[1] == 1);
-        if !column {
-            let what = format!("{name} is {}; one class index a sample is required", extents(&labels.dims));
+        let Some(&samples) = labels.dims.first() else {
+            let what = format!("{name} has no axes; one label a sample is required");
             return Err(DataError::damaged(&self.path, what));
-        }
+        };
+        let is_column = labels.dims[1..].iter().product::<usize>() == 1;
         let class = |value: i64| {
             u32::try_from(value).map_err(|_| {
                 DataError::damaged(&self.path, format!("label {value} in {name}; a class index >= 0 is required"))
             })
         };
-        match labels.values {
-            Values::U8(values) => Ok(values.into_iter().map(u32::from).collect()),
-            Values::I8(values) => values.into_iter().map(|v| class(v.into())).collect(),
-            Values::Integers(values) => values.into_iter().map(class).collect(),
-            Values::F32(_) => {
-                let what = format!("{name} has type {}; integers are required", labels.dtype);
-                Err(DataError::damaged(&self.path, what))
+        let numbers = |values: Vec<f32>| {
+            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                return Err(DataError::damaged(&self.path, format!("label {value} in {name}; numbers are required")));
             }
+            Ok(Labels::Numbers { samples, values })
+        };
+        match labels.values {
+            Values::F32(values) => numbers(values),
+            Values::U8(values) if is_column => Ok(Labels::Classes(values.into_iter().map(u32::from).collect())),
+            Values::I8(values) if is_column => {
+                Ok(Labels::Classes(values.into_iter().map(|v| class(v.into())).collect::<Result<_, _>>()?))
+            }
+            Values::Integers(values) if is_column => {
+                Ok(Labels::Classes(values.into_iter().map(class).collect::<Result<_, _>>()?))
+            }
+            Values::U8(values) => numbers(values.into_iter().map(f32::from).collect()),
+            Values::I8(values) => numbers(values.into_iter().map(f32::from).collect()),
+            Values::Integers(values) => numbers(values.into_iter().map(|v| v as f32).collect()),
         }
     }
 

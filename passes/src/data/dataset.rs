@@ -28,6 +28,8 @@ pub struct Dataset {
     shape: Shape,
     samples: Samples,
     labels: Option<Vec<u32>>,
+    /// Labels that are no class indices: equally many values a sample, all samples one after the other.
+    targets: Option<Vec<f32>>,
     /// How values were made of stored numbers, where that is done already.
     scaled: Option<Preprocessing>,
 }
@@ -38,7 +40,13 @@ impl Dataset {
         let stored = samples.len();
         let whole = !shape.is_empty() && stored.is_multiple_of(shape.len());
         let matching = labels.as_ref().is_none_or(|l| l.len() * shape.len() == stored);
-        (whole && matching).then_some(Dataset { shape, samples, labels, scaled: None })
+        (whole && matching).then_some(Dataset { shape, samples, labels, targets: None, scaled: None })
+    }
+
+    /// The same samples with labels of numbers; `None` where they are not equally many a sample, or one is no finite number.
+    pub fn with_targets(self, targets: Vec<f32>) -> Option<Self> {
+        let whole = !targets.is_empty() && targets.len().is_multiple_of(self.len().max(1));
+        (whole && targets.iter().all(|value| value.is_finite())).then_some(Dataset { targets: Some(targets), ..self })
     }
 
     /// The same samples, whose values were made of stored numbers by `scaled`.
@@ -72,6 +80,17 @@ impl Dataset {
     /// One class index a sample.
     pub fn labels(&self) -> Option<&[u32]> {
         self.labels.as_deref()
+    }
+
+    /// Labels that are no class indices: equally many values a sample, all samples one after the other.
+    pub fn targets(&self) -> Option<&[f32]> {
+        self.targets.as_deref()
+    }
+
+    /// The labels as numbers, whichever they are.
+    pub fn numbers(&self) -> Option<Vec<f32>> {
+        let indices = || self.labels.as_ref().map(|labels| labels.iter().map(|&label| label as f32).collect());
+        self.targets.clone().or_else(indices)
     }
 
     /// Writes sample `index` as network input, in ONNX order, into `out` of `shape().len()` values.
@@ -116,6 +135,9 @@ impl Dataset {
         for label in self.labels.iter().flatten() {
             hasher.update(&label.to_le_bytes());
         }
+        for target in self.targets.iter().flatten() {
+            hasher.update(&target.to_le_bytes());
+        }
         hasher.finalize().to_hex()[..32].to_owned()
     }
 
@@ -133,7 +155,8 @@ impl Dataset {
             Samples::Values(data) => Samples::Values(pick(data, len, indices)),
         };
         let labels = self.labels.as_ref().map(|l| pick(l, 1, indices));
-        Dataset { shape: self.shape.clone(), samples, labels, scaled: self.scaled.clone() }
+        let targets = self.targets.as_ref().map(|t| pick(t, t.len() / self.len().max(1), indices));
+        Dataset { shape: self.shape.clone(), samples, labels, targets, scaled: self.scaled.clone() }
     }
 }
 
@@ -169,5 +192,9 @@ mod tests {
             Dataset::new(Shape::vector(3), values(6), Some(vec![0, 1])).unwrap().select(&[1]).labels(),
             Some(&[1][..])
         );
+        let two = || Dataset::new(Shape::vector(3), values(6), None).unwrap();
+        assert!(two().with_targets(vec![0.0; 3]).is_none() && two().with_targets(vec![f32::NAN; 2]).is_none());
+        let picked = two().with_targets(vec![1.0, 2.0, 3.0, 4.0]).unwrap().select(&[1]);
+        assert_eq!((picked.targets(), picked.labels()), (Some(&[3.0, 4.0][..]), None));
     }
 }
