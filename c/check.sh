@@ -25,6 +25,13 @@ cmake --build "$work/build" >/dev/null
 export PKG_CONFIG_PATH=$work/prefix/lib/pkgconfig
 ${CC:-cc} "$here/example/classify.c" $(pkg-config --cflags --libs releq) -Wl,-rpath,"$work/prefix/lib" \
     -o "$work/build/by_pkg_config"
+# The program that README.md shows, as it stands there.
+sed -n '/^```c$/,/^```$/p' "$here/../README.md" | sed '1d;$d' > "$work/readme.c"
+grep -q releq_session_run "$work/readme.c"
+${CC:-cc} -Wall -Wextra -Werror "$work/readme.c" $(pkg-config --cflags --libs releq) -Wl,-rpath,"$work/prefix/lib" \
+    -o "$work/build/readme"
+cp "$work/m.rq" "$work/model.rq"
+(cd "$work" && build/readme) | grep -Eq '^-?[0-9]'
 "$work/build/classify" "$work/m.rq" > "$work/expected"
 # Pixels as they are give what their values give, and something.
 cmp <(head -n 2 "$work/expected") <(tail -n 2 "$work/expected")
@@ -34,4 +41,4 @@ for program in classify_static classify_cpp by_pkg_config; do
 done
 if "$work/build/classify_cpp" "$work/prefix/include/releq.h" 2>"$work/said"; then exit 1; fi
 grep -q . "$work/said"
-echo "C and C++ examples: built by CMake and pkg-config, the same outputs from all"
+echo "C and C++ examples: built by CMake and pkg-config, the same outputs from all; the program of README.md runs"

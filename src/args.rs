@@ -2,11 +2,13 @@
 
 mod budgets;
 mod interchange;
+mod sharing;
 mod values;
 mod words;
 
 pub(crate) use budgets::Budgets;
 pub(crate) use interchange::{Compare, Completions, Diff, Export, ExportFormat, Man};
+pub(crate) use sharing::{Sharing, TrainIsa, Worker};
 pub(crate) use values::{ActionSet, Bits, NamedRange, NamedShape};
 
 use crate::failure::Failure;
@@ -87,6 +89,8 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Say what differs between two artifacts
     Diff(Diff),
+    /// Evaluate for searches that run elsewhere with the same --store, until told to end
+    Worker(Worker),
     /// Print the completions of a shell
     Completions(Completions),
     /// Write manual pages
@@ -146,6 +150,10 @@ pub(crate) struct Compile {
     /// Use the evaluations that an earlier search for the same output has kept
     #[arg(long)]
     pub(crate) resume: bool,
+    #[command(flatten)]
+    pub(crate) sharing: Sharing,
+    #[command(flatten)]
+    pub(crate) train_isa: TrainIsa,
     /// What the reward counts as quantization cost [default: mean]
     #[arg(long, value_enum)]
     pub(crate) cost: Option<Cost>,

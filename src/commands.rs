@@ -13,6 +13,7 @@ mod export;
 mod inspect;
 mod run;
 mod sim;
+mod worker;
 
 use crate::args::{Cli, Command, Common};
 use crate::console::{self, Console};
@@ -60,6 +61,7 @@ pub(crate) fn execute(cli: Cli, command: String) -> Result<Outcome, Failure> {
         Command::Export(args) => export::execute(&args, &context),
         Command::Compare(args) => compare::execute(&args, &context),
         Command::Diff(args) => diff::execute(&args, &context),
+        Command::Worker(args) => worker::execute(&args, &context),
         Command::Completions(args) => conventions::completions(&args, &context),
         Command::Man(args) => conventions::man(&args, &context),
     }

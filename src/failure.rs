@@ -92,6 +92,11 @@ impl Failure {
         self
     }
 
+    /// The line.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Adds the keys of `details` to the object that `--json` prints.
     pub(crate) fn with_details(mut self, details: &impl Serialize) -> Self {
         if let Ok(Value::Object(details)) = serde_json::to_value(details) {

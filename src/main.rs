@@ -13,6 +13,7 @@ mod output;
 mod report;
 mod rows;
 mod saturation;
+mod sharing;
 
 use mimalloc::MiMalloc;
 use std::process::ExitCode;

@@ -45,6 +45,17 @@ impl Output {
         Ok(Output { shown: path.to_owned(), target, special })
     }
 
+    /// Checks a place for a folder of the program's own, which may be there or not; nothing is created.
+    pub(crate) fn folder(path: &Path, inputs: &[&Path]) -> Result<Self, Failure> {
+        if path.is_dir() {
+            return Ok(Output { shown: path.to_owned(), target: canonical(path), special: false });
+        }
+        match fs::metadata(path) {
+            Ok(_) => Err(Failure::input(format!("output {}: a file is there; a folder is required", path.display()))),
+            Err(_) => Output::at(path, inputs),
+        }
+    }
+
     /// Writes the whole file: into a temporary one beside it, which then takes its name.
     pub(crate) fn write(&self, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
         self.try_write(fill).map_err(|error| Failure::input(format!("output {}: {error}", self.shown.display())))

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// Longest file; one concept fits.
 const MOST_LINES: usize = 700;
 
+/// Longest line of prose; tables and code may be wider.
+const MOST_COLUMNS: usize = 100;
+
 /// Files that a program wrote.
 const GENERATED: &[&str] = &["passes/src/onnx/onnx_protobuf.rs"];
 
@@ -39,7 +42,7 @@ fn sources() -> Vec<(String, String)> {
     fn visit(folder: &Path, found: &mut Vec<PathBuf>) {
         let Ok(entries) = fs::read_dir(folder) else { return };
         for entry in entries.map(|entry| entry.unwrap().path()) {
-            if entry.is_dir() {
+            if entry.is_dir() && entry != root().join("fuzz/target") {
                 visit(&entry, found);
             } else if entry.extension().is_some_and(|e| e == "rs") {
                 found.push(entry);
@@ -47,7 +50,7 @@ fn sources() -> Vec<(String, String)> {
         }
     }
     let mut found = Vec::new();
-    for folder in ["src", "passes", "runtime", "models", "emit-c", "python", "tests", "benches"] {
+    for folder in ["src", "passes", "runtime", "models", "emit-c", "python", "tests", "benches", "fuzz"] {
         visit(&root().join(folder), &mut found);
     }
     assert!(found.len() > 50, "the sources are found");
@@ -119,7 +122,7 @@ fn no_snapshot_is_orphaned_or_pending() {
 fn dependencies_point_one_way() {
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
     let rules: [(&str, &[&str]); 3] = [
-        ("releqc_passes", &["src/", "passes/", "models/", "tests/", "benches/"]),
+        ("releqc_passes", &["src/", "passes/", "models/", "tests/", "benches/", "fuzz/"]),
         ("tract_", &["passes/src/import/", "passes/tests/", "passes/benches/", "tests/tidy.rs"]),
         (
             "burn::",
@@ -143,4 +146,102 @@ fn dependencies_point_one_way() {
             .collect();
         assert!(bad.is_empty(), "{name} is named outside of {places:?}: {bad:#?}");
     }
+}
+
+/// Every page of prose, with its path from the root.
+fn pages() -> Vec<(String, String)> {
+    fn visit(folder: &Path, deep: bool, found: &mut Vec<PathBuf>) {
+        let Ok(entries) = fs::read_dir(folder) else { return };
+        for entry in entries.map(|entry| entry.unwrap().path()) {
+            if deep && entry.is_dir() {
+                visit(&entry, deep, found);
+            } else if entry.extension().is_some_and(|e| e == "md") {
+                found.push(entry);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    visit(root(), false, &mut found);
+    for folder in ["docs", "benches", "rtl", "c", "emit-c", "models", "python", ".github"] {
+        visit(&root().join(folder), true, &mut found);
+    }
+    found.sort();
+    let relative = |path: &PathBuf| path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+    let pages: Vec<_> = found.iter().map(|path| (relative(path), fs::read_to_string(path).unwrap())).collect();
+    assert!(pages.iter().any(|(path, _)| path == "docs/cli.md"), "the pages are found");
+    pages
+}
+
+/// The lines of a page that are no code, with their numbers.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut is_code = false;
+    text.lines().enumerate().filter_map(move |(i, line)| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        (!is_code && !is_fence).then_some((i + 1, line))
+    })
+}
+
+#[test]
+fn prose_is_wrapped() {
+    let is_table = |line: &str| line.trim_start().starts_with('|');
+    let mut long = Vec::new();
+    for (path, text) in pages() {
+        for (number, line) in prose(&text).filter(|(_, line)| !is_table(line)) {
+            let columns = line.chars().count();
+            if columns > MOST_COLUMNS {
+                long.push(format!("{path}:{number}: {columns} columns"));
+            }
+        }
+    }
+    assert!(long.is_empty(), "prose has at most {MOST_COLUMNS} columns: {long:#?}");
+}
+
+/// What headings are called in links, as GitHub and mdbook make it.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let heading =
+        |(_, line): (usize, &str)| line.starts_with('#').then(|| line.trim_start_matches('#').trim().to_owned());
+    let anchor = |title: String| {
+        let kept = title.to_lowercase().replace(' ', "-");
+        kept.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+    };
+    prose(text).filter_map(heading).map(anchor).collect()
+}
+
+/// The targets of the links in a line; what stands between backticks is no link.
+fn links(line: &str) -> Vec<String> {
+    let text: String = line.split('`').step_by(2).collect();
+    text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut bad = Vec::new();
+    let mut seen = 0;
+    for (path, text) in pages() {
+        let folder = root().join(&path).parent().unwrap().to_owned();
+        for (number, line) in prose(&text) {
+            for link in links(line).into_iter().filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
+                seen += 1;
+                let (file, anchor) = link.split_once('#').unwrap_or((link.as_str(), ""));
+                let target = if file.is_empty() { root().join(&path) } else { folder.join(file) };
+                let leads = target.exists()
+                    && (anchor.is_empty() || anchors(&fs::read_to_string(&target).unwrap()).contains(anchor));
+                if !leads {
+                    bad.push(format!("{path}:{number}: {link}"));
+                }
+            }
+        }
+    }
+    assert!(seen > 50, "{seen} links are found");
+    assert!(bad.is_empty(), "links without a target: {bad:#?}");
+}
+
+#[test]
+fn every_page_of_the_book_is_in_its_summary() {
+    let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
+    let listed: BTreeSet<String> = summary.lines().flat_map(links).map(|link| format!("docs/{link}")).collect();
+    let there = pages().into_iter().map(|(path, _)| path);
+    let there: BTreeSet<String> = there.filter(|p| p.starts_with("docs/") && p != "docs/SUMMARY.md").collect();
+    assert_eq!(there, listed);
 }

@@ -82,9 +82,15 @@ def main():
             results.append(result)
             print(result, flush=True)
     by_name = {result["model"]: result for result in results}
-    for name in sorted(stem.removesuffix("_dynamo") for stem in by_name if stem.endswith("_dynamo")):
-        pair = [by_name[f"{name}_{exporter}"].get("weights") for exporter in ("dynamo", "script")]
-        print(f"{name}: {'the same weights section' if pair[0] and pair[0] == pair[1] else 'DIFFERENT weights'}")
+    done = [result for result in results if "refused" not in result]
+    differ = sum(not result["equal"] for result in done)
+    print(f"{len(done)} of {len(results)} files compile; {differ} with different bytes of the executors")
+    names = [stem.removesuffix("_dynamo") for stem in by_name if stem.endswith("_dynamo")]
+    names = sorted(name for name in names if f"{name}_script" in by_name)
+    pairs = {name: {by_name[f"{name}_{exporter}"].get("weights") for exporter in ("dynamo", "script")} for name in names}
+    equal = [name for name in names if len(pairs[name]) == 1 and None not in pairs[name]]
+    print(f"{len(equal)} of {len(names)} pairs of exporters have the same weights section: {', '.join(equal)}")
+    print(f"other weights: {', '.join(name for name in names if name not in equal) or 'none'}")
     if "--json" in sys.argv:
         path = sys.argv[sys.argv.index("--json") + 1]
         pathlib.Path(path).write_text(json.dumps(results, indent=1))

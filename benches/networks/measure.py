@@ -47,9 +47,23 @@ def decibel(want, got):
     return float("inf") if error == 0 else float("-inf") if signal == 0 else float(10 * np.log10(signal / error))
 
 
-def rows(x):
-    """Samples as the command line takes them: a batch axis of 1 becomes the axis of samples."""
+def rows(x, batch=1):
+    """Samples as the command line takes them: a batch axis of 1, or one that the compiler takes as 1, joins the samples."""
+    if batch > 1:
+        return x.reshape(-1, *x.shape[2:])
     return x[:, 0] if x.ndim > 1 and x.shape[1] == 1 else x
+
+
+def fixed_batch(model):
+    """The batch that all inputs and outputs of a file are fixed to, which the compiler takes as 1; else 1."""
+    shapes = [value.type.tensor_type.shape.dim for value in [*inputs_of(model), *model.graph.output]]
+    extents = {dims[0].dim_value if len(dims) > 1 else 1 for dims in shapes}
+    return max(1, extents.pop()) if len(extents) == 1 else 1
+
+
+def some(x, most=1024):
+    """At most so many samples, spread evenly."""
+    return x[:: max(1, -(-len(x) // most))]
 
 
 def inputs_of(model):
@@ -74,14 +88,15 @@ def last(text):
 
 def measure(a, name, work):
     path, z = a.networks / f"{name}.onnx", np.load(a.inputs / f"{name}.npz")
-    inputs = inputs_of(onnx.load(path, load_external_data=False))
+    model = onnx.load(path, load_external_data=False)
+    inputs, batch = inputs_of(model), fixed_batch(model)
     xs = [z[f"x{k}"] for k in range(len(inputs))]
     ys = [z[k] for k in sorted((k for k in z.files if k[0] == "y"), key=lambda k: int(k[1:]))]
     flags = shape_flags(inputs, xs)
     if a.calibrate and (a.inputs / f"{name}.calibration.npz").exists():
         c = np.load(a.inputs / f"{name}.calibration.npz")
         names = ["x"] if len(inputs) == 1 else [value.name for value in inputs]
-        np.savez(work / "data.npz", **{n: rows(c[f"x{k}"]) for k, n in enumerate(names)})
+        np.savez(work / "data.npz", **{n: some(rows(c[f"x{k}"], batch)) for k, n in enumerate(names)})
         flags += ["--data", work / "data.npz"]
     else:
         for value, x in zip(inputs, xs):
@@ -105,7 +120,7 @@ def measure(a, name, work):
     for executor in ("cpu", "reference", "accelerator"):
         args = []
         for k, (value, x) in enumerate(zip(inputs, xs)):
-            np.save(work / f"x{k}.npy", rows(x))
+            np.save(work / f"x{k}.npy", rows(x, batch))
             args += ["--input", f"{value.name}={work}/x{k}.npy"]
         code, out, err, _, s = run([a.releqc, "run", artifact, *args, "--output", work / f"y.{executor}.npy", "--executor", executor, "--threads", 1, "--json"])
         if code:

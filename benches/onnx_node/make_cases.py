@@ -1,12 +1,16 @@
-"""Writes the node tests of the `onnx` wheel as cases that `cargo run --example node_cases` reads.
+"""Writes the tests of the `onnx` wheel as cases that `cargo run --example node_cases` reads.
 
     python3 make_cases.py OUT [NAME ..]
 
-A case is a folder OUT/NAME with `case.json` and `data.bin` (f32, little endian). The tests hand over every operand as an input of the
-model, while a network has axes, shapes and weights as constants; so each case has several models, of which the first that is
-accepted counts: all operands inputs; integer and bool operands behind the first constants; all operands behind the first constants.
-Where an older version of an operator keeps a constant operand as an attribute, the test is also written in that version; and every
-test is written a second time with the oldest opset from 7 on in which its operators have the same version.
+A case is a folder OUT/NAME with `case.json` and `data.bin` (f32, little endian). The tests hand over every operand as an
+input of the model, while a network has axes, shapes and weights as constants; so each case has several models, of which the
+first that is accepted counts: all operands inputs; integer and bool operands behind the first constants; all operands
+behind the first constants; last, all operands constants, and every result added to an input of zeros.
+Where an older version of an operator keeps a constant operand as an attribute, the test is also written in that version; and
+every test is written a second time with the oldest opset from 7 on in which its operators have the same version.
+
+The models that lie in the wheel with their data (simple, pytorch-converted, pytorch-operator) are cases as they are. Every
+other model of the wheel, and every test whose data are no tensors of numbers, goes to OUT/files: it is only imported.
 """
 
 import json
@@ -15,8 +19,9 @@ import sys
 
 import numpy as np
 import onnx
-from onnx import defs, helper, numpy_helper
+from onnx import TensorProto, defs, helper, numpy_helper
 from onnx.backend.test.case.node import collect_testcases
+from onnx.backend.test.loader import DATA_DIR, load_model_tests
 
 # Operator, opset below which these operands are attributes, {operand: attribute}, opset to write.
 REDUCTIONS = [
@@ -56,7 +61,7 @@ def frozen(model, arrays, keep):
     """The model with the inputs that `keep` refuses as initialisers, and the indices of those that stay."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
     graph = model.graph
-    inputs = list(graph.input)
+    inputs = operands(model)
     kept = []
     del graph.input[:]
     for index, (value, array) in enumerate(zip(inputs, arrays)):
@@ -66,6 +71,31 @@ def frozen(model, arrays, keep):
         else:
             graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), value.name))
     return model, kept
+
+
+def operands(model):
+    """The inputs of a model that are no initialisers."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in constants]
+
+
+def all_constant(model, arrays, results):
+    """The model with every operand an initialiser and zeros, an input, added to every result; None where one is empty."""
+    if any(np.asarray(result).size == 0 for result in results):
+        return None, []
+    model, _ = frozen(model, arrays, lambda index, array: False)
+    graph = model.graph
+    outputs, zeros = list(graph.output), []
+    del graph.output[:]
+    for index, (value, result) in enumerate(zip(outputs, results)):
+        dims = list(np.asarray(result).shape)
+        names = [f"releqc_{what}_{index}" for what in ("float", "zeros", "sum")]
+        graph.node.append(helper.make_node("Cast", [value.name], [names[0]], to=TensorProto.FLOAT))
+        graph.node.append(helper.make_node("Add", names[:2], [names[2]]))
+        graph.input.append(helper.make_tensor_value_info(names[1], TensorProto.FLOAT, dims))
+        graph.output.append(helper.make_tensor_value_info(names[2], TensorProto.FLOAT, dims))
+        zeros.append({"name": names[1], "dims": dims})
+    return model, zeros
 
 
 def as_attributes(model, arrays):
@@ -86,7 +116,8 @@ def as_attributes(model, arrays):
             if array.size == 0:
                 return None
             if name in SCALARS:
-                if array.size != 1:
+                # An attribute of a float operator is a float, and k is an integer.
+                if array.size != 1 or (name != "k" and array.dtype.kind != "f"):
                     return None
                 node.attribute.append(helper.make_attribute(name, array.reshape(()).item()))
             else:
@@ -129,17 +160,69 @@ def write(folder, name, model, arrays, outputs, case):
         file = f"model_{len(variants)}.onnx"
         (folder / file).write_bytes(variant.SerializeToString())
         variants.append({"file": file, "inputs": kept})
+    variant, zeros = all_constant(model, arrays, outputs)
+    if variant is not None:
+        (folder / "constant.onnx").write_bytes(variant.SerializeToString())
+        variants.append({"file": "constant.onnx", "inputs": [], "zeros": zeros})
     graph = model.graph
     text = {
         "operators": sorted({node.op_type for node in graph.node}),
         "opset": model.opset_import[0].version,
-        "inputs": [{"name": v.name, "dims": list(a.shape)} for v, a in zip(graph.input, arrays)],
+        "inputs": [{"name": v.name, "dims": list(a.shape)} for v, a in zip(operands(model), arrays)],
         "outputs": [{"name": v.name, "dims": list(a.shape)} for v, a in zip(graph.output, outputs)],
         "rtol": max([case.rtol, *(ROUNDING.get(a.dtype.name, 0) for a in [*arrays, *outputs])]),
         "atol": max(case.atol, 1e-5),
         "models": variants,
     }
     (folder / "case.json").write_text(json.dumps(text))
+
+
+def read_tensors(folder, what):
+    """The tensors `what`_0.pb, `what`_1.pb .. of a folder; raises where one is no tensor."""
+    arrays = []
+    while (path := folder / f"{what}_{len(arrays)}.pb").exists():
+        tensor = TensorProto.FromString(path.read_bytes())
+        if not tensor.data_type:
+            raise ValueError("no tensor")
+        arrays.append(numpy_helper.to_array(tensor))
+    return arrays
+
+
+def write_stored(out, wanted, skipped):
+    """The models that lie in the wheel with their data; returns how many became cases."""
+    written = 0
+    for kind in ("simple", "pytorch-converted", "pytorch-operator"):
+        for case in sorted(load_model_tests(kind=kind), key=lambda case: case.name):
+            if case.model_dir is None or (wanted and case.name not in wanted):
+                continue
+            folder = pathlib.Path(case.model_dir)
+            model = onnx.load(folder / "model.onnx")
+            try:
+                arrays = read_tensors(folder / "test_data_set_0", "input")
+                results = read_tensors(folder / "test_data_set_0", "output")
+                why = tensors(arrays)[1] or tensors(results)[1]
+                if len(arrays) != len(operands(model)) or len(results) != len(model.graph.output):
+                    why = "not as many data as inputs and outputs"
+            except Exception as error:
+                why = f"{type(error).__name__} of its data"
+            if why:
+                skipped[case.name] = why
+                continue
+            write(out, case.name, model, arrays, results, case)
+            written += 1
+    return written
+
+
+def write_files(out, skipped):
+    """Every model of the wheel that is no case."""
+    files = out / "files"
+    files.mkdir(parents=True, exist_ok=True)
+    for path in sorted(pathlib.Path(DATA_DIR).rglob("*.onnx")):
+        parts = path.relative_to(DATA_DIR).parts
+        (files / "__".join(parts)).write_bytes(path.read_bytes())
+    for case in collect_testcases():
+        if case.name in skipped and case.model is not None:
+            (files / f"{case.name}.onnx").write_bytes(case.model.SerializeToString())
 
 
 def main():
@@ -173,6 +256,9 @@ def main():
             opset = attributes.opset_import[0].version
             write(out, f"{case.name}@{opset}", attributes, arrays[:1], results[: len(attributes.graph.output)], case)
             written += 1
+    written += write_stored(out, wanted, skipped)
+    if not wanted:
+        write_files(out, skipped)
     (out / "skipped.json").write_text(json.dumps(skipped, indent=1, sort_keys=True))
     print(f"{written} cases, {len(skipped)} tests without tensors of numbers")
 

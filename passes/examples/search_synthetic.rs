@@ -1,6 +1,6 @@
 //! The agent and its baselines on made-up networks of 4 to 30 layers, with few evaluations.
 //!
-//! `search_synthetic [--layers 22] [--nets 10] [--evaluations 40] [--max-loss 0.3] [--profile] [--without INGREDIENT]...`
+//! `search_synthetic [--layers 22] [--nets 10] [--evaluations 40] [--parallel 1] [--max-loss 0.3] [--profile] [--without INGREDIENT]...`
 //!
 //! A made-up network loses `sum_l s_l 4^(2 - bits_l)` points, plus products of neighbours, plus the noise of a validation set of
 //! 5,000 samples. The sensitivities s are log-normal, four times larger in the first and the last layer, and scaled so that one
@@ -178,7 +178,7 @@ fn for_seeds<T: Send>(seeds: u64, job: impl Fn(u64) -> Result<T, SearchError> + 
 
 fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (mut depth, mut nets, mut evaluations, mut max_loss) = (22usize, 10u64, 40usize, 0.3f64);
-    let (mut with_profile, mut ingredients) = (false, Ingredients::default());
+    let (mut with_profile, mut ingredients, mut parallel) = (false, Ingredients::default(), 1usize);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
@@ -186,6 +186,7 @@ fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
             "--layers" => depth = value()?.parse()?,
             "--nets" => nets = value()?.parse()?,
             "--evaluations" => evaluations = value()?.parse()?,
+            "--parallel" => parallel = value()?.parse()?,
             "--max-loss" => max_loss = value()?.parse()?,
             "--profile" => with_profile = true,
             "--without" => match value()?.as_str() {
@@ -205,18 +206,13 @@ fn run() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let results = for_seeds(nets, |seed| {
         let network = Network::new(depth, seed, max_loss);
         let profile = with_profile.then(|| network.profile());
-        let options = SearchOptions {
-            terms: Terms { reward, cost: &cost, constraints: &[], reference: None, evaluations, stop: &|| false },
-            seed,
-            profile: profile.clone(),
-            widest: None,
-            ingredients,
-        };
+        let (cost, stop) = (&cost, &|| false);
+        let terms = || Terms { reward, cost, constraints: &[], reference: None, evaluations, parallel, stop };
+        let options = SearchOptions { terms: terms(), seed, profile: profile.clone(), widest: None, ingredients };
         let found = search(&mut network.clone(), &options, &mut |_| {})?;
         let true_loss = found.best.as_ref().map_or(0.0, |best| network.loss(&best.widths));
-        let terms = Terms { reward, cost: &cost, constraints: &[], reference: None, evaluations, stop: &|| false };
         let baseline = |baseline| -> Result<Vec<f64>, SearchError> {
-            Ok(curve(&baselines::run(&mut network.clone(), &terms, &baseline)?.evaluations))
+            Ok(curve(&baselines::run(&mut network.clone(), &terms(), &baseline)?.evaluations))
         };
         Ok((
             [

@@ -1,7 +1,7 @@
 //! The agent and its baselines on a table of bit vector -> accuracy instead of training.
 //!
 //! `search_table TABLE.csv LAYERS.csv [--seeds 20] [--objective paper|constrained] [--max-loss 0.3] [--cost paper|mean]
-//! [--evaluations 200] [--without policy|surrogate|refinement|prior|replay]... [--trace] [--json]`
+//! [--evaluations 200] [--parallel 1] [--without policy|surrogate|refinement|prior|replay]... [--trace] [--json]`
 //!
 //! TABLE has the columns `bits,accuracy` (bits separated by spaces, accuracy in %), LAYERS `name,n,c,k,weights,macs,std`.
 //! The widths in the table are the action set; all layers at the widest are the reference, which no method pays for. A row that is
@@ -50,6 +50,7 @@ struct Arguments {
     max_loss: f64,
     weighted_cost: bool,
     evaluations: usize,
+    parallel: usize,
     ingredients: Ingredients,
     json: bool,
     trace: bool,
@@ -65,6 +66,7 @@ impl Arguments {
             max_loss: 0.3,
             weighted_cost: false,
             evaluations: 200,
+            parallel: 1,
             ingredients: Ingredients::default(),
             json: false,
             trace: false,
@@ -77,6 +79,7 @@ impl Arguments {
                 "--seeds" => parsed.seeds = value()?.parse()?,
                 "--max-loss" => parsed.max_loss = value()?.parse()?,
                 "--evaluations" => parsed.evaluations = value()?.parse()?,
+                "--parallel" => parsed.parallel = value()?.parse()?,
                 "--json" => parsed.json = true,
                 "--trace" => parsed.trace = true,
                 "--objective" => {
@@ -106,8 +109,8 @@ impl Arguments {
             }
         }
         let [table, layers] = <[String; 2]>::try_from(files).map_err(|_| "usage: search_table TABLE.csv LAYERS.csv")?;
-        if parsed.seeds == 0 || parsed.evaluations == 0 {
-            return Err("--seeds and --evaluations must be 1 or more".into());
+        if parsed.seeds == 0 || parsed.evaluations == 0 || parsed.parallel == 0 {
+            return Err("--seeds, --evaluations and --parallel must be 1 or more".into());
         }
         Ok(Arguments { table, layers, ..parsed })
     }
@@ -359,6 +362,7 @@ fn bench(arguments: &Arguments) -> Result<Value, AnyError> {
         constraints: &[],
         reference: None,
         evaluations,
+        parallel: arguments.parallel,
         stop: &|| false,
     };
     let began = std::time::Instant::now();

@@ -9,31 +9,39 @@ mod environment;
 mod error;
 mod finish;
 mod fixed;
+mod key;
 mod limits;
 mod options;
+mod prepare;
 mod report;
+mod run;
 mod search;
 mod sensitivity;
+mod serve;
 mod signal;
+mod task;
 mod unlearn;
 mod watch;
 
 pub use error::{CompileError, Fault};
 pub use options::{
-    Budget, CompileOptions, CostKind, Event, Hooks, Labelled, MIN_SNR, Quantity, Retrain, RewardKind, RoundingKind,
-    Store, WidthPolicy,
+    Budget, CompileOptions, CostKind, DataSource, Event, Hooks, Labelled, MIN_SNR, Quantity, Retrain, RewardKind,
+    RoundingKind, Sharing, Store, WidthPolicy,
 };
 pub use report::{
     AcceleratorStep, Accuracy, BudgetReport, CompileReport, Confirmation, EvaluationReport, Finalist, LayerExplanation,
     LayerReport, LossOf, MethodReport, Metric, ParetoPoint, SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
 };
+pub use serve::serve;
+pub use task::Task;
 
 use self::fixed::Fixed;
 use self::limits::Limits;
+use self::prepare::{Prepared, prepare};
 use self::signal::Signal;
 use crate::annotate::Annotated;
 use crate::annotation;
-use crate::calibrate::{self, Calibrated, Ends, Granularity, calibrate};
+use crate::calibrate::{self, Calibrated};
 use crate::data::{Dataset, Preprocessing, Samples};
 use crate::emit::emit;
 use crate::evaluate::{agreement, predictions};
@@ -41,11 +49,11 @@ use crate::float_exec::FloatExecutor;
 use crate::import::{self, ErrorKind, ImportError, ImportOptions};
 use crate::legality;
 use crate::lower::{LowerError, Lowered, lower};
-use crate::post_training::{Rounding, best_ranges};
+use crate::post_training::Rounding;
 use crate::quantize::{Quantized, quantize};
 use crate::random::{Purpose, stream};
-use crate::rewrite::{canonicalize, canonicalize_observed, fold_batch_norm};
-use crate::synthesize::{InputRange, RangeSource, sure_ones, synthesize};
+use crate::rewrite::{canonicalize, fold_batch_norm};
+use crate::synthesize::{InputRange, sure_ones, synthesize};
 use crate::train::{Recipe, Trainer};
 use releqc_runtime::BitWidth;
 use releqc_runtime::accel::AccelConfig;
@@ -101,44 +109,9 @@ pub fn compile(
     options: &CompileOptions,
     hooks: &mut Hooks<'_>,
 ) -> Result<Compiled, CompileError> {
-    let mut stages = Vec::new();
-    hooks.stage("import");
-    let imported = import::import(model, &options.import)?;
-    stages.push(("import".to_owned(), imported.to_string()));
-    let graph = canonicalize_observed(imported, |name, graph| stages.push((name.to_owned(), graph.to_string())))?;
-    let folded = fold_batch_norm(&graph);
-    stages.push(("fold_batch_norm".to_owned(), folded.to_string()));
-    let layers = options.check(&folded, data)?;
-    legality::check(&folded)?;
-
-    let annotation = match options.widths {
-        WidthPolicy::Search => annotation::read(model, &folded)?,
-        WidthPolicy::Uniform(_) | WidthPolicy::PerLayer(_) => None,
-    };
-    let preprocessing = preprocessing(model, options.preprocessing.as_ref())?;
-
-    hooks.stage("calibrate");
-    let input_ranges = InputRange::of(&folded, preprocessing.as_ref(), &options.input_ranges);
-    if data.is_none() {
-        warn_of_assumed_ranges(&input_ranges, hooks);
-    }
-    let searches = annotation.is_none() && options.widths == WidthPolicy::Search;
-    let material = Material::gather(&folded, data, &input_ranges, searches, options);
-    let samples = material.calibration(&folded);
-    let stated = options.stated_ranges(&folded, &input_ranges);
-    let ends: &[Ends] =
-        if material.is_synthetic() { &[Ends::OF_SYNTHESISED] } else { &[Ends::LeastError, Ends::OF_SAMPLES] };
-    let (granularity, ends) = match options.retrain {
-        Retrain::None => best_ranges(&graph, &folded, &samples, &stated, ends),
-        Retrain::Short | Retrain::Full => (Granularity::Tensor, ends[0]),
-    };
-    let calibrated = calibrate(graph, folded, &samples, &stated, ends, granularity);
-    hooks.check_interrupt()?;
-
-    let judge = Judge::new(&calibrated, material.validation(), options.min_snr.unwrap_or(MIN_SNR))?;
-    let trainable = trainable(options, &calibrated, &judge, hooks);
-    let options = &trainable;
-    judge.warn_of_chance(&material, hooks);
+    let Prepared { calibrated, material, judge, samples, options, preprocessing, annotation, layers, mut stages } =
+        prepare(model, data, options, hooks)?;
+    let options = &options;
     let metadata = metadata(&calibrated, preprocessing.as_ref(), options);
     let limits = Limits::new(&calibrated, metadata.clone(), options);
     let decision = match (annotation, &options.widths) {
@@ -149,7 +122,9 @@ pub fn compile(
         (None, WidthPolicy::PerLayer(widths)) => {
             Fixed::new(&calibrated, &material, &judge, options).decide(widths.clone(), &samples, hooks)?
         }
-        (None, WidthPolicy::Search) => search::bitwidths(&calibrated, &material, &judge, &limits, options, hooks)?,
+        (None, WidthPolicy::Search) => {
+            search::bitwidths(model, &calibrated, &material, &judge, &limits, options, hooks)?
+        }
     };
 
     hooks.stage("quantize");
@@ -184,24 +159,6 @@ pub fn compile(
     let report =
         CompileReport::new(&loaded, &quantized, cost, accuracy, budgets, confirmation, search, &sensitivity, options);
     Ok(Compiled { artifact, report, annotated: annotated_model, stages })
-}
-
-/// Says so where nothing told the range of an input: as it is, so good is what was measured on it.
-fn warn_of_assumed_ranges(ranges: &[InputRange], hooks: &mut Hooks<'_>) {
-    let assumed = ranges.iter().filter(|range| range.source == RangeSource::Assumed);
-    let names: Vec<String> = assumed
-        .map(|range| {
-            let (low, high) = range.ends();
-            format!("[{low}, {high}] was assumed for {:?}", range.name)
-        })
-        .collect();
-    if !names.is_empty() {
-        hooks.report(Event::Warning(format!(
-            "input range not stated: {}; the figure means nothing if inputs differ (--input-range, --mean and --std, --raw-pixels or --data, which \
-            needs no labels, tell it)",
-            names.join(", ")
-        )));
-    }
 }
 
 /// What of a model compiles, before any work on it.
@@ -273,28 +230,6 @@ fn emitted(annotated: Annotated, machine: &AccelConfig) -> Result<Vec<u8>, Compi
 /// The artifact of an annotated graph, loaded.
 pub(crate) fn build(annotated: Annotated) -> Result<Artifact, CompileError> {
     Artifact::from_bytes(encoded(annotated)?, LoadOptions::default()).map_err(CompileError::Unloadable)
-}
-
-/// The options with retraining left out where the network cannot be retrained, or where nothing would tell a retraining what is
-/// right: the loss of retraining compares classes.
-fn trainable(
-    options: &CompileOptions,
-    calibrated: &Calibrated,
-    judge: &Judge,
-    hooks: &mut Hooks<'_>,
-) -> CompileOptions {
-    let mut options = options.clone();
-    if options.retrain == Retrain::None {
-        return options;
-    }
-    let reason = match crate::train::Inference::float(&calibrated.graph) {
-        Err(error) => error.to_string(),
-        Ok(_) if judge.is_of_signal() => "its output is no vector of classes".to_owned(),
-        Ok(_) => return options,
-    };
-    hooks.report(Event::Warning(format!("the network is not retrained: {reason}")));
-    options.retrain = Retrain::None;
-    options
 }
 
 /// Widths with the graph annotated for them, and what the search did.

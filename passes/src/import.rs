@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 type Rule = fn(&mut build::Builder<'_>, &source::Step) -> Result<Vec<build::Value>, Problem>;
 
 /// What the user says about a model beyond its file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ImportOptions {
     /// Extents of inputs that the file leaves open, the batch included, by the input's name.
     pub shapes: BTreeMap<String, Vec<usize>>,
@@ -87,6 +87,11 @@ pub fn check(bytes: &[u8], options: &ImportOptions) -> Result<Report, ImportErro
 /// Every ONNX operator that is supported in some form; those of other domains begin with it.
 pub fn operators() -> Vec<&'static str> {
     operators::names()
+}
+
+/// Every ONNX operator that is refused in any form, with the reason, in alphabetical order.
+pub fn refused_operators() -> &'static [(&'static str, &'static str)] {
+    operators::REFUSED
 }
 
 fn run(bytes: &[u8], options: &ImportOptions) -> (Vec<(String, String)>, Result<Graph, ImportError>) {

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "vector intrinsics and unchecked loads of float kernels")]
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A set of vector instructions over f32; holding a value proves that the processor has them.
 pub(crate) trait Simd: Copy + Send + Sync {
@@ -94,11 +95,39 @@ pub enum Isa {
     Portable(Portable),
 }
 
+/// Place of the chosen instruction set in [`Isa::available`].
+static CHOSEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes the process compute with the instruction set of this name, see [`Isa::name`], in place of the widest. Sums of floats depend on it; to be
+/// set while nothing is computed.
+///
+/// # Errors
+/// Where this processor has none of this name; the text says what it has.
+pub fn use_isa(name: &str) -> Result<(), String> {
+    let available = Isa::available();
+    let Some(place) = available.iter().position(|isa| isa.name() == name) else {
+        let names: Vec<&str> = available.iter().map(Isa::name).collect();
+        return Err(format!("{name}: this processor has {}", names.join(", ")));
+    };
+    CHOSEN.store(place, Ordering::SeqCst);
+    Ok(())
+}
+
 impl Isa {
-    /// The widest instruction set of this processor.
+    /// The instruction set of this processor that is used: the widest, or what [`use_isa`] has chosen.
     pub fn detect() -> Isa {
-        static FOUND: OnceLock<Isa> = OnceLock::new();
-        *FOUND.get_or_init(|| Isa::available()[0])
+        static FOUND: OnceLock<Vec<Isa>> = OnceLock::new();
+        let found = FOUND.get_or_init(Isa::available);
+        found[CHOSEN.load(Ordering::Relaxed)]
+    }
+
+    /// `avx512`, `avx2` or `portable`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Isa::Avx512(_) => "avx512",
+            Isa::Avx2(_) => "avx2",
+            Isa::Portable(_) => "portable",
+        }
     }
 
     /// Every instruction set of this processor, the widest first.

@@ -41,7 +41,10 @@ pub use inference::Inference;
 pub use network::NetworkError;
 pub use recipe::{Augmentation, NormStatistics, Optimizer, Recipe, WeightMethod};
 pub use session::Progress;
-pub use trainer::{Evaluation, Evaluator, Retrained, TrainError, Trainer, init_random, train_float};
+pub use trainer::{
+    Evaluation, Evaluator, Retrained, TrainError, Trainer, init_random, train_float, train_float_parameters,
+    with_parameters,
+};
 
 #[cfg(test)]
 mod tests;

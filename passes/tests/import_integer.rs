@@ -4,11 +4,12 @@
 
 mod common;
 
+use common::compiles::supported;
 use common::onnx_builder::Attr::{Float, Int, Text};
 use common::onnx_builder::{Attr, Model};
 use common::{Random, evaluate};
 use releqc_passes::float_exec::FloatExecutor;
-use releqc_passes::import::from_onnx;
+use releqc_passes::import::{ImportOptions, from_onnx};
 use releqc_passes::onnx::onnx_protobuf::{OperatorSetIdProto, TensorProto};
 
 const UINT8: i32 = 2;
@@ -49,6 +50,7 @@ fn decoded(model: Model) -> Model {
 }
 
 fn check(model: &Model, input: &[f32], expected: &[f32]) {
+    supported(&model.bytes(), &ImportOptions::default()).unwrap();
     let graph = from_onnx(&model.bytes()).unwrap_or_else(|error| panic!("{:?}", error.findings()));
     let seen = evaluate(&graph, input);
     assert_eq!(seen.len(), expected.len(), "{graph}");

@@ -4,10 +4,11 @@
 
 mod common;
 
+use common::compiles::supported;
 use common::onnx_builder::Attr::{Float, Int, Ints, Text};
 use common::onnx_builder::{Attr, Model};
 use common::{Random, evaluate, tract_outputs};
-use releqc_passes::import::from_onnx;
+use releqc_passes::import::{ImportOptions, from_onnx};
 use releqc_passes::rewrite::{canonicalize, fold_batch_norm};
 
 /// f32 sums of at most some hundred products.
@@ -16,6 +17,7 @@ const TOLERANCE: f32 = 1e-5;
 /// Imports, canonicalises and folds; all agree with tract, and tract's result is not trivial.
 fn check(model: Model) {
     let bytes = model.bytes();
+    supported(&bytes, &ImportOptions::default()).unwrap();
     let graph = from_onnx(&bytes).unwrap_or_else(|error| panic!("{:?}", error.findings()));
     let input = Random(5).floats(graph.input_shape().len());
     let expected = tract_outputs(&bytes, &input);

@@ -61,6 +61,14 @@ def test_a_session_gives_what_the_command_gives(compiled, session, tmp_path):
     assert numpy.array_equal(simulated, y) and report["cycles"] == releqc.simulate(tmp_path / "m.rq")["cycles"] > 0
 
 
+@pytest.mark.parametrize("page", ["README.md", "python/README.md"])
+def test_the_example_of_a_page_runs(page, tmp_path):
+    example = (ROOT / page).read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "model.onnx").write_bytes(CHAIN.read_bytes())
+    run = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0 and run.stdout.startswith("(8, 5)"), run.stderr
+
+
 def test_pixels_are_the_values_that_they_stand_for(session):
     pixels = numpy.random.default_rng(1).integers(0, 256, (3, *session.inputs[0].shape[1:]), numpy.uint8)
     with pytest.raises(releqc.InputError, match="preprocessing"):

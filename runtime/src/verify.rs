@@ -17,7 +17,7 @@ use crate::ops::field::{Check, require};
 use crate::program::{FloatId, Op, Port, Program, Tensor, TensorId};
 use sections::Sections;
 
-pub use work::MAX_WORK;
+pub use work::{MAX_WORK, steps};
 
 /// Largest extent of any axis, kernel, stride or dilation; most values of an input or output.
 pub const MAX_EXTENT: u32 = 1 << 24;
@@ -144,7 +144,7 @@ impl Checker<'_> {
         self.codes(op)?;
         self.floats(op)?;
         self.sections.claim(self.program, op)?;
-        self.work = self.work.saturating_add(work::steps(self.program, op));
+        self.work = self.work.saturating_add(work::of_operator(self.program, op));
         require(self.work <= MAX_WORK, || {
             format!("{} steps of this operator and those before; at most 2^42 are allowed", self.work)
         })

@@ -457,6 +457,8 @@ fn refusals_name_the_instruction_and_the_requirement() {
         ("QUANTIZE host=0", "QUANTIZE host=4000"),
         ("EXECUTE wait_load=1", "EXECUTE wait_load=0"),
         ("signal_execute=1", "signal_execute=0"),
+        // 2^64 values, which a sum of 64 bits takes for none.
+        ("height=1 width=1 channels=20 channel", "height=16777216 width=16777216 channels=65536 channel"),
         (".host", ".hosts"),
     ] {
         messages += &refused(from, to);

@@ -18,6 +18,7 @@ const COMMANDS: &[&str] = &[
     "export",
     "compare",
     "diff",
+    "worker",
     "completions",
     "man",
     "help",

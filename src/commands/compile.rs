@@ -1,6 +1,6 @@
 //! `releqc MODEL.onnx -o MODEL.rq`: the main job.
 
-mod material;
+pub(super) mod material;
 mod news;
 
 use self::news::News;
@@ -13,13 +13,15 @@ use crate::machine;
 use crate::output::{Output, require_different};
 use crate::report::page::{self, Facts};
 use crate::report::summary;
+use crate::sharing;
 use releqc_passes::compile::{
-    CompileError, CompileOptions, CompileReport, Compiled, CostKind, Event, Fault, Hooks, Labelled, Metric, Retrain,
-    RewardKind, RoundingKind, Store, WidthPolicy, compile, preprocessing,
+    CompileError, CompileOptions, CompileReport, Compiled, CostKind, DataSource, Event, Fault, Hooks, Labelled, Metric,
+    Retrain, RewardKind, RoundingKind, Store, WidthPolicy, compile, preprocessing,
 };
 use releqc_passes::data::{Input, Preprocessing, Reading};
 use releqc_passes::export::{ExportOptions, Format};
-use releqc_passes::{annotation, import};
+use releqc_passes::search::EvaluationStore;
+use releqc_passes::{annotation, import, simd};
 use releqc_runtime::BitWidth;
 use releqc_runtime::format::{Artifact, LoadOptions};
 use serde::Serialize;
@@ -53,13 +55,16 @@ struct Places {
     annotated: Option<Output>,
     exports: Vec<(Format, Output)>,
     emit: Option<PathBuf>,
-    /// Evaluations of a search; `None` where the artifact goes to a device or pipe, beside which no file belongs.
+    /// Folder of the evaluations of a search; `None` where the artifact goes to a device or pipe, beside which no file belongs.
     store: Option<PathBuf>,
 }
 
 pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome, Failure> {
     let model = input::model(&args.model)?;
     let places = Places::check(args)?;
+    if let Some(isa) = &args.train_isa.train_isa {
+        simd::use_isa(isa).map_err(|error| Failure::input(format!("--train-isa {error}")))?;
+    }
     let annotated = annotation::header(&model).map_err(|error| failure(&args.model, &error.into()))?.is_some();
     let stated = args.pixels.stated()?;
     let pixels = preprocessing(&model, stated.as_ref()).map_err(|error| failure(&args.model, &error))?;
@@ -74,7 +79,16 @@ pub(super) fn execute(args: &args::Compile, context: &Context) -> Result<Outcome
                 stated: stated.is_some(),
                 geometry: options.geometry,
             };
-            material::read(given, &reading, options.seed)?
+            let data = material::read(given, &reading, options.seed)?;
+            if let (Store::Shared(_, source), Some(data)) = (&mut options.store, &data) {
+                *source = Some(DataSource {
+                    words: sharing::absolute(given)?,
+                    preprocessing: reading.preprocessing,
+                    stated: reading.stated,
+                    fingerprint: data.fingerprint.clone(),
+                });
+            }
+            data
         }
     };
     if let Some(data) = &data {
@@ -148,10 +162,15 @@ impl Places {
         let exports = args.export.iter().map(export).collect::<Result<Vec<_>, Failure>>()?;
         let lines = args.json_lines.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
         let mut store = None;
-        if args.bits.is_none() && !artifact.is_special() {
+        if let Some(folder) = &args.sharing.store {
+            store = Some(Output::folder(folder, &inputs)?);
+        } else if args.bits.is_none() && !artifact.is_special() {
             let mut path: OsString = artifact.name().into();
             path.push(".evaluations");
-            store = Some(Output::at(Path::new(&path), &inputs)?);
+            store = Some(Output::folder(Path::new(&path), &inputs)?);
+        }
+        if let Some(store) = store.as_ref().filter(|store| !store.is_special()) {
+            EvaluationStore::check(store.path()).map_err(Failure::input)?;
         }
         let named = [
             ("--output", Some(&artifact)),
@@ -208,6 +227,9 @@ fn options(
             ("--episodes", args.episodes.is_some()),
             ("--time-budget", args.time_budget.is_some()),
             ("--resume", args.resume),
+            ("--store", args.sharing.store.is_some()),
+            ("--parallel", args.sharing.parallel.is_some()),
+            ("--lease", args.sharing.has_lease()),
             ("--widths", args.widths.is_some()),
             ("--cost", args.cost.is_some()),
             ("--reward", args.reward.is_some()),
@@ -243,6 +265,7 @@ fn options(
         goal: args.max_loss.is_some() || goal_by_default,
         action_set: args.widths.as_ref().map_or_else(|| BitWidth::all().collect(), |widths| widths.0.clone()),
         episodes: args.episodes,
+        parallel: args.sharing.parallel.unwrap_or(1),
         cost: match args.cost.unwrap_or(args::Cost::Mean) {
             args::Cost::Mean => CostKind::Mean,
             args::Cost::Paper => CostKind::Paper,
@@ -264,6 +287,9 @@ fn options(
         input_ranges: args.input_range.clone(),
         import: args.import.options(),
         store: match &places.store {
+            Some(path) if searches && args.sharing.store.is_some() => {
+                Store::Shared(sharing::of_process(path, args.sharing.lease()), None)
+            }
             Some(path) if searches && args.resume => Store::Resumed(path.clone()),
             Some(path) if searches => Store::New(path.clone()),
             _ => Store::Memory,
@@ -294,9 +320,11 @@ fn run(
         remaining: &|| deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
     };
     let compiled = compile(model, data, options, &mut hooks).map_err(|error| match error.fault() {
-        Fault::Interrupted if options.store != Store::Memory => {
-            Failure::interrupted("interrupted; --resume continues with the evaluations made so far")
-        }
+        Fault::Interrupted => Failure::interrupted(match options.store {
+            Store::Memory => "interrupted",
+            Store::New(_) | Store::Resumed(_) => "interrupted; --resume continues with the evaluations made so far",
+            Store::Shared(..) => "interrupted; the same command continues with the evaluations made so far",
+        }),
         _ => failure(&args.model, &error),
     })?;
     news.finish()?;

@@ -17,3 +17,4 @@ mod reproducible;
 mod search;
 mod support;
 mod terminal;
+mod worker;

@@ -66,11 +66,13 @@ fn only_resume_reads_what_an_earlier_search_has_kept() {
     let artifact = place.read("y.rq");
     assert!(first > 3, "agent and baselines were evaluated: {first}");
     assert_eq!(paid(&quick(&place, &[])), first, "a second search begins anew");
-    assert_eq!(kept_evaluations(&place) as u64, first, "and so does its file");
+    assert_eq!(kept_evaluations(&place) as u64, first, "and so does its folder");
     assert_eq!(paid(&quick(&place, &["--resume"])), 0);
     assert_eq!(place.read("y.rq"), artifact);
     assert!(paid(&quick(&place, &["--resume", "--seed", "1"])) > 0, "of another search nothing fits");
-    place.write("y.rq.evaluations", b"nonsense\n");
+    for name in kept(&place) {
+        place.write(&format!("y.rq.evaluations/answers/{name}"), b"nonsense\n");
+    }
     let answer = place.releqc(&["small.onnx", "-o", "y.rq", "--episodes", "3", "--resume"]);
     assert_eq!(answer.code, Some(2), "{answer:?}");
     assert_eq!(paid(&quick(&place, &[])), first, "what is not read cannot be damaged");
@@ -115,11 +117,23 @@ fn finished(place: &Place, more: &[&str]) -> (Vec<u8>, serde_json::Value) {
     (place.read("y.rq"), serde_json::from_str(&answer.stdout).unwrap())
 }
 
-fn kept_evaluations(place: &Place) -> usize {
-    std::fs::read_to_string(place.path("y.rq.evaluations")).map_or(0, |text| text.lines().count())
+/// Names of the evaluations kept beside the artifact.
+fn kept(place: &Place) -> Vec<String> {
+    let folder = place.path("y.rq.evaluations/answers");
+    let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_evaluation = |name: &String| {
+        let bytes = std::fs::read(folder.join(name)).unwrap_or_default();
+        !name.starts_with('.') && bytes.starts_with(br#"{"question":{"kind":"evaluation""#)
+    };
+    names.filter(is_evaluation).collect()
 }
 
-/// Starts a search and kills it, as `kill -9` does, once the store holds `evaluations` lines.
+fn kept_evaluations(place: &Place) -> usize {
+    kept(place).len()
+}
+
+/// Starts a search and kills it, as `kill -9` does, once the store holds `evaluations` of them.
 fn killed(place: &Place, evaluations: usize) {
     let mut child: Child = Command::new(env!("CARGO_BIN_EXE_releqc"))
         .args(SEARCH)

@@ -3,7 +3,7 @@
 use super::{CompileError, CompileOptions, CostKind, build};
 use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
-use crate::search::{CostModel, EvaluationStore, LayerFacts};
+use crate::search::{Answer, CostModel, EvaluationStore, LayerFacts, Question};
 use releqc_runtime::BitWidth;
 use releqc_runtime::accel::cost::{CostModel as AcceleratorModel, LayerEstimate, LayerShape};
 use releqc_runtime::program;
@@ -30,10 +30,14 @@ pub(super) fn cost_model(
             CostModel::measured("energy", &accelerator(calibrated, &options.accelerator, |cost| cost.energy.0)?)?
         }
         CostKind::Cpu => {
-            if store.costs(key).is_none() {
-                store.put_costs(key, latencies(calibrated)?)?;
+            let question = Question::Costs { key: key.to_owned() };
+            if store.get(&question)?.is_none() {
+                store.put(&question, &Answer::Costs(latencies(calibrated)?))?;
             }
-            CostModel::measured("cpu", store.costs(key).unwrap_or_default())?
+            match store.get(&question)? {
+                Some(Answer::Costs(costs)) => CostModel::measured("cpu", &costs)?,
+                _ => unreachable!("a store checks the kind of an answer, and keeps it"),
+            }
         }
     })
 }

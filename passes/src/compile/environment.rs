@@ -99,13 +99,17 @@ impl Environment for RetrainingEnvironment<'_, '_, '_, '_> {
     }
 
     fn evaluate(&mut self, widths: &[BitWidth]) -> Result<Evaluation, SearchError> {
-        self.measure(widths).map_err(|error| match error {
-            CompileError::Interrupted => SearchError::Interrupted,
-            other => SearchError::Evaluation {
-                widths: crate::search::environment::widths_text(widths),
-                source: Box::new(other),
-            },
-        })
+        self.measure(widths).map_err(|error| failed(widths, error))
+    }
+}
+
+/// Why there is no answer for these widths.
+pub(super) fn failed(widths: &[BitWidth], error: CompileError) -> SearchError {
+    match error {
+        CompileError::Interrupted => SearchError::Interrupted,
+        other => {
+            SearchError::Evaluation { widths: crate::search::environment::widths_text(widths), source: Box::new(other) }
+        }
     }
 }
 

@@ -112,13 +112,14 @@ impl CompileError {
                 SearchError::Interrupted => Fault::Interrupted,
                 SearchError::Invalid { .. }
                 | SearchError::Store { .. }
-                | SearchError::StoreInUse { .. }
+                | SearchError::NoStore { .. }
                 | SearchError::DamagedStore { .. } => Fault::Input,
             },
             CompileError::Train(error) => match error {
                 TrainError::Network(_) => Fault::Unsupported,
                 TrainError::Widths { .. } => Fault::Defect,
                 TrainError::SampleShape { .. }
+                | TrainError::Parameters
                 | TrainError::Empty
                 | TrainError::NoLabels
                 | TrainError::Label { .. } => Fault::Input,

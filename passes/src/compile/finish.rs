@@ -9,7 +9,7 @@
 
 use super::environment::paired_error;
 use super::search::{Exploration, Yardstick};
-use super::{CompileError, CompileOptions, Event, Finalist, Hooks, Retrain, RewardKind, Score, budget, build, retrain};
+use super::{CompileError, CompileOptions, Event, Finalist, Hooks, Retrain, RewardKind, Score, budget, build};
 use crate::annotate::Annotated;
 use crate::search::environment::mean_bits;
 use crate::search::reward::Outcome;
@@ -194,6 +194,9 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
             if !self.yardstick.limits.fits(&widths)? {
                 tried.insert(widths);
                 continue;
+            }
+            if runs.is_empty() {
+                self.ask_first(&widths, recipe)?;
             }
             let trained = self.train(&widths, cost, recipe)?;
             tried.insert(widths);
@@ -385,19 +388,30 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
         open.reduce(|best, entry| if entry.beats(best) { entry } else { best }).map(|entry| (entry, entry.loss))
     }
 
+    /// Before the first long run: where other processes may help, one of them makes the reference meanwhile, which most searches need.
+    fn ask_first(&self, widths: &[BitWidth], recipe: Option<&Recipe>) -> Result<(), CompileError> {
+        let Some(recipe) = recipe.filter(|_| self.recovers && self.yardstick.options.parallel > 1) else {
+            return Ok(());
+        };
+        let run = self.yardstick.run(recipe)?;
+        run.ask(widths, self.yardstick.answers)?;
+        run.ask(&self.yardstick.at_8_bits(), self.yardstick.answers)
+    }
+
     fn train(&mut self, widths: &[BitWidth], cost: f64, recipe: Option<&Recipe>) -> Result<Trained, CompileError> {
         self.hooks.stage("retrain");
         let start = Instant::now();
         let annotated = match recipe {
             Some(recipe) => {
-                let seed = self.yardstick.options.seed;
-                retrain(self.yardstick.calibrated, self.yardstick.material, recipe.clone(), widths, seed, self.hooks)?
+                let run = self.yardstick.run(recipe)?;
+                let (annotated, paid) = run.retrained(widths, self.yardstick.answers, self.hooks)?;
+                if paid {
+                    self.yardstick.pace.note(recipe, recipe.steps, start.elapsed());
+                }
+                annotated
             }
             None => self.yardstick.memo.quantize(widths).annotated,
         };
-        if let Some(recipe) = recipe {
-            self.yardstick.pace.note(recipe, recipe.steps, start.elapsed());
-        }
         let artifact = build(annotated.clone())?;
         let Score { accuracy, classes } = self.yardstick.judge.score(&artifact, self.yardstick.material)?;
         Ok(Trained { annotated, widths: widths.to_vec(), classes, accuracy, cost, recipe: recipe.cloned() })

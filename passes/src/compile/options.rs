@@ -9,7 +9,7 @@ use crate::ir::{Graph, NodeId};
 use crate::synthesize::InputRange;
 use releqc_runtime::BitWidth;
 use releqc_runtime::accel::cost::CostModel;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,7 +37,8 @@ pub enum WidthPolicy {
 }
 
 /// How much retraining the chosen widths get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Retrain {
     /// None: scales by least square error only.
     None,
@@ -48,7 +49,8 @@ pub enum Retrain {
 }
 
 /// How weights of less than 8 bits become codes where nothing is retrained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RoundingKind {
     /// For the results of their layer.
     Results,
@@ -128,14 +130,40 @@ pub enum RewardKind {
 }
 
 /// Where the evaluations of a search are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Store {
     /// In memory, as long as the compilation lasts.
     Memory,
-    /// In a new file. One that is there is removed unread when the search begins.
+    /// In a folder. What another search has kept there is removed unread.
     New(PathBuf),
-    /// In a file that may be there already; what it holds for the same search is not evaluated again.
+    /// In a folder that may be there already; what it holds for the same search is not evaluated again.
     Resumed(PathBuf),
+    /// In a folder that other processes work on too; what is to be evaluated is made known there. The data are those that the search is given.
+    Shared(Sharing, Option<DataSource>),
+}
+
+/// Data, as a process on another machine finds them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataSource {
+    /// The words of `--data`, with absolute paths.
+    pub words: Vec<String>,
+    /// What was known of the pixels before the data were read.
+    pub preprocessing: Option<Preprocessing>,
+    /// Whether the user stated that for just these data.
+    pub stated: bool,
+    /// What the data must turn out to be.
+    pub fingerprint: String,
+}
+
+/// How a process works with others on a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    /// The folder.
+    pub folder: PathBuf,
+    /// A name for this process that no other one has on any machine.
+    pub owner: String,
+    /// Others take the work of this process over when it has shown no sign of life for so long.
+    pub lease: Duration,
 }
 
 /// Signal-to-noise ratio that is asked of networks whose output is no vector of classes, dB.
@@ -163,6 +191,8 @@ pub struct CompileOptions {
     pub action_set: Vec<BitWidth>,
     /// Evaluations the agent may make; `None` takes what the network's size affords.
     pub episodes: Option<usize>,
+    /// Choices that are asked for before the first of them is answered, at least 1; what is found depends on it.
+    pub parallel: usize,
     /// What the reward counts as cost.
     pub cost: CostKind,
     /// The accelerator that the artifact holds a program for, and its energies.
@@ -198,6 +228,7 @@ impl Default for CompileOptions {
             goal: false,
             action_set: BitWidth::all().collect(),
             episodes: None,
+            parallel: 1,
             cost: CostKind::Mean,
             accelerator: CostModel::default(),
             reward: RewardKind::Constrained,
@@ -241,6 +272,9 @@ impl CompileOptions {
                 return option("--widths: a search needs at least two widths; use --bits for one".into());
             }
             _ => {}
+        }
+        if self.parallel == 0 {
+            return option("--parallel: 0; at least 1 is required".into());
         }
         for name in self.input_ranges.iter().filter_map(|(name, _)| name.as_ref()) {
             if !graph.inputs().any(|(_, input)| input.name == *name) {

@@ -269,6 +269,10 @@ pub struct SearchReport {
     pub careful: usize,
     /// Evaluations that were computed now and not read from the store.
     pub paid: usize,
+    /// Answers that other processes computed for this search, long runs included.
+    pub helped: usize,
+    /// Answers that this process computed although another one did so at the same time.
+    pub repeated: usize,
     /// Episodes played on the surrogate.
     pub virtual_episodes: usize,
     /// Why it ended.

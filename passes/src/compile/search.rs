@@ -3,30 +3,33 @@
 use super::budget::{Pace, Recipes};
 use super::confirm::{Confirmed, confirm};
 use super::cost::cost_model;
-use super::environment::{RetrainingEnvironment, ending_rule, facts};
+use super::environment::{RetrainingEnvironment, facts};
 use super::finish::{Finish, Finished, Goal};
+use super::key::key;
 use super::limits::Limits;
+use super::run::Run;
 use super::sensitivity::Profiler;
+use super::task::Task;
 use super::unlearn::Unlearned;
 use super::watch::{self, Watched};
 use super::{
     CompileError, CompileOptions, Decision, EvaluationReport, Event, Hooks, Judge, LayerExplanation, LossOf, Material,
-    MethodReport, ParetoPoint, Retrain, SearchReport, Store, UnlearnedAccuracy, WidthCost, budget, encoded, retrain,
+    MethodReport, ParetoPoint, Retrain, SearchReport, Sharing, Store, UnlearnedAccuracy, WidthCost, budget,
 };
-use crate::annotate::annotate;
 use crate::calibrate::Calibrated;
-use crate::post_training::{self, Memo, Rounding, quantize_after_training};
+use crate::post_training::{Memo, Rounding, quantize_after_training};
+use crate::search::answers::Tally;
+use crate::search::board::Board;
 use crate::search::constraint;
 use crate::search::environment::{Problem, mean_bits};
 use crate::search::ledger::{Terms, best_of};
 use crate::search::pareto::{self, LayerCost};
 use crate::search::prior::DamagePrior;
 use crate::search::{
-    Baseline, CostModel, Environment, Evaluated, EvaluationStore, Ingredients, Reward, SearchOptions, SearchResult,
-    SensitivityProfile, Stored, baselines, search, store_key,
+    Answers, Baseline, CostModel, Environment, Evaluated, EvaluationStore, Ingredients, Reward, SearchOptions,
+    SearchResult, SensitivityProfile, Stored, baselines, search,
 };
-use crate::train::kernels::simd::Isa;
-use crate::train::{self, Recipe, TrainError, Trainer};
+use crate::train::{Recipe, TrainError, Trainer};
 use releqc_runtime::BitWidth;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -53,8 +56,6 @@ pub(super) struct Exploration {
     pub(super) cost: CostModel,
     /// The widest widths, narrowed until they keep the budgets, or to the end where none does.
     pub(super) narrowest: Vec<BitWidth>,
-    /// Holds the file of the evaluations until the compilation has what it needs of them.
-    _store: EvaluationStore,
     /// What each layer loses alone, where there was time to measure it.
     pub(super) profile: Option<SensitivityProfile>,
 }
@@ -69,6 +70,7 @@ struct Method {
 
 /// Searches widths and retrains the network for them.
 pub(super) fn bitwidths(
+    model: &[u8],
     calibrated: &Calibrated,
     material: &Material<'_>,
     judge: &Judge,
@@ -76,21 +78,13 @@ pub(super) fn bitwidths(
     options: &CompileOptions,
     hooks: &mut Hooks<'_>,
 ) -> Result<Decision, CompileError> {
-    let store = match &options.store {
-        Store::Memory => EvaluationStore::in_memory(),
-        Store::New(path) => EvaluationStore::create(path)?,
-        Store::Resumed(path) => EvaluationStore::open(path)?,
-    };
-    let recipes = match options.retrain {
-        Retrain::None => None,
-        Retrain::Short | Retrain::Full => {
-            Some(Recipes::new(calibrated, material, options.seed).map_err(TrainError::from)?)
-        }
-    };
+    let answers = RefCell::new(answers(&options.store)?);
+    let recipes = recipes(calibrated, material, options)?;
+    let rounding = material.rounding(options.rounding);
     let pace = Pace::default();
     let unlearned = match &recipes {
         Some(recipes) if options.retrain == Retrain::Full => {
-            Unlearned::of(calibrated, material, judge, &recipes.unlearning, options.seed, &pace, hooks)?
+            Unlearned::of(calibrated, material, judge, recipes, rounding, options, &pace, &answers, hooks)?
         }
         _ => None,
     };
@@ -100,7 +94,6 @@ pub(super) fn bitwidths(
     let runs_after = u32::from(unlearned.is_some());
     let recipes = recipes.as_ref();
     let samples = &material.calibration(&judged.folded);
-    let rounding = material.rounding(options.rounding);
     let memo = Memo::new(judged, samples, rounding);
     let yardstick = Yardstick {
         calibrated: judged,
@@ -114,23 +107,33 @@ pub(super) fn bitwidths(
         recipes,
         pace: &pace,
         runs_after,
+        answers: &answers,
     };
 
-    let exploration = yardstick.explore(store, hooks)?;
+    let exploration = yardstick.explore(model, hooks)?;
     let finished = Finish::new(&yardstick, &exploration, hooks).run()?;
-    let search = Some(exploration.report(&goal, &finished));
+    let mut search = exploration.report(&goal, &finished);
     let Finished { annotated: judged, widths, reference, accuracy: quantized, recipe, counted_from, .. } = finished;
     let deployed = match (&unlearned, recipe) {
         (None, _) => judged.clone(),
         (Some(_), Some(recipe)) => {
             hooks.stage("retrain");
-            retrain(calibrated, material, recipe, &widths, options.seed, hooks)?
+            Run::new(calibrated, material, &recipe, rounding, options.seed)?.retrained(&widths, &answers, hooks)?.0
         }
         (Some(_), None) => {
             let samples = material.calibration(&calibrated.folded);
             quantize_after_training(calibrated, &widths, &samples, yardstick.rounding).annotated
         }
     };
+    let Tally { helped, repeated, contradicted } = answers.borrow().tally();
+    (search.helped, search.repeated) = (helped, repeated);
+    if contradicted > 0 {
+        let text = format!(
+            "{contradicted} questions were answered in two ways by two processes: one of them does not compute what it should; the first \
+            answers count"
+        );
+        hooks.report(Event::Warning(text));
+    }
     hooks.stage("confirm");
     let loss_of = if unlearned.is_some() { LossOf::Unlearned } else { LossOf::Artifact };
     let networks = Confirmed {
@@ -143,7 +146,34 @@ pub(super) fn bitwidths(
     let confirmation = confirm(&networks, yardstick.judge, material, loss_of)?;
     let copy = unlearned.is_some().then(|| UnlearnedAccuracy { float: yardstick.float(), reference, quantized });
     let reference = copy.is_none().then_some(reference);
-    Ok(Decision { search, reference, unlearned: copy, confirmation, ..Decision::of(deployed) })
+    Ok(Decision { search: Some(search), reference, unlearned: copy, confirmation, ..Decision::of(deployed) })
+}
+
+/// The answers of a search, and who helps with them.
+fn answers(store: &Store) -> Result<Answers, CompileError> {
+    Ok(match store {
+        Store::Memory => Answers::alone(EvaluationStore::in_memory()),
+        Store::New(folder) => Answers::alone(EvaluationStore::create(folder)?),
+        Store::Resumed(folder) => Answers::alone(EvaluationStore::open(folder)?),
+        Store::Shared(Sharing { folder, owner, lease }, _) => {
+            let store = EvaluationStore::open(folder)?;
+            Answers::new(store, Some(Board::open(folder, owner, *lease)?))
+        }
+    })
+}
+
+/// How a network is retrained; `None` where it is not.
+pub(super) fn recipes(
+    calibrated: &Calibrated,
+    material: &Material<'_>,
+    options: &CompileOptions,
+) -> Result<Option<Recipes>, CompileError> {
+    Ok(match options.retrain {
+        Retrain::None => None,
+        Retrain::Short | Retrain::Full => {
+            Some(Recipes::new(calibrated, material, options.seed).map_err(TrainError::from)?)
+        }
+    })
 }
 
 /// Everything that a choice of widths is judged by.
@@ -164,6 +194,8 @@ pub(super) struct Yardstick<'a> {
     pub(super) pace: &'a Pace,
     /// Runs of the result's recipe that follow the judging, for which time is kept back.
     pub(super) runs_after: u32,
+    /// What was answered before or by others.
+    pub(super) answers: &'a RefCell<Answers>,
 }
 
 impl Yardstick<'_> {
@@ -183,8 +215,25 @@ impl Yardstick<'_> {
         vec![widest; self.calibrated.folded.weight_layers().len()]
     }
 
-    fn explore(&self, mut store: EvaluationStore, hooks: &mut Hooks<'_>) -> Result<Exploration, CompileError> {
-        let Yardstick { calibrated, material, options, goal, recipes, pace, runs_after, .. } = *self;
+    /// The network under a recipe.
+    pub(super) fn run(&self, recipe: &Recipe) -> Result<Run<'_>, CompileError> {
+        Run::new(self.calibrated, self.material, recipe, self.rounding, self.options.seed)
+    }
+
+    /// Makes the questions of this search known to processes that can answer them.
+    fn announce(&self, model: &[u8], key: &str) -> Result<(), CompileError> {
+        let Store::Shared(_, data) = &self.options.store else { return Ok(()) };
+        let task = Task::new(self.options, data.clone(), key, self.runs_after > 0);
+        let (name, description) =
+            task.description(model).map_err(|error| CompileError::Option(format!("--store: {error}")))?;
+        match self.answers.borrow_mut().board() {
+            Some(board) => Ok(board.announce(&name, &description, model)?),
+            None => Ok(()),
+        }
+    }
+
+    fn explore(&self, model: &[u8], hooks: &mut Hooks<'_>) -> Result<Exploration, CompileError> {
+        let Yardstick { calibrated, material, options, goal, recipes, pace, runs_after, answers, .. } = *self;
         hooks.stage("profile");
         let profile = Profiler::new(calibrated, material)?.profile(&options.action_set, hooks)?;
 
@@ -206,9 +255,10 @@ impl Yardstick<'_> {
         let environment = RetrainingEnvironment::new(self, trainer.as_ref(), &hooks);
         let key = key(calibrated, material, recipes.map(|recipes| &recipes.short), self.rounding, options.seed)?;
         let layers = facts(&calibrated.folded);
-        let cost = cost_model(&layers, calibrated, options, &mut store, &key)?;
+        self.announce(model, &key)?;
+        let cost = cost_model(&layers, calibrated, options, answers.borrow_mut().store(), &key)?;
         let constraints = self.limits.constraints()?;
-        let mut environment = Stored::new(environment, store, key);
+        let mut environment = Stored::new(environment, answers, key, interrupted);
         let mut reference = self.float();
         if trainer.is_some() && !stop() {
             // Retraining may forget samples held back that the network was trained on; at 8 bits that is all that it loses.
@@ -233,6 +283,7 @@ impl Yardstick<'_> {
             constraints: &constraints,
             reference: Some(reference),
             evaluations,
+            parallel: options.parallel,
             stop: &stop,
         };
         let affordable = options.episodes.unwrap_or_else(|| budget::episodes(layers.len(), trainer.is_some()));
@@ -304,10 +355,8 @@ impl Yardstick<'_> {
             hooks.borrow_mut().report(Event::Warning(text.into()));
         }
         result.judge_together(&mut known, &terms(0));
-        let environment = environment.into_inner();
-        let paid = environment.paid();
-        let _store = environment.into_store();
-        Ok(Exploration { result, methods, known, entropies, careful, paid, cost, narrowest, _store, profile })
+        let paid = answers.borrow().paid();
+        Ok(Exploration { result, methods, known, entropies, careful, paid, cost, narrowest, profile })
     }
 }
 
@@ -375,6 +424,8 @@ impl Exploration {
             evaluations: known.len(),
             careful: *careful,
             paid: *paid,
+            helped: 0,
+            repeated: 0,
             virtual_episodes: result.virtual_episodes,
             end: format!("{:?}", result.end).to_lowercase(),
             limit: (goal.reward != Reward::LeastLoss).then_some(goal.search_limit),
@@ -403,29 +454,6 @@ impl Exploration {
         };
         self.known.iter().zip(methods).zip(entropies).map(report).collect()
     }
-}
-
-/// Everything an evaluation depends on besides the widths: network, ranges, samples, recipe, the code that trains, the instruction set that
-/// it trains with, as each rounds sums in its own order, and the code between a trained network and its artifact, by what that makes of
-/// this network at the widest and the narrowest width.
-fn key(
-    calibrated: &Calibrated,
-    material: &Material<'_>,
-    recipe: Option<&Recipe>,
-    rounding: Rounding,
-    seed: u64,
-) -> Result<String, CompileError> {
-    let network = calibrated.graph.fingerprint();
-    let ranges: Vec<_> = calibrated.ranges.iter().map(|r| (r.min.to_bits(), r.max.to_bits())).collect();
-    let revisions = format!("{} {} {rounding:?}", train::REVISION, post_training::REVISION);
-    let code = format!("{} {} {:?} {}", env!("CARGO_PKG_VERSION"), revisions, Isa::detect(), ending_rule());
-    let recipe = format!("{recipe:?} {ranges:?} {code}");
-    let layers = calibrated.folded.weight_layers().len();
-    let artifact = |bits| encoded(annotate(calibrated, &vec![bits; layers]));
-    let (widest, narrowest) = (artifact(BitWidth::MAX)?, artifact(BitWidth::MIN)?);
-    let fingerprint = material.fingerprint();
-    let parts = [&network[..], fingerprint.as_bytes(), recipe.as_bytes(), &seed.to_le_bytes(), &widest, &narrowest];
-    Ok(store_key(&parts))
 }
 
 fn bits(widths: &[BitWidth]) -> Vec<u8> {

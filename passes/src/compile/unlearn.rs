@@ -5,12 +5,17 @@
 //! mostly lost memory. A copy trained on at a high rate without them forgets first (the fine-tuning baseline of machine unlearning, Golatkar et al.
 //! 2020); what widths lose from there on, they lose on samples that are as good as new.
 
-use super::budget::{Allowance, PREPARATION, Pace};
-use super::{CompileError, Event, Hooks, Judge, Material};
+use super::budget::{Allowance, PREPARATION, Pace, Recipes};
+use super::key::key;
+use super::{CompileError, CompileOptions, Event, Hooks, Judge, Material};
 use crate::calibrate::{Calibrated, Ends, Granularity, calibrate};
 use crate::evaluate::{agreement, largest};
+use crate::post_training::Rounding;
 use crate::rewrite::fold_batch_norm;
-use crate::train::{Inference, Recipe, TrainError, train_float};
+use crate::search::answers::Obtained;
+use crate::search::{Answer, Answers, Question, SearchError};
+use crate::train::{Inference, TrainError, train_float_parameters, with_parameters};
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -31,16 +36,20 @@ pub(super) struct Unlearned {
 
 impl Unlearned {
     /// `None` where the float network has not seen the validation samples, where there was nothing to forget, the copy lost more than memory, or the
-    /// time budget leaves too little time for it.
+    /// time budget leaves too little time for it. What it has learned is kept with the other answers.
+    #[allow(clippy::too_many_arguments, reason = "what it depends on, who keeps it, who is told")]
     pub(super) fn of(
         calibrated: &Calibrated,
         material: &Material<'_>,
         judge: &Judge,
-        recipe: &Recipe,
-        seed: u64,
+        recipes: &Recipes,
+        rounding: Rounding,
+        options: &CompileOptions,
         pace: &Pace,
+        answers: &RefCell<Answers>,
         hooks: &mut Hooks<'_>,
     ) -> Result<Option<Self>, CompileError> {
+        let (recipe, seed) = (&recipes.unlearning, options.seed);
         let expected = judge.expected(material);
         let float = agreement(judge.float_classes(), expected);
         if !maybe_seen(calibrated, material, float)? {
@@ -49,14 +58,30 @@ impl Unlearned {
         hooks.stage("unlearn");
         let start = Instant::now();
         let allowance = Allowance::of(hooks.time_left());
-        let (mut done, mut too_long) = (0, false);
-        let graph = train_float(&calibrated.graph, material.training(), recipe, seed, |progress| {
-            hooks.report(Event::Retraining { step: progress.step, steps: progress.steps, loss: progress.loss });
-            done = progress.step;
-            too_long = allowance.exceeded(done, progress.steps);
-            if too_long || hooks.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
+        let (mut done, mut too_long, mut failure) = (0, false, None);
+        let question = Question::Unlearning { key: key(calibrated, material, Some(recipe), rounding, seed)? };
+        let interrupted = hooks.interrupted;
+        let mut unlearn = || {
+            let trained = train_float_parameters(&calibrated.graph, material.training(), recipe, seed, |progress| {
+                hooks.report(Event::Retraining { step: progress.step, steps: progress.steps, loss: progress.loss });
+                done = progress.step;
+                too_long = allowance.exceeded(done, progress.steps);
+                if too_long || hooks.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            let trained = trained.map_err(|error| {
+                failure = Some(error);
+                SearchError::Interrupted
+            })?;
+            if too_long || hooks.is_interrupted() {
+                return Err(SearchError::Interrupted);
+            }
+            Ok(Answer::Parameters(trained))
+        };
+        let unlearned = answers.borrow_mut().obtain(&question, interrupted, &mut unlearn);
         hooks.check_interrupt()?;
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
         pace.note(recipe, done, start.elapsed());
         if too_long {
             let text = format!(
@@ -66,6 +91,10 @@ impl Unlearned {
             hooks.report(Event::Note(text));
             return Ok(None);
         }
+        let Obtained { answer: Answer::Parameters(parameters), .. } = unlearned? else {
+            unreachable!("a store checks the kind of an answer")
+        };
+        let graph = with_parameters(&calibrated.graph, &parameters)?;
         let folded = fold_batch_norm(&graph);
         let samples = material.calibration(&folded);
         // The inputs are the same, whatever was unlearned.

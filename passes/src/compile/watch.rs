@@ -41,11 +41,6 @@ impl<'a, 'r, 'h, E: Environment> Watched<'a, 'r, 'h, E> {
         self.planned = self.evaluations + planned;
     }
 
-    /// Gives up the environment that answers.
-    pub(super) fn into_inner(self) -> E {
-        self.inner
-    }
-
     fn report(&mut self, widths: &[BitWidth], answer: &Evaluation) {
         let Terms { reward, cost, constraints, reference } = &self.terms;
         let outcome = Outcome {
@@ -92,5 +87,9 @@ impl<E: Environment> Environment for Watched<'_, '_, '_, E> {
         let answer = self.inner.evaluate(widths)?;
         self.report(widths, &answer);
         Ok(answer)
+    }
+
+    fn ask(&mut self, widths: &[BitWidth]) -> Result<(), SearchError> {
+        self.inner.ask(widths)
     }
 }

@@ -6,7 +6,7 @@ use image::{GenericImageView, ImageBuffer, Pixel};
 use releqc_runtime::format::Metadata;
 
 /// `--resize 256 --crop 224`: what is done to pictures before their pixels are read, in this order. The default is nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Geometry {
     /// Pixels that the shorter side gets, the other in proportion, or rows and columns.
     pub resize: Option<Resize>,
@@ -15,7 +15,7 @@ pub struct Geometry {
 }
 
 /// The size that a picture is brought to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Resize {
     /// Of the shorter side; the longer one is rounded down.
     Shorter(u32),

@@ -4,7 +4,7 @@ use super::DataError;
 use releqc_runtime::format::Metadata;
 
 /// How stored pixels become network inputs: `(pixel / 255 - mean) / std` per channel, or the raw 0..255 value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Preprocessing {
     /// `(pixel / 255 - mean[c]) / std[c]`; one value for all channels, or one a channel.
     Normalize {

@@ -26,6 +26,9 @@ const MAX_NODES: usize = 1 << 17;
 /// Most nodes that functions and branches may unfold to.
 const MAX_STEPS: usize = 1 << 20;
 
+/// Most values that an advice names.
+const MOST_CUTS: usize = 4;
+
 /// An ONNX value.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
@@ -144,7 +147,9 @@ fn is_if(step: &Step) -> bool {
 }
 
 fn no_rule(step: &Step) -> Problem {
-    unsupported(format!("operator {}; it is not supported", step.operator()))
+    let operator = step.operator();
+    let why = operators::reason(&operator).unwrap_or("it is not supported");
+    unsupported(format!("operator {operator}; {why}"))
 }
 
 /// A value with its element type; `None` where it is not known.
@@ -257,11 +262,7 @@ impl<'a> Builder<'a> {
         let function = self.functions.called_by(&step.node);
         let is_if = is_if(step);
         if function.is_none() && !is_known(step) {
-            let problem = no_rule(step);
-            return Err(match step.input(0).filter(|name| matches!(self.read(name), Ok(Some((Value::Node(_), _))))) {
-                Some(before) => problem.advise(format!("compile up to what it reads: --cut {before}")),
-                None => problem,
-            });
+            return Err(self.cut_before(step, no_rule(step)));
         }
         let mut inputs = Vec::with_capacity(step.input_count());
         let mut known = true;
@@ -310,6 +311,22 @@ impl<'a> Builder<'a> {
         }
         self.name_results(step, mark, &typed);
         Ok(Some(typed.into_iter().map(Some).collect()))
+    }
+
+    /// The problem with the advice to compile up to what a node reads.
+    fn cut_before(&mut self, step: &Step, problem: Problem) -> Problem {
+        let mut cuts: Vec<String> = Vec::new();
+        for name in step.node.input.iter().filter(|name| !name.is_empty()) {
+            if matches!(self.read(name), Ok(Some((Value::Node(_), _)))) && cuts.len() < MOST_CUTS {
+                cuts.push(format!("--cut {name}"));
+            }
+        }
+        cuts.dedup();
+        if cuts.is_empty() {
+            problem
+        } else {
+            problem.advise(format!("compile up to what it reads: {}", cuts.join(" ")))
+        }
     }
 
     /// Replaces values by constants where the nodes from `mark` on can be evaluated, and takes the nodes away.

@@ -95,7 +95,11 @@ impl<'s> Expansion<'s> {
         self.values(b, &outputs)
     }
 
-    fn values(self, b: &mut Builder<'_>, outputs: &[String]) -> Result<Vec<Value>, Problem> {
+    /// Runs the nodes; returns what `outputs` are.
+    ///
+    /// # Errors
+    /// What stands against one of the nodes.
+    pub(super) fn values(self, b: &mut Builder<'_>, outputs: &[String]) -> Result<Vec<Value>, Problem> {
         let mark = b.findings().len();
         let results = b.inside(false, self.constants, &self.steps, outputs)?;
         let values: Option<Vec<Value>> = results.into_iter().map(|result| result.map(|(value, _)| value)).collect();

@@ -280,7 +280,7 @@ fn reduce(kind: ReduceKind, axes: &[usize], x: &Array) -> Option<Data> {
         order.iter().map(|&axis| (0..x.dims[axis]).map(|at| Some(at * strides[axis])).collect()).collect();
     let len: usize = axes.iter().map(|&axis| x.dims[axis]).product();
     if len == 0 {
-        return None;
+        return nothing(kind, x, axes);
     }
     let rows = Array { dims: vec![], data: x.moved(&tables, 0.0) };
     if let Data::Numbers(values) = &rows.data {
@@ -297,6 +297,19 @@ fn reduce(kind: ReduceKind, axes: &[usize], x: &Array) -> Option<Data> {
     let mut y = vec![0.0; values.len() / len];
     float::reduce(kind, &values, &mut y, len, 1);
     Some(if x.is_floats() { Data::Floats(y.into()) } else { Data::Numbers(y.iter().map(|&v| f64::from(v)).collect()) })
+}
+
+/// What a reduction of no elements is; `None` where that is not a float.
+fn nothing(kind: ReduceKind, x: &Array, axes: &[usize]) -> Option<Data> {
+    let value = match kind {
+        ReduceKind::Sum | ReduceKind::L1 | ReduceKind::L2 | ReduceKind::SumSquare => 0.0,
+        ReduceKind::Prod => 1.0,
+        ReduceKind::LogSum | ReduceKind::LogSumExp | ReduceKind::Max => f32::NEG_INFINITY,
+        ReduceKind::Min => f32::INFINITY,
+        _ => return None,
+    };
+    let count = (0..x.dims.len()).filter(|axis| !axes.contains(axis)).map(|axis| x.dims[axis]).product();
+    x.is_floats().then(|| Data::Floats(vec![value; count].into()))
 }
 
 fn mat_mul(a: &Array, b: &Array, dims: &[usize]) -> Option<Data> {

@@ -8,14 +8,18 @@ mod axis;
 mod batch_norm;
 mod binary;
 mod cast;
+mod chosen;
+mod columns;
 mod constants;
 mod conv;
 mod conv_transpose;
 mod cumulate;
 mod einsum;
 mod forms;
+mod fourier;
 mod fused;
 mod gather;
+mod grid_sample;
 mod integer;
 mod legacy;
 mod lp_pool;
@@ -29,13 +33,17 @@ mod pool;
 mod quantize;
 mod recurrent;
 mod reduce;
+mod refused;
 mod resize;
+mod rotary;
 mod scatter;
+mod sequence;
 mod slice;
 mod softmax;
 mod unary;
 
 pub(super) use quantize::Codes;
+pub(super) use refused::REFUSED;
 
 use super::Rule;
 use std::collections::BTreeMap;
@@ -46,13 +54,16 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     batch_norm::RULES,
     binary::RULES,
     cast::RULES,
+    columns::RULES,
     constants::RULES,
     conv::RULES,
     conv_transpose::RULES,
     cumulate::RULES,
     einsum::RULES,
+    fourier::RULES,
     fused::RULES,
     gather::RULES,
+    grid_sample::RULES,
     integer::RULES,
     legacy::RULES,
     lp_pool::RULES,
@@ -67,7 +78,9 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     recurrent::RULES,
     reduce::RULES,
     resize::RULES,
+    rotary::RULES,
     scatter::RULES,
+    sequence::RULES,
     slice::RULES,
     softmax::RULES,
     unary::RULES,
@@ -79,6 +92,11 @@ static RULES: LazyLock<BTreeMap<&'static str, Rule>> =
 /// The rule of an operator: `Conv`, or `com.microsoft.Gelu` where its domain is not the default one.
 pub(super) fn find(operator: &str) -> Option<Rule> {
     RULES.get(operator).copied()
+}
+
+/// Why an operator is refused in any form, where that is known.
+pub(super) fn reason(operator: &str) -> Option<&'static str> {
+    refused::reason(operator)
 }
 
 /// Every operator that has a rule, in alphabetical order, and `If`.

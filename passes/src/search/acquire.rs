@@ -79,6 +79,14 @@ impl Judge<'_> {
         gain / mass
     }
 
+    /// The reward if the loss is the expected one.
+    pub fn expected(&self, surrogate: &Surrogate, actions: &[usize]) -> f64 {
+        let widths = self.problem.chosen(actions);
+        let loss = surrogate.loss_of(surrogate.mean(actions));
+        let excess = constraint::excess(self.constraints, &widths);
+        self.reward.value(&Outcome { excess, ..self.outcome(self.cost.relative(&widths), loss) })
+    }
+
     /// Mean reward over the luckier 30 % of the losses that the surrogate holds possible.
     pub fn optimistic(&self, surrogate: &Surrogate, actions: &[usize]) -> f64 {
         let widths = self.problem.chosen(actions);

@@ -4,10 +4,12 @@
 //! 1. The policy plays virtual episodes, which the surrogate rewards optimistically, and learns from them by PPO together with
 //!    replays of the best real episodes.
 //! 2. Its proposals are screened by expected improvement; the best, and the best choice so far, are improved by a climb on it.
-//! 3. The winner is evaluated, and the surrogate takes the answer into account.
+//! 3. The winner is asked for. While fewer than [`Terms::parallel`] choices are pending the next one is proposed, on a surrogate that takes
+//!    the expected answers of the pending ones for real. The answer to the oldest is then awaited, and the surrogate takes it into account.
 //!
-//! Everything follows from the seed and the answers of the environment, so a search repeated on a store of answers repeats itself,
-//! and a longer search begins as the shorter one did.
+//! Everything follows from the seed, the number of pending choices and the answers of the environment, which are taken in the order in
+//! which they were proposed, whenever they arrive. So a search repeated on a store of answers repeats itself, and a longer search begins as
+//! the shorter one did.
 
 use super::acquire::Judge;
 use super::environment::{Environment, Evaluation, Problem, SearchError};
@@ -21,7 +23,7 @@ use super::state::{Dynamic, Embedding, FEATURES};
 use super::surrogate::{Observation, Surrogate};
 use crate::random::Purpose;
 use releqc_runtime::BitWidth;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Virtual episodes in one batch.
 const BATCH: usize = 16;
@@ -233,8 +235,18 @@ impl Agent<'_> {
                 self.practise();
             }
         }
-        while !self.ledger.closed() {
-            let Some(candidate) = self.propose() else { return Ok(End::Exhausted) };
+        let mut pending: VecDeque<(Candidate, Option<f64>)> = VecDeque::new();
+        let mut exhausted = false;
+        loop {
+            while self.ledger.has_room() && !exhausted {
+                let Some(candidate) = self.propose_beside(&pending) else {
+                    exhausted = true;
+                    continue;
+                };
+                self.ledger.ask(&candidate.actions)?;
+                pending.push_back((candidate, self.entropy));
+            }
+            let Some((candidate, entropy)) = pending.pop_front() else { break };
             let Some(entry) = self.ledger.measure(&candidate.actions, candidate.origin)? else { break };
             let observation =
                 Observation { actions: candidate.actions, loss: entry.loss, noise: entry.evaluation.noise() };
@@ -244,9 +256,9 @@ impl Agent<'_> {
             // The first observation is the widest width, which is an entry only if it was measured as the reference.
             self.ledger.believe(&believed[believed.len() - self.ledger.entries().len()..]);
             self.episodes += 1;
-            self.report(progress);
+            self.report(entropy, progress);
         }
-        Ok(self.ending())
+        Ok(if exhausted { End::Exhausted } else { self.ending() })
     }
 
     /// Learning as in the paper: real episodes only, in batches. An episode that repeats a known choice costs nothing.
@@ -254,7 +266,11 @@ impl Agent<'_> {
         let mut repeats = 0;
         while !self.ledger.closed() {
             let mut batch = self.play(&vec![None; REAL_BATCH]);
-            for episode in &mut batch {
+            let drawn: Vec<Vec<usize>> = batch.iter().map(|episode| episode.actions.clone()).collect();
+            for (index, episode) in batch.iter_mut().enumerate() {
+                for ahead in &drawn[index..] {
+                    self.ledger.ask(ahead)?;
+                }
                 let before = self.ledger.counted();
                 let Some(entry) = self.ledger.measure(&episode.actions, Origin::Policy)? else {
                     return Ok(self.ending());
@@ -263,7 +279,7 @@ impl Agent<'_> {
                 self.episodes += 1;
                 if self.ledger.counted() > before {
                     repeats = 0;
-                    self.report(progress);
+                    self.report(self.entropy, progress);
                 } else {
                     repeats += 1;
                 }
@@ -280,15 +296,28 @@ impl Agent<'_> {
         if self.ledger.counted() >= self.options.terms.evaluations { End::Evaluations } else { End::Stopped }
     }
 
-    fn report(&mut self, progress: &mut dyn FnMut(Progress<'_>)) {
-        self.entropies.push(self.entropy);
+    fn report(&mut self, entropy: Option<f64>, progress: &mut dyn FnMut(Progress<'_>)) {
+        self.entropies.push(entropy);
         if let (Some(latest), Some(best)) = (self.ledger.entries().last(), self.ledger.best()) {
             let (evaluations, limit) = (self.ledger.counted(), self.options.terms.evaluations);
             progress(Progress { evaluations, limit, latest, best });
         }
     }
 
-    fn propose(&mut self) -> Option<Candidate> {
+    /// A choice to ask for while others are pending: what is expected of these is taken for real as long as it is proposed.
+    fn propose_beside(&mut self, pending: &VecDeque<(Candidate, Option<f64>)>) -> Option<Candidate> {
+        if pending.is_empty() {
+            return self.propose(&BTreeSet::new());
+        }
+        let choices: Vec<Vec<usize>> = pending.iter().map(|(candidate, _)| candidate.actions.clone()).collect();
+        let imagined = self.surrogate.believing(&choices);
+        let surrogate = std::mem::replace(&mut self.surrogate, imagined);
+        let found = self.propose(&choices.into_iter().collect());
+        self.surrogate = surrogate;
+        found
+    }
+
+    fn propose(&mut self, pending: &BTreeSet<Vec<usize>>) -> Option<Candidate> {
         let (proposals, origin) = if self.options.ingredients.policy {
             let mut proposals = Vec::with_capacity(BATCH * BATCHES);
             for _ in 0..BATCHES {
@@ -299,7 +328,7 @@ impl Agent<'_> {
             ((0..BATCH * BATCHES).map(|_| self.draw()).collect(), Origin::Random)
         };
         let climb = self.options.ingredients.refinement;
-        let mut screen = Screen::new(&self.judge, &self.surrogate, &self.ledger, &self.canonical);
+        let mut screen = Screen::new(&self.judge, &self.surrogate, &self.ledger, &self.canonical, pending);
         let found = screen.select(&proposals, origin, climb);
         if found.is_some() {
             return found;
@@ -307,7 +336,7 @@ impl Agent<'_> {
         // Everything proposed is known: any choice that is not.
         for _ in 0..10_000 {
             let drawn = self.draw();
-            let mut screen = Screen::new(&self.judge, &self.surrogate, &self.ledger, &self.canonical);
+            let mut screen = Screen::new(&self.judge, &self.surrogate, &self.ledger, &self.canonical, pending);
             if let Some(found) = screen.select(&[drawn], Origin::Random, false) {
                 return Some(found);
             }

@@ -8,6 +8,7 @@ use super::programme::{Solution, front};
 use super::random::Draws;
 use super::reward::Reward;
 use crate::random::Purpose;
+use std::collections::VecDeque;
 
 /// A method without learning.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,12 +84,9 @@ pub fn run(
 }
 
 fn uniform(ledger: &mut Ledger<'_>, problem: &Problem) -> Result<(), SearchError> {
-    for action in (0..problem.widths.len()).rev() {
-        let actions = vec![action; problem.depth()];
-        if ledger.affords(&actions) && ledger.measure(&actions, Origin::Procedure)?.is_none() {
-            break;
-        }
-    }
+    let all = (0..problem.widths.len()).rev().map(|action| vec![action; problem.depth()]);
+    let affordable: Vec<Vec<usize>> = all.filter(|actions| ledger.affords(actions)).collect();
+    ledger.measure_all(&affordable, Origin::Procedure)?;
     Ok(())
 }
 
@@ -97,16 +95,20 @@ fn coordinate_greedy(ledger: &mut Ledger<'_>, problem: &Problem) -> Result<(), S
     let mut best: Option<Evaluated> = ledger.entry(&current).cloned();
     loop {
         let mut next = None;
-        for layer in 0..problem.depth() {
+        let narrower = |layer: usize| {
             let mut actions = current.clone();
-            if actions[layer] == 0 {
-                continue;
+            actions[layer] = actions[layer].checked_sub(1)?;
+            Some(actions)
+        };
+        let round: Vec<Vec<usize>> = (0..problem.depth()).filter_map(narrower).collect();
+        for (index, actions) in round.iter().enumerate() {
+            for ahead in &round[index..] {
+                ledger.ask(ahead)?;
             }
-            actions[layer] -= 1;
-            let Some(entry) = ledger.measure(&actions, Origin::Procedure)? else { return Ok(()) };
+            let Some(entry) = ledger.measure(actions, Origin::Procedure)? else { return Ok(()) };
             if best.as_ref().is_none_or(|best| entry.beats(best)) && (entry.accepted || best.is_some()) {
                 best = Some(entry.clone());
-                next = Some(actions);
+                next = Some(actions.clone());
             }
         }
         let Some(actions) = next else { return Ok(()) };
@@ -206,19 +208,26 @@ fn random(ledger: &mut Ledger<'_>, problem: &Problem, seed: u64) -> Result<(), S
     let different = problem.choices();
     let (terms, prior) = (ledger.terms(), DamagePrior::flat(problem));
     let mut repeats = 0;
-    while !ledger.closed() && (ledger.entries().len() as u64) < different && repeats < MOST_REPEATS {
-        let drawn: Vec<usize> = (0..problem.depth()).map(|_| draws.below(problem.widths.len())).collect();
-        let actions = narrowed(problem, terms.constraints, &prior, drawn);
-        if ledger.entry(&actions).is_some() {
-            repeats += usize::from(!terms.constraints.is_empty());
-            continue;
+    let mut open: VecDeque<Vec<usize>> = VecDeque::new();
+    loop {
+        // As many draws are open as may be asked for at once; they are measured in their order.
+        while ledger.has_room() && ((ledger.entries().len() + open.len()) as u64) < different && repeats < MOST_REPEATS
+        {
+            let drawn: Vec<usize> = (0..problem.depth()).map(|_| draws.below(problem.widths.len())).collect();
+            let actions = narrowed(problem, terms.constraints, &prior, drawn);
+            if ledger.entry(&actions).is_some() || open.contains(&actions) {
+                repeats += usize::from(!terms.constraints.is_empty());
+                continue;
+            }
+            repeats = 0;
+            ledger.ask(&actions)?;
+            open.push_back(actions);
         }
-        repeats = 0;
+        let Some(actions) = open.pop_front() else { return Ok(()) };
         if ledger.measure(&actions, Origin::Random)?.is_none() {
-            break;
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Draws in a row that budgets narrowed to what is known, after which nothing else is expected.

@@ -67,6 +67,16 @@ pub trait Environment {
     /// [`SearchError::Interrupted`] when the measurement was given up (the search then ends with its best result so far);
     /// any other error ends the search.
     fn evaluate(&mut self, widths: &[BitWidth]) -> Result<Evaluation, SearchError>;
+
+    /// Says that these widths will be asked for soon. An environment that can measure several choices at once begins with them; answers do not
+    /// depend on it.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Environment::evaluate).
+    fn ask(&mut self, widths: &[BitWidth]) -> Result<(), SearchError> {
+        let _ = widths;
+        Ok(())
+    }
 }
 
 /// Why a search ended without a result, or an evaluation without an answer.
@@ -101,22 +111,20 @@ pub enum SearchError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// Another search keeps its evaluations in the same file.
-    #[error(
-        "evaluation store {path}: another search for the same output is using it; let it end, or choose another output"
-    )]
-    StoreInUse {
-        /// The file.
+    /// What is to be a store of evaluations holds something else.
+    #[error("evaluation store {path}: {found}; an empty folder, a new name or a store of this version is required")]
+    NoStore {
+        /// The folder.
         path: String,
+        /// What was found.
+        found: String,
     },
-    /// The store of evaluations holds a line that is none.
-    #[error("evaluation store {path}: line {line} is not an evaluation ({reason}); remove the file or the line")]
+    /// A file in a store of evaluations is not the answer that its name promises.
+    #[error("evaluation store: {path}: {reason}; remove the file, and it will be computed again")]
     DamagedStore {
         /// The file.
         path: String,
-        /// 1-based line.
-        line: usize,
-        /// The reader's reason.
+        /// What is wrong with it.
         reason: String,
     },
 }

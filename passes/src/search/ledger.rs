@@ -1,6 +1,6 @@
 //! The book of everything one method has evaluated: what it asked, what it got, what that is worth, and when it must stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use releqc_runtime::BitWidth;
 
@@ -83,6 +83,9 @@ pub struct Terms<'a> {
     pub reference: Option<f64>,
     /// Most evaluations of different choices.
     pub evaluations: usize,
+    /// Most choices that are asked for before the first of them is answered, at least 1. What is asked depends on this number, and on nothing
+    /// that happens while the answers are computed.
+    pub parallel: usize,
     /// Asked before every evaluation; true ends the search with what it has. A deadline lives here.
     pub stop: &'a dyn Fn() -> bool,
 }
@@ -95,6 +98,7 @@ impl std::fmt::Debug for Terms<'_> {
             .field("constraints", &self.constraints.len())
             .field("reference", &self.reference)
             .field("evaluations", &self.evaluations)
+            .field("parallel", &self.parallel)
             .finish_non_exhaustive()
     }
 }
@@ -107,6 +111,8 @@ pub struct Ledger<'a> {
     reference: f64,
     entries: Vec<Evaluated>,
     known: BTreeMap<Vec<usize>, usize>,
+    /// Asked for and not yet measured.
+    asked: BTreeSet<Vec<usize>>,
     counted: usize,
     closed: bool,
 }
@@ -138,6 +144,7 @@ impl<'a> Ledger<'a> {
             reference: terms.reference.unwrap_or(1.0),
             entries: Vec::new(),
             known: BTreeMap::new(),
+            asked: BTreeSet::new(),
             counted: 0,
             closed: false,
         };
@@ -202,6 +209,40 @@ impl<'a> Ledger<'a> {
         best_of(&self.entries)
     }
 
+    /// Whether one more choice may be asked for now.
+    pub fn has_room(&self) -> bool {
+        let asked = self.asked.len();
+        !self.closed && asked < self.terms.parallel.max(1) && self.counted + asked < self.terms.evaluations
+    }
+
+    /// Says that a choice will be measured, so that the environment may begin with it; nothing where there is no room.
+    ///
+    /// # Errors
+    /// Of the environment.
+    pub fn ask(&mut self, actions: &[usize]) -> Result<(), SearchError> {
+        if self.has_room() && !self.known.contains_key(actions) && !self.asked.contains(actions) {
+            self.environment.ask(&self.problem.chosen(actions))?;
+            self.asked.insert(actions.to_vec());
+        }
+        Ok(())
+    }
+
+    /// Measures choices in their order, as many at once as the terms allow. False when the book was closed before the last.
+    ///
+    /// # Errors
+    /// Of the environment.
+    pub fn measure_all(&mut self, choices: &[Vec<usize>], origin: Origin) -> Result<bool, SearchError> {
+        for (index, actions) in choices.iter().enumerate() {
+            for next in choices[index..].iter().take(self.terms.parallel) {
+                self.ask(next)?;
+            }
+            if self.measure(actions, origin)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Evaluates a choice, or repeats the answer known. `None` when the book is closed: by the limit, the stop function or an
     /// interrupt.
     ///
@@ -215,6 +256,7 @@ impl<'a> Ledger<'a> {
             self.closed = true;
             return Ok(None);
         }
+        self.asked.remove(actions);
         match self.environment.evaluate(&self.problem.chosen(actions)) {
             Ok(evaluation) => {
                 self.counted += 1;

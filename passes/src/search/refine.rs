@@ -1,6 +1,6 @@
 //! From proposals to the one choice worth paying for: screening by expected improvement, and climbing on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::acquire::Judge;
 use super::constraint::narrowed;
@@ -31,6 +31,8 @@ pub struct Screen<'a, 'e> {
     ledger: &'a Ledger<'e>,
     /// The widest action at no higher cost, see [`CostModel::canonical_actions`](super::cost::CostModel::canonical_actions).
     canonical: &'a [Vec<usize>],
+    /// Asked for and not yet answered.
+    pending: &'a BTreeSet<Vec<usize>>,
     incumbent: f64,
     judged: BTreeMap<Vec<usize>, f64>,
 }
@@ -42,18 +44,20 @@ impl std::fmt::Debug for Screen<'_, '_> {
 }
 
 impl<'a, 'e> Screen<'a, 'e> {
-    /// A screen against the best reward in the ledger.
+    /// A screen against the best reward in the ledger, or what is imagined of the pending choices where that is higher.
     pub fn new(
         judge: &'a Judge<'a>,
         surrogate: &'a Surrogate,
         ledger: &'a Ledger<'e>,
         canonical: &'a [Vec<usize>],
+        pending: &'a BTreeSet<Vec<usize>>,
     ) -> Self {
-        let incumbent = ledger.best().map_or(NOTHING_YET, |best| best.standing);
-        Screen { judge, surrogate, ledger, canonical, incumbent, judged: BTreeMap::new() }
+        let best = ledger.best().map_or(NOTHING_YET, |best| best.standing);
+        let incumbent = pending.iter().map(|actions| judge.expected(surrogate, actions)).fold(best, f64::max);
+        Screen { judge, surrogate, ledger, canonical, pending, incumbent, judged: BTreeMap::new() }
     }
 
-    /// The best of `proposals` that was not evaluated yet, improved on the surrogate if `climb`. `None` when all were evaluated and
+    /// The best of `proposals` that was not evaluated and is not pending, improved on the surrogate if `climb`. `None` when all were evaluated and
     /// no unevaluated neighbour was found.
     pub fn select(&mut self, proposals: &[Vec<usize>], origin: Origin, climb: bool) -> Option<Candidate> {
         let mut ranked: Vec<(f64, Vec<usize>)> = Vec::new();
@@ -90,9 +94,9 @@ impl<'a, 'e> Screen<'a, 'e> {
         actions.iter().zip(self.canonical).map(|(&action, row)| row[action]).collect()
     }
 
-    /// `None` for what was evaluated.
+    /// `None` for what was evaluated or is about to be.
     fn improvement(&mut self, actions: &[usize]) -> Option<f64> {
-        if self.ledger.entry(actions).is_some() {
+        if self.ledger.entry(actions).is_some() || self.pending.contains(actions) {
             return None;
         }
         if let Some(&known) = self.judged.get(actions) {

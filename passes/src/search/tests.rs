@@ -1,16 +1,17 @@
 //! Networks for the tests of the search, and the tests of the search as a whole.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use releqc_runtime::BitWidth;
 
+use super::answers::{Answers, Stored};
 use super::baselines::{self, Baseline};
 use super::environment::{Environment, Evaluation, LayerFacts, Problem, SearchError, mean_bits};
 use super::ledger::{Evaluated, Origin, Terms};
 use super::random::Draws;
-use super::store::{EvaluationStore, Stored};
+use super::store::EvaluationStore;
 use super::{Constraint, CostModel, Ingredients, Reward, SearchOptions, SearchResult, SensitivityProfile, search};
 use crate::random::Purpose;
 
@@ -128,6 +129,7 @@ fn options<'a>(cost: &'a CostModel, evaluations: usize, seed: u64, stop: &'a dyn
             constraints: &[],
             reference: None,
             evaluations,
+            parallel: 1,
             stop,
         },
         seed,
@@ -183,21 +185,112 @@ fn a_search_that_was_killed_ends_as_an_undisturbed_one() {
     let folder = tempfile::tempdir().expect("folder");
     let undisturbed = run(&mut Additive::new(5, 9), 12, 3);
     for lives in [0, 1, 5, 11] {
-        let path = folder.path().join(format!("{lives}.jsonl"));
-        let stored = |left| {
-            let store = EvaluationStore::open(&path).expect("opens");
-            Stored::new(Mortal { inner: Additive::new(5, 9), left }, store, "key".into())
-        };
-        let killed = run(&mut stored(lives), 12, 3);
+        let path = folder.path().join(format!("{lives}"));
+        let answers = || RefCell::new(Answers::alone(EvaluationStore::open(&path).expect("opens")));
+        let mortal = |left| Mortal { inner: Additive::new(5, 9), left };
+        let first = answers();
+        let killed = run(&mut Stored::new(mortal(lives), &first, "key".into(), &|| false), 12, 3);
         assert_eq!(killed.evaluations.len(), lives);
-        let mut text = std::fs::read(&path).expect("reads");
-        text.extend_from_slice(b"{\"key\":\"key\",\"wid");
-        std::fs::write(&path, text).expect("writes");
-        let mut second = stored(usize::MAX);
-        let resumed = run(&mut second, 12, 3);
+        let second = answers();
+        let resumed = run(&mut Stored::new(mortal(usize::MAX), &second, "key".into(), &|| false), 12, 3);
         assert_eq!(asked(&resumed), asked(&undisturbed), "killed after {lives}");
         assert_eq!(resumed.best.map(|b| b.widths), undisturbed.best.clone().map(|b| b.widths));
-        assert_eq!(second.paid(), 13 - lives, "only what is new is paid for");
+        assert_eq!(second.borrow().paid(), 13 - lives, "only what is new is paid for");
+    }
+}
+
+/// Answers when it is asked to measure, as a process alone does, and writes down what was asked ahead.
+struct Ahead {
+    inner: Additive,
+    open: BTreeSet<Vec<BitWidth>>,
+    most: usize,
+}
+
+impl Environment for Ahead {
+    fn layers(&self) -> &[LayerFacts] {
+        self.inner.layers()
+    }
+
+    fn widths(&self) -> &[BitWidth] {
+        self.inner.widths()
+    }
+
+    fn evaluate(&mut self, widths: &[BitWidth]) -> Result<Evaluation, SearchError> {
+        self.open.remove(widths);
+        self.inner.evaluate(widths)
+    }
+
+    fn ask(&mut self, widths: &[BitWidth]) -> Result<(), SearchError> {
+        self.open.insert(widths.to_vec());
+        self.most = self.most.max(self.open.len());
+        Ok(())
+    }
+}
+
+#[test]
+fn several_choices_are_pending_at_once_none_is_lost_and_the_search_is_the_same_again() {
+    let cost = CostModel::mean(8);
+    let searched = |parallel: usize, evaluations: usize| {
+        let mut network = Ahead { inner: Additive::new(8, 4), open: BTreeSet::new(), most: 0 };
+        let stop = || false;
+        let mut options = options(&cost, evaluations, 1, &stop);
+        options.terms.parallel = parallel;
+        let result = search(&mut network, &options, &mut |_| {}).expect("searches");
+        assert!(network.open.is_empty(), "what is asked is measured: {:?}", network.open);
+        assert_eq!((network.most, result.evaluations.len()), (parallel, evaluations + 1));
+        result
+    };
+    let four = asked(&searched(4, 20));
+    assert_eq!(four, asked(&searched(4, 20)));
+    let different: BTreeSet<_> = four.iter().map(|(widths, _)| widths).collect();
+    assert_eq!(different.len(), 21, "no choice is asked for twice");
+    assert_eq!(four[..12], asked(&searched(4, 12))[..12], "a longer search begins as a shorter one");
+    let one = asked(&searched(1, 20));
+    assert_eq!(one[..2], four[..2], "the first choice knows of no other");
+    assert_ne!(one, four);
+    assert_eq!(one, asked(&run(&mut Additive::new(8, 4), 20, 1)));
+}
+
+#[test]
+fn with_four_pending_the_agent_needs_hardly_more_evaluations() {
+    let mean = |parallel: usize| {
+        let found = (0..4).map(|seed| {
+            let mut network = Additive::new(9, 300 + seed);
+            let cost = CostModel::mean(9);
+            let stop = || false;
+            let mut options = options(&cost, 24, seed, &stop);
+            options.terms.parallel = parallel;
+            let best = search(&mut network, &options, &mut |_| {}).expect("searches").best.expect("found");
+            assert!(best.accepted);
+            mean_bits(&best.widths)
+        });
+        found.sum::<f64>() / 4.0
+    };
+    let (one, four) = (mean(1), mean(4));
+    assert!(four < one + 0.25, "{four} bits with four pending, {one} with one");
+}
+
+#[test]
+fn baselines_find_the_same_however_many_are_asked_at_once() {
+    let cost = CostModel::mean(5);
+    let all = [
+        Baseline::Uniform,
+        Baseline::CoordinateGreedy,
+        Baseline::SensitivityGreedy { profile: None },
+        Baseline::IntegerProgramme { profile: None },
+        Baseline::Random { seed: 3 },
+    ];
+    for baseline in all {
+        let found = |parallel: usize| {
+            let stop = || false;
+            let mut options = options(&cost, 15, 1, &stop);
+            options.terms.parallel = parallel;
+            let mut network = Ahead { inner: Additive::new(5, 9), open: BTreeSet::new(), most: 0 };
+            let result = baselines::run(&mut network, &options.terms, &baseline).expect("runs");
+            assert!(network.most <= parallel);
+            result.evaluations.iter().map(|e| e.widths.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(4), found(1), "{}", baseline.name());
     }
 }
 

@@ -50,6 +50,31 @@ pub(crate) struct State {
     pub(crate) statistics: Vec<Statistics>,
 }
 
+impl State {
+    /// Everything that training changes, in a fixed order: parameters, then mean and variance of every normalisation.
+    pub(crate) fn vectors(self) -> Vec<Vec<f32>> {
+        let statistics = self.statistics.into_iter().flat_map(|Statistics { mean, variance }| [mean, variance]);
+        self.parameters.into_iter().map(|parameter| parameter.values).chain(statistics).collect()
+    }
+
+    /// This state with the values of [`vectors`](Self::vectors) of another one; `None` where these are of another network.
+    pub(crate) fn with_vectors(mut self, vectors: &[Vec<f32>]) -> Option<State> {
+        let statistics = self.statistics.iter_mut().flat_map(|Statistics { mean, variance }| [mean, variance]);
+        let own: Vec<&mut Vec<f32>> =
+            self.parameters.iter_mut().map(|parameter| &mut parameter.values).chain(statistics).collect();
+        if own.len() != vectors.len() {
+            return None;
+        }
+        for (own, given) in own.into_iter().zip(vectors) {
+            if own.len() != given.len() {
+                return None;
+            }
+            own.clone_from(given);
+        }
+        Some(self)
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Outcome {

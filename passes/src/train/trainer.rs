@@ -50,6 +50,9 @@ pub enum TrainError {
     /// Labels are needed and absent.
     #[error("the samples have no labels; training from random weights needs them")]
     NoLabels,
+    /// Parameters that are not those of the network.
+    #[error("the parameters kept are not those of this network; remove them from the store")]
+    Parameters,
     /// A class the network does not know.
     #[error("label {label} of sample {sample}; the network has {classes} classes")]
     Label {
@@ -134,6 +137,28 @@ impl<'a> Trainer<'a> {
             train_accuracy: outcome.accuracy,
             stopped: outcome.stopped,
         })
+    }
+
+    /// The same run; what it has learned in place of the network made of it. [`annotated`](Self::annotated) makes that.
+    ///
+    /// # Errors
+    /// As [`retrain`](Self::retrain).
+    pub fn parameters(
+        &self,
+        bits: &[BitWidth],
+        mut progress: impl FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
+        Ok(self.run(bits, &mut progress)?.0.vectors())
+    }
+
+    /// The network that [`retrain`](Self::retrain) yields, of the parameters that [`parameters`](Self::parameters) does.
+    ///
+    /// # Errors
+    /// [`TrainError::Parameters`] for those of another network; as [`retrain`](Self::retrain).
+    pub fn annotated(&self, bits: &[BitWidth], parameters: &[Vec<f32>]) -> Result<Annotated, TrainError> {
+        let (start, rounding) = self.start(bits)?;
+        let state = start.with_vectors(parameters).ok_or(TrainError::Parameters)?;
+        Ok(annotated_graph(&self.calibrated.folded, &self.network, &state, &rounding, bits))
     }
 
     fn run(
@@ -240,8 +265,22 @@ pub fn train_float(
     data: &Dataset,
     recipe: &Recipe,
     seed: u64,
-    mut progress: impl FnMut(&Progress) -> ControlFlow<()>,
+    progress: impl FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Graph, TrainError> {
+    with_parameters(graph, &train_float_parameters(graph, data, recipe, seed, progress)?)
+}
+
+/// The same; what it has learned in place of the graph made of it. [`with_parameters`] makes that.
+///
+/// # Errors
+/// As [`train_float`].
+pub fn train_float_parameters(
+    graph: &Graph,
+    data: &Dataset,
+    recipe: &Recipe,
+    seed: u64,
+    mut progress: impl FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<Vec<Vec<f32>>, TrainError> {
     let network = Network::new(graph)?;
     check_data(graph, &network, data)?;
     if data.labels().is_none() {
@@ -250,6 +289,17 @@ pub fn train_float(
     let mut state = State { parameters: network.parameters.clone(), statistics: network.statistics.clone() };
     let lesson = Lesson { data, teacher: None, teacher_logits: None, recipe, seed };
     train(&network, &mut state, None, &lesson, &mut progress);
+    Ok(state.vectors())
+}
+
+/// `graph` with what [`train_float_parameters`] has learned.
+///
+/// # Errors
+/// [`TrainError::Parameters`] for what was learned of another graph.
+pub fn with_parameters(graph: &Graph, parameters: &[Vec<f32>]) -> Result<Graph, TrainError> {
+    let network = Network::new(graph)?;
+    let start = State { parameters: network.parameters.clone(), statistics: network.statistics.clone() };
+    let state = start.with_vectors(parameters).ok_or(TrainError::Parameters)?;
     Ok(float_graph(graph, &network, &state))
 }
 

@@ -8,11 +8,13 @@
     reason = "every test file compiles this module and uses a part of it"
 )]
 
+pub mod compiles;
 mod evaluate;
 mod interpret;
 pub mod nets;
 pub mod onnx_builder;
 pub mod random_net;
+pub mod shared_files;
 
 pub use evaluate::evaluate;
 pub use interpret::interpret;

@@ -288,7 +288,7 @@ impl LayerCost {
     fn count(&mut self, step: &Step, span: &Span, network: &Program, events: Events) {
         match &step.operation {
             Operation::Host(operator) => {
-                let operations = work::steps(network, &network.ops[usize::from(*operator)]);
+                let operations = work::of_operator(network, &network.ops[usize::from(*operator)]);
                 self.host_operations = self.host_operations.saturating_add(operations);
             }
             Operation::Conv(conv) if matches!(conv.weights, Weights::Section { .. }) => {

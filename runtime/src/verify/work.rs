@@ -8,8 +8,13 @@ pub const MAX_WORK: u64 = 1 << 42;
 /// Steps of a value of a function: a few dozen operations.
 const FUNCTION: u64 = 64;
 
+/// Elementary steps of a checked program, at most [`MAX_WORK`]: what a caller who runs artifacts of others may bound further.
+pub fn steps(program: &Program) -> u64 {
+    program.ops.iter().fold(0u64, |sum, op| sum.saturating_add(of_operator(program, op)))
+}
+
 /// Elementary steps of an operator whose extents are right.
-pub(crate) fn steps(program: &Program, op: &Op) -> u64 {
+pub(crate) fn of_operator(program: &Program, op: &Op) -> u64 {
     let tensor = |id| program.tensor(id).len() as u64;
     let floats = |id| program.float_len(id) as u64;
     let product = |counts: &[u64]| counts.iter().fold(1u64, |product, &count| product.saturating_mul(count));

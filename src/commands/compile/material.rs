@@ -27,7 +27,7 @@ pub(super) fn paths(given: &[OsString]) -> Vec<PathBuf> {
 }
 
 /// The data, where there are any.
-pub(super) fn read(given: &[OsString], reading: &Reading, seed: u64) -> Result<Option<Labelled>, Failure> {
+pub(in crate::commands) fn read(given: &[OsString], reading: &Reading, seed: u64) -> Result<Option<Labelled>, Failure> {
     if given.is_empty() {
         return Ok(None);
     }

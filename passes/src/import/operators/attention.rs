@@ -2,10 +2,11 @@
 //!
 //! Takes queries, keys and values `[N, heads, T, D]` or `[N, T, heads * D]`; returns products of activations, one softmax, and
 //! transposes. Masks may be constants or activations, numbers or bool; keys and values of the past are put in front.
-//! Refuses `nonpad_kv_seqlen`, and masks, relative positions and past states in the form of `com.microsoft`.
+//! Refuses windows beside `nonpad_kv_seqlen`, and masks, relative positions and past states in the form of `com.microsoft`.
 
 use super::axis;
 use super::forms::tensor;
+use super::reduce::places;
 use crate::import::Rule;
 use crate::import::build::{Builder, Value};
 use crate::import::error::{Problem, invalid, unsupported};
@@ -58,9 +59,6 @@ fn repeat_heads(b: &mut Builder<'_>, x: NodeId, heads: usize) -> Result<NodeId, 
 }
 
 fn attention(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
-    if step.input(6).is_some() {
-        return Err(unsupported("Attention with nonpad_kv_seqlen; every key is used"));
-    }
     let attributes = step.attributes();
     let mut heads = Heads { q: b.node(step, 0)?, k: b.node(step, 1)?, v: b.node(step, 2)? };
     let flat = b.rank(heads.q) == 3;
@@ -82,13 +80,19 @@ fn attention(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     heads.k = repeat_heads(b, heads.k, queries)?;
     heads.v = repeat_heads(b, heads.v, queries)?;
     let mut bias = Vec::new();
-    let is_masked = step.input(3).is_some();
-    if is_masked {
+    let lengths = b.optional(step, 6)?;
+    let is_masked = step.input(3).is_some() || lengths.is_some();
+    if step.input(3).is_some() {
         bias.push(mask(b, step, 3, b.dims(heads.k)[2])?);
     }
     let windows = [attributes.int("left_window_size", -1)?, attributes.int("right_window_size", -1)?];
     let is_causal = attributes.flag("is_causal", false)?;
-    if is_causal || windows != [-1, -1] {
+    if let Some(lengths) = lengths {
+        if windows != [-1, -1] {
+            return Err(unsupported("Attention with a window and nonpad_kv_seqlen; one of them is supported"));
+        }
+        bias.push(length_mask(b, &heads, lengths, is_causal)?);
+    } else if is_causal || windows != [-1, -1] {
         bias.push(position_mask(b, &heads, past, is_causal, windows)?);
     }
     let wanted = Wanted {
@@ -138,6 +142,24 @@ fn position_mask(
     };
     let values = (0..queries * keys).map(|at| if allowed(at) { 0.0 } else { MASKED }).collect();
     b.literal(vec![queries, keys], values)
+}
+
+/// Which keys of each sample are there, by its number of keys; where causal, its last query sees the last of them.
+fn length_mask(b: &mut Builder<'_>, heads: &Heads, lengths: NodeId, is_causal: bool) -> Result<NodeId, Problem> {
+    let (queries, keys) = (b.dims(heads.q)[2], b.dims(heads.k)[2]);
+    let samples = b.shape(lengths).len();
+    let lengths = b.reshape(lengths, vec![samples, 1, 1, 1])?;
+    let places = places(b, keys, 3, 4)?;
+    let mut allowed = b.binary(BinaryKind::Less, places, lengths)?;
+    if is_causal {
+        b.afford(queries * keys, "a mask of positions")?;
+        let ahead = (0..queries * keys).map(|at| (at % keys) as f32 - (at / keys) as f32).collect();
+        let ahead = b.literal(vec![1, 1, queries, keys], ahead)?;
+        let offset = b.affine(lengths, 1.0, -(queries as f32))?;
+        let seen = b.binary(BinaryKind::LessOrEqual, ahead, offset)?;
+        allowed = b.binary(BinaryKind::And, allowed, seen)?;
+    }
+    b.affine(allowed, -MASKED, MASKED)
 }
 
 /// What beside the heads and masks decides.

@@ -1,16 +1,17 @@
 //! Einsum, as transposes, sums and matrix products.
 //!
 //! Takes one or more operands, at least one an activation; operands are joined from the left, two at a time. An ellipsis stands for
-//! leading axes.
-//! Refuses a label twice in one operand (diagonals).
+//! leading axes; a label twice in one operand for its diagonal.
+//! Refuses labels that are no letters.
 
+use super::axis;
 use super::forms::one;
 use super::mat_mul::{Factor, product};
 use crate::import::Rule;
 use crate::import::build::{Builder, Value};
-use crate::import::error::{Problem, invalid, unsupported};
+use crate::import::error::{Problem, invalid};
 use crate::import::source::Step;
-use crate::ir::ReduceKind;
+use crate::ir::{NodeId, ReduceKind};
 use std::collections::BTreeMap;
 
 pub(super) const RULES: &[(&str, Rule)] = &[("Einsum", einsum)];
@@ -86,12 +87,12 @@ fn parse(equation: &str, ranks: &[usize]) -> Result<Equation, Problem> {
 }
 
 fn einsum(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
-    let operands = (0..step.input_count()).map(|i| Factor::of(b, step, i)).collect::<Result<Vec<_>, _>>()?;
+    let mut operands = (0..step.input_count()).map(|i| Factor::of(b, step, i)).collect::<Result<Vec<_>, _>>()?;
     let ranks: Vec<usize> = operands.iter().map(|operand| operand.dims(b).len()).collect();
-    let equation = parse(step.attributes().string("equation", "")?, &ranks)?;
-    for labels in &equation.operands {
+    let mut equation = parse(step.attributes().string("equation", "")?, &ranks)?;
+    for (operand, labels) in operands.iter_mut().zip(&mut equation.operands) {
         if (1..labels.len()).any(|i| labels[..i].contains(&labels[i])) {
-            return Err(unsupported("Einsum with a label twice in one operand; each once is supported"));
+            *operand = Factor::Node(diagonal(b, operand.clone(), labels)?);
         }
     }
     let mut extents = BTreeMap::new();
@@ -123,6 +124,38 @@ fn einsum(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
         equation.result.iter().filter_map(|label| labels.iter().position(|other| other == label)).collect();
     let x = x.transposed(b, &perm)?;
     one(x.node(b)?)
+}
+
+/// The elements of an operand whose positions are equal on axes of one label, which is then there once.
+fn diagonal(b: &mut Builder<'_>, operand: Factor, labels: &mut Vec<char>) -> Result<NodeId, Problem> {
+    let node = operand.node(b)?;
+    let dims = b.dims(node);
+    let mut once: Vec<char> = Vec::new();
+    let mut extents = Vec::new();
+    for (&label, &extent) in labels.iter().zip(&dims) {
+        match once.iter().position(|other| *other == label) {
+            None => {
+                once.push(label);
+                extents.push(extent);
+            }
+            Some(place) if extents[place] == extent => {}
+            Some(place) => {
+                return Err(invalid(format!(
+                    "Einsum with extents {} and {extent} under one label of an operand; they must be equal",
+                    extents[place]
+                )));
+            }
+        }
+    }
+    b.afford(extents.iter().product(), "a diagonal")?;
+    let strides = axis::strides(&dims);
+    let places: Vec<usize> =
+        labels.iter().map(|label| once.iter().position(|other| other == label).unwrap_or(0)).collect();
+    let flat = axis::positions(&extents)
+        .map(|at| Some(places.iter().zip(&strides).map(|(&place, stride)| at[place] * stride).sum()))
+        .collect();
+    *labels = once;
+    b.gather_flat(node, flat, 0.0, extents)
 }
 
 /// Sums over the axes whose labels nobody wants any more.

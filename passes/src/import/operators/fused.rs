@@ -1,14 +1,17 @@
-//! Operators that optimisers of graphs write in place of several: a layer with its activation, a bias with its function.
+//! Operators that stand for a layer with its activation, a bias with its function, a gate, a convolution with its past.
 
 use crate::import::Rule;
-use crate::import::build::{Builder, Value};
-use crate::import::error::{Problem, unsupported};
+use crate::import::build::{Builder, Constant, Value};
+use crate::import::error::{Problem, invalid, unsupported};
 use crate::import::expand::{Expansion, kept};
 use crate::import::source::Step;
-use crate::onnx::attribute::float;
+use crate::onnx::attribute::{float, int};
 use crate::onnx::onnx_protobuf::AttributeProto;
+use crate::onnx::onnx_protobuf::tensor_proto::DataType;
 
 pub(super) const RULES: &[(&str, Rule)] = &[
+    ("CausalConvWithState", causal_conv),
+    ("SwiGLU", swish_gate),
     ("com.microsoft.BiasGelu", bias_gelu),
     ("com.microsoft.FusedConv", fused_conv),
     ("com.microsoft.FusedGemm", fused_gemm),
@@ -84,4 +87,51 @@ fn bias_gelu(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     let sum = nodes.node("Add", &[nodes.input(0), nodes.input(1)], Vec::new());
     let y = nodes.main("Gelu", &[&sum], Vec::new());
     Ok(vec![nodes.value(b, &y)?])
+}
+
+/// `swish(A) * B`.
+fn swish_gate(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
+    let mut nodes = Expansion::of(step);
+    let gate = nodes.node("Swish", &[nodes.input(0)], kept(step, &["alpha"]));
+    let y = nodes.main("Mul", &[&gate, nodes.input(1)], Vec::new());
+    Ok(vec![nodes.value(b, &y)?])
+}
+
+/// A convolution of every channel alone that sees the past only; the second result is what the next call needs of it.
+fn causal_conv(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
+    let x = b.node(step, 0)?;
+    let (dims, weight) = (b.dims(x), b.required(step, 1)?);
+    let (&[n, channels, len], &[_, 1, taps]) = (&dims[..], weight.dims()) else {
+        return Err(invalid(format!(
+            "{dims:?} by a weight of {:?}; [N, C, L] and [C, 1, taps] are required",
+            weight.dims()
+        )));
+    };
+    let past = taps.saturating_sub(1);
+    let mut nodes = Expansion::of(step);
+    let mut padded = nodes.input(0).to_owned();
+    if past > 0 {
+        let mut before = nodes.input(3).to_owned();
+        if before.is_empty() {
+            b.spend(n * channels * past, "a past of zeros")?;
+            before =
+                nodes.constant(Constant::filled(vec![n, channels, past], DataType::Float, 0.0, n * channels * past));
+        }
+        padded = nodes.node("Concat", &[&before, &padded], vec![int("axis", 2)]);
+    }
+    let group = int("group", i64::try_from(channels).unwrap_or(i64::MAX));
+    let mut y = nodes.main("Conv", &[&padded, nodes.input(1), nodes.input(2)], vec![group]);
+    y = match step.attributes().string("activation", "none")? {
+        "none" => y,
+        "silu" | "swish" => nodes.node("Swish", &[&y], Vec::new()),
+        other => return Err(invalid(format!("activation {other:?}; none, silu or swish is required"))),
+    };
+    if !step.has_output(1) {
+        return Ok(vec![nodes.value(b, &y)?]);
+    }
+    let number = |value: usize| Constant::of_ints(vec![i64::try_from(value).unwrap_or(i64::MAX)]);
+    let (start, end, axis) =
+        (nodes.constant(number(len)), nodes.constant(number(len + past)), nodes.constant(number(2)));
+    let state = nodes.node("Slice", &[&padded, &start, &end, &axis], Vec::new());
+    nodes.values(b, &[y, state])
 }

@@ -83,11 +83,30 @@ impl Expansion<'_> {
     }
 }
 
+/// Values pass as they are, so that what reads the codes is computed in floats; of constants the codes are known.
 fn dynamic_quantize_linear(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     let Some(x) = b.value(step, 0)? else { return Err(invalid("no input 0; the operator requires it")) };
+    if let Value::Constant(constant) = &x {
+        return Ok(codes_of_constant(constant));
+    }
     let scale = Constant::of_numbers(vec![], DataType::Float, &[1.0]);
     let zero = Constant::of_numbers(vec![], DataType::Uint8, &[0.0]);
     Ok(vec![x, Value::Constant(scale.into()), Value::Constant(zero.into())])
+}
+
+/// Codes of 8 bits over the range of the values, scale and zero point.
+fn codes_of_constant(constant: &Constant) -> Vec<Value> {
+    let values = constant.floats();
+    let (low, high) = values.iter().fold((0.0f32, 0.0f32), |(low, high), &v| (low.min(v), high.max(v)));
+    let scale = if low < high { (high - low) / 255.0 } else { 1.0 };
+    let zero = (-low / scale).round_ties_even().clamp(0.0, 255.0);
+    let code = |v: &f32| f64::from(((v / scale).round_ties_even() + zero).clamp(0.0, 255.0));
+    let codes: Vec<f64> = values.iter().map(code).collect();
+    let number = |kind, value: f32| Constant::of_numbers(vec![], kind, &[f64::from(value)]);
+    let codes = Constant::of_numbers(constant.dims().to_vec(), DataType::Uint8, &codes);
+    [codes, number(DataType::Float, scale), number(DataType::Uint8, zero)]
+        .map(|constant| Value::Constant(constant.into()))
+        .to_vec()
 }
 
 fn mat_mul_integer(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {

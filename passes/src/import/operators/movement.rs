@@ -25,6 +25,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("Tile", tile),
     ("Transpose", transpose),
     ("Unsqueeze", unsqueeze),
+    ("com.microsoft.ExpandDims", unsqueeze),
 ];
 
 fn identity(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {

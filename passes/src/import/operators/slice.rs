@@ -1,24 +1,20 @@
-//! Slice, Split, and the sequences a Split may yield.
+//! Slice and Split.
 //!
-//! Takes an activation of any shape with constant starts, ends, steps, axes and sizes; returns one [`Op::Gather`](crate::ir::Op::Gather) a piece.
-//! Refuses positions that depend on the input, and slices without elements.
+//! Takes an activation of any shape with constant starts, ends, steps, axes and sizes; returns one [`Op::Gather`] a piece. Starts
+//! and ends may depend on the input where they are a constant apart: such a window is chosen by products.
+//! Refuses sizes that depend on the input, and slices without elements.
 
 use super::axis;
+use super::chosen;
 use super::forms::one;
+use super::gather;
 use crate::import::Rule;
 use crate::import::build::{Builder, Value};
 use crate::import::error::{Problem, invalid, unsupported};
 use crate::import::source::Step;
-use crate::ir::{AxisMap, NodeId};
+use crate::ir::{AxisMap, BinaryKind, Function, NodeId, Op};
 
-pub(super) const RULES: &[(&str, Rule)] = &[
-    ("ConcatFromSequence", concat_from_sequence),
-    ("SequenceAt", sequence_at),
-    ("SequenceConstruct", sequence_construct),
-    ("Slice", slice),
-    ("Split", split),
-    ("SplitToSequence", split_to_sequence),
-];
+pub(super) const RULES: &[(&str, Rule)] = &[("Slice", slice), ("Split", split)];
 
 /// Positions of `start..end` by `step` on an axis of `extent`, as ONNX clamps them.
 fn positions(start: i64, end: i64, step: i64, extent: usize) -> Result<Vec<Option<usize>>, Problem> {
@@ -41,6 +37,9 @@ fn positions(start: i64, end: i64, step: i64, extent: usize) -> Result<Vec<Optio
 fn slice(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     let x = b.node(step, 0)?;
     let dims = b.dims(x);
+    if step.opset() >= 10 && !(b.is_constant(step, 1) && b.is_constant(step, 2)) {
+        return one(windows(b, step, x)?);
+    }
     let (starts, ends, axes, steps) = if step.opset() < 10 {
         let list = |name| step.attributes().ints(name).map(|values| values.map(<[i64]>::to_vec));
         (list("starts")?, list("ends")?, list("axes")?, None)
@@ -65,13 +64,82 @@ fn slice(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     one(b.gather(x, maps, 0.0)?)
 }
 
+/// Windows of constant sizes whose starts depend on the input. They are inside of their axes in what the network may feed.
+fn windows(b: &mut Builder<'_>, step: &Step, mut x: NodeId) -> Result<NodeId, Problem> {
+    if b.ints(step, 4)?.is_some_and(|steps| steps.iter().any(|&step| step != 1)) {
+        return Err(unsupported(
+            "Slice by steps from positions that depend on the network's input; steps of 1 are supported",
+        ));
+    }
+    let (starts, ends) = (b.node(step, 1)?, b.node(step, 2)?);
+    let count = b.shape(starts).len();
+    let axes = match b.ints(step, 3)? {
+        Some(axes) => axis::listed_axes(&axes, b.rank(x))?,
+        None => (0..count).collect(),
+    };
+    let sizes = apart(b, starts, ends).filter(|sizes| sizes.len() == axes.len() && count == axes.len());
+    let Some(sizes) = sizes else {
+        return Err(unsupported(
+            "Slice to a size that depends on the network's input; its starts and ends must be a constant apart",
+        ));
+    };
+    for (i, (&axis, &size)) in axes.iter().zip(&sizes).enumerate() {
+        let extent = b.dims(x)[axis];
+        if size < 1.0 || size > extent as f64 {
+            return Err(invalid(format!("a slice of {size} positions of an axis of {extent}; it must fit")));
+        }
+        let flat = b.reshape(starts, vec![count])?;
+        let start = b.slice(flat, 0, i, 1)?;
+        let start = chosen::from_start(b, start, extent)?;
+        let offsets = b.literal(vec![size as usize], (0..size as usize).map(|at| at as f32).collect())?;
+        let positions = b.binary(BinaryKind::Add, start, offsets)?;
+        x = gather::positions(b, x, axis, positions)?;
+    }
+    Ok(x)
+}
+
+/// `to - from` of vectors, where it does not depend on the input: both are the same values, shifted.
+fn apart(b: &Builder<'_>, from: NodeId, to: NodeId) -> Option<Vec<f64>> {
+    let ((root, shift), (other, other_shift)) = (shifted(b, from)?, shifted(b, to)?);
+    (root == other).then(|| other_shift.iter().zip(&shift).map(|(to, from)| to - from).collect())
+}
+
+/// The node that a vector is a constant shift of, and the shift.
+fn shifted(b: &Builder<'_>, mut node: NodeId) -> Option<(NodeId, Vec<f64>)> {
+    let mut shift = vec![0.0; b.shape(node).len()];
+    loop {
+        let added: Vec<f64> = match (b.op(node), b.inputs(node)) {
+            (Op::Reshape | Op::Unary(Function::Identity), _) => vec![0.0],
+            (Op::Unary(Function::Scale { mul, add }), _) if *mul == 1.0 => vec![f64::from(*add)],
+            (Op::ChannelAffine { mul, add }, _) if mul.iter().all(|&mul| mul == 1.0) && uniform(add) => {
+                vec![f64::from(add[0])]
+            }
+            (Op::Binary(kind @ (BinaryKind::Add | BinaryKind::Sub)), &[x, y]) if b.shape(x) == b.shape(node) => {
+                let Op::Constant(operand) = b.op(y) else { return Some((node, shift)) };
+                let sign = if *kind == BinaryKind::Add { 1.0 } else { -1.0 };
+                operand.data().iter().map(|&value| sign * f64::from(value)).collect()
+            }
+            _ => return Some((node, shift)),
+        };
+        if added.len() != 1 && added.len() != shift.len() {
+            return Some((node, shift));
+        }
+        shift.iter_mut().enumerate().for_each(|(i, sum)| *sum += added[i % added.len()]);
+        node = *b.inputs(node).first()?;
+    }
+}
+
+fn uniform(values: &[f32]) -> bool {
+    values.windows(2).all(|pair| pair[0] == pair[1]) && !values.is_empty()
+}
+
 /// Sizes of equal pieces; the last one is smaller where they do not come out even.
 fn even(extent: usize, pieces: usize) -> Vec<usize> {
     let size = extent.div_ceil(pieces.max(1));
     (0..pieces).map(|piece| size.min(extent.saturating_sub(piece * size))).collect()
 }
 
-fn pieces(b: &mut Builder<'_>, x: NodeId, axis: usize, sizes: &[usize]) -> Result<Vec<NodeId>, Problem> {
+pub(super) fn pieces(b: &mut Builder<'_>, x: NodeId, axis: usize, sizes: &[usize]) -> Result<Vec<NodeId>, Problem> {
     let extent = b.dims(x)[axis];
     if sizes.iter().sum::<usize>() != extent {
         return Err(invalid(format!("pieces of {sizes:?} on an axis of {extent}; their sum must be its extent")));
@@ -108,70 +176,6 @@ fn split(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
         )));
     }
     Ok(pieces(b, x, axis, &sizes)?.into_iter().map(Value::Node).collect())
-}
-
-fn split_to_sequence(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
-    let x = b.node(step, 0)?;
-    let dims = b.dims(x);
-    let axis = axis::axis(step.attributes().int("axis", 0)?, dims.len())?;
-    let extent = dims[axis];
-    let split = b.constant(step, 1)?;
-    let sizes = match &split {
-        None => vec![1; extent],
-        Some(split) if split.dims().is_empty() => {
-            let size = axis::count(split.ints().first().copied().unwrap_or(0), "pieces of")?;
-            if size == 0 {
-                return Err(invalid("pieces of 0; at least 1 is required"));
-            }
-            (0..extent.div_ceil(size)).map(|piece| size.min(extent - piece * size)).collect()
-        }
-        Some(split) => {
-            split.ints().iter().map(|&size| axis::count(size, "a piece of")).collect::<Result<Vec<usize>, _>>()?
-        }
-    };
-    let mut nodes = pieces(b, x, axis, &sizes)?;
-    if split.is_none() && !step.attributes().flag("keepdims", true)? {
-        nodes = nodes.into_iter().map(|node| b.drop_axes(node, &[axis])).collect::<Result<_, _>>()?;
-    }
-    Ok(vec![Value::Sequence(nodes.into_iter().map(Value::Node).collect())])
-}
-
-fn sequence(b: &Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
-    match b.value(step, 0)? {
-        Some(Value::Sequence(values)) => Ok(values),
-        _ => Err(unsupported(format!("{} of a sequence that is no input of tensors; build it inside", step.op_type()))),
-    }
-}
-
-fn sequence_construct(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
-    let values = (0..step.input_count()).map(|index| b.value(step, index)).collect::<Result<Vec<_>, _>>()?;
-    let values: Option<Vec<Value>> = values.into_iter().collect();
-    Ok(vec![Value::Sequence(values.ok_or_else(|| invalid("a sequence of a missing value; each must be named"))?)])
-}
-
-fn sequence_at(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
-    let values = sequence(b, step)?;
-    let position = b.integer(step, 1)?.ok_or_else(|| invalid("SequenceAt without a position; it is required"))?;
-    let position = axis::axis(position, values.len())
-        .map_err(|_| invalid(format!("position {position} of a sequence of {}; it must exist", values.len())))?;
-    Ok(vec![values[position].clone()])
-}
-
-fn concat_from_sequence(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
-    let new_axis = step.attributes().flag("new_axis", false)?;
-    let mut parts = Vec::new();
-    for value in sequence(b, step)? {
-        parts.push(b.node_of(&value)?);
-    }
-    let Some(&first) = parts.first() else {
-        return Err(unsupported("a sequence without elements; at least one is required"));
-    };
-    let rank = b.rank(first) + usize::from(new_axis);
-    let axis = axis::axis(step.attributes().int("axis", 0)?, rank)?;
-    if new_axis {
-        parts = parts.into_iter().map(|part| b.insert_axis(part, axis)).collect::<Result<_, _>>()?;
-    }
-    one(b.concat(axis, &parts)?)
 }
 
 #[cfg(test)]

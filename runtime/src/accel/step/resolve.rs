@@ -132,6 +132,12 @@ pub(super) fn disjoint(x: &View, y: &View) -> Check {
     require(a.end <= b.start || b.end <= a.start, || format!("the result {b:?} overlaps its operand {a:?}"))
 }
 
+/// Values of a tensor of the given rows, columns and channels.
+fn values([height, width, channels]: [u32; 3]) -> Check<u64> {
+    let values = (u64::from(height) * u64::from(width)).checked_mul(channels.into());
+    values.ok_or_else(|| "the tensor is too large".into())
+}
+
 /// `start + len` as a range inside a memory of `size`.
 pub(super) fn inside(name: &str, start: u64, len: u64, size: usize) -> Check<Range<usize>> {
     let end = start.checked_add(len).filter(|&end| end <= size as u64);
@@ -141,7 +147,6 @@ pub(super) fn inside(name: &str, start: u64, len: u64, size: usize) -> Check<Ran
 
 impl<'a> Registers<'a> {
     fn new(program: &'a AccelProgram, sections: Sections, network: &'a Program, config: &AccelConfig) -> Self {
-        let of_network = network.ops.iter().fold(0u64, |sum, op| sum.saturating_add(work::steps(network, op)));
         Registers {
             program,
             sections,
@@ -150,7 +155,7 @@ impl<'a> Registers<'a> {
             host_places: host_places(network).0,
             operator: None,
             work: 0,
-            most_work: if network.ops.is_empty() { MAX_WORK } else { of_network.min(MAX_WORK) },
+            most_work: if network.ops.is_empty() { MAX_WORK } else { work::steps(network).min(MAX_WORK) },
             places: BTreeMap::new(),
             input: None,
             addend: None,
@@ -323,8 +328,7 @@ impl<'a> Registers<'a> {
     /// A tensor in the activation buffer, or in the arena.
     fn view(&self, address: u32, [height, width, channels]: [u32; 3], zero_point: u8, dram: bool) -> Check<View> {
         extents("extents", &[height, width, channels], 1)?;
-        let bytes = u64::from(height) * u64::from(width);
-        let bytes = bytes.checked_mul(channels.into()).ok_or("the tensor is too large")?;
+        let bytes = values([height, width, channels])?;
         let Memories { buffer, arena, .. } = self.memories;
         let (name, size, first) = if dram { ("arena", arena, buffer) } else { ("activation buffer", buffer, 0) };
         let range = inside(name, address.into(), bytes, size)?;
@@ -392,7 +396,7 @@ impl<'a> Registers<'a> {
 
     /// The values of a tensor of the given rows, columns and channels. There is one encoding of each order.
     pub(super) fn host_tensor(&self, first: u32, channel_last: bool, extents: [u32; 3]) -> Check<HostTensor> {
-        self.host(first, extents.into_iter().map(u64::from).product())?;
+        self.host(first, values(extents)?)?;
         let [height, width, channels] = extents;
         let differs = channels > 1 && u64::from(height) * u64::from(width) > 1;
         require(!channel_last || differs, || format!("{extents:?} values have one order, channel first"))?;

@@ -1,0 +1,47 @@
+//! The container of an artifact, taken apart and sealed again whatever its sections hold: hashes must not keep a fuzzer out.
+
+use releqc_runtime::format::{FORMAT_MAJOR, FORMAT_MINOR, MAGIC, SECTION_ALIGNMENT};
+
+const HEADER_BYTES: usize = 64;
+const ENTRY_BYTES: usize = 64;
+
+/// Kind and bytes of each section, where a file has a table of them.
+pub(crate) fn sections(file: &[u8]) -> Option<Vec<(u32, Vec<u8>)>> {
+    let word = |at: usize| Some(u32::from_le_bytes(*file.get(at..at + 4)?.first_chunk()?));
+    let count = word(12)?;
+    let entries = (0..count.min(16) as usize).map(|i| HEADER_BYTES + i * ENTRY_BYTES);
+    entries
+        .map(|entry| {
+            let (kind, offset, len) = (word(entry)?, word(entry + 8)? as usize, word(entry + 16)? as usize);
+            Some((kind, file.get(offset..offset.checked_add(len)?)?.to_vec()))
+        })
+        .collect()
+}
+
+/// A file of these sections, with right lengths and hashes.
+pub(crate) fn sealed(sections: &[(u32, Vec<u8>)]) -> Vec<u8> {
+    let table_end = HEADER_BYTES + sections.len() * ENTRY_BYTES;
+    let (mut table, mut body) = (Vec::new(), Vec::new());
+    for (kind, data) in sections {
+        let offset = table_end + body.len();
+        body.extend(data);
+        body.resize(body.len().next_multiple_of(SECTION_ALIGNMENT), 0);
+        table.extend(kind.to_le_bytes());
+        table.extend([0; 4]);
+        table.extend((offset as u64).to_le_bytes());
+        table.extend((data.len() as u64).to_le_bytes());
+        table.extend([0; 8]);
+        table.extend(blake3::hash(&body[offset - table_end..]).as_bytes());
+    }
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(FORMAT_MAJOR.to_le_bytes());
+    bytes.extend(FORMAT_MINOR.to_le_bytes());
+    bytes.extend((sections.len() as u32).to_le_bytes());
+    bytes.extend(((table_end + body.len()) as u64).to_le_bytes());
+    bytes.extend([0; 8]);
+    let hash = blake3::Hasher::new().update(&bytes).update(&table).finalize();
+    bytes.extend(hash.as_bytes());
+    bytes.extend(table);
+    bytes.extend(body);
+    bytes
+}

@@ -1,0 +1,123 @@
+//! What comes before the decision on widths: import, rewriting, calibration.
+
+use super::{
+    CompileError, CompileOptions, Event, Hooks, Judge, Labelled, MIN_SNR, Material, Retrain, WidthPolicy, preprocessing,
+};
+use crate::annotate::Annotated;
+use crate::annotation;
+use crate::calibrate::{Calibrated, Ends, Granularity, calibrate};
+use crate::data::Preprocessing;
+use crate::import;
+use crate::legality;
+use crate::post_training::best_ranges;
+use crate::rewrite::{canonicalize_observed, fold_batch_norm};
+use crate::synthesize::{InputRange, RangeSource};
+
+/// A network, calibrated, and what widths for it are judged on.
+pub(super) struct Prepared<'d> {
+    pub(super) calibrated: Calibrated,
+    pub(super) material: Material<'d>,
+    pub(super) judge: Judge,
+    /// Those that ranges were taken from.
+    pub(super) samples: Vec<Vec<f32>>,
+    /// The options, with retraining left out where the network cannot be retrained.
+    pub(super) options: CompileOptions,
+    /// How pixels become inputs.
+    pub(super) preprocessing: Option<Preprocessing>,
+    /// What the model itself says of its widths.
+    pub(super) annotation: Option<Annotated>,
+    /// Number of weight layers.
+    pub(super) layers: usize,
+    /// Name and text of every stage so far.
+    pub(super) stages: Vec<(String, String)>,
+}
+
+/// Makes a model ready for the decision on its widths.
+///
+/// # Errors
+/// As [`compile`](super::compile()).
+pub(super) fn prepare<'d>(
+    model: &[u8],
+    data: Option<&'d Labelled>,
+    options: &CompileOptions,
+    hooks: &mut Hooks<'_>,
+) -> Result<Prepared<'d>, CompileError> {
+    let mut stages = Vec::new();
+    hooks.stage("import");
+    let imported = import::import(model, &options.import)?;
+    stages.push(("import".to_owned(), imported.to_string()));
+    let graph = canonicalize_observed(imported, |name, graph| stages.push((name.to_owned(), graph.to_string())))?;
+    let folded = fold_batch_norm(&graph);
+    stages.push(("fold_batch_norm".to_owned(), folded.to_string()));
+    let layers = options.check(&folded, data)?;
+    legality::check(&folded)?;
+
+    let annotation = match options.widths {
+        WidthPolicy::Search => annotation::read(model, &folded)?,
+        WidthPolicy::Uniform(_) | WidthPolicy::PerLayer(_) => None,
+    };
+    let preprocessing = preprocessing(model, options.preprocessing.as_ref())?;
+
+    hooks.stage("calibrate");
+    let input_ranges = InputRange::of(&folded, preprocessing.as_ref(), &options.input_ranges);
+    if data.is_none() {
+        warn_of_assumed_ranges(&input_ranges, hooks);
+    }
+    let searches = annotation.is_none() && options.widths == WidthPolicy::Search;
+    let material = Material::gather(&folded, data, &input_ranges, searches, options);
+    let samples = material.calibration(&folded);
+    let stated = options.stated_ranges(&folded, &input_ranges);
+    let ends: &[Ends] =
+        if material.is_synthetic() { &[Ends::OF_SYNTHESISED] } else { &[Ends::LeastError, Ends::OF_SAMPLES] };
+    let (granularity, ends) = match options.retrain {
+        Retrain::None => best_ranges(&graph, &folded, &samples, &stated, ends),
+        Retrain::Short | Retrain::Full => (Granularity::Tensor, ends[0]),
+    };
+    let calibrated = calibrate(graph, folded, &samples, &stated, ends, granularity);
+    hooks.check_interrupt()?;
+
+    let judge = Judge::new(&calibrated, material.validation(), options.min_snr.unwrap_or(MIN_SNR))?;
+    let options = trainable(options, &calibrated, &judge, hooks);
+    judge.warn_of_chance(&material, hooks);
+    Ok(Prepared { calibrated, material, judge, samples, options, preprocessing, annotation, layers, stages })
+}
+
+/// Says so where nothing told the range of an input: as it is, so good is what was measured on it.
+fn warn_of_assumed_ranges(ranges: &[InputRange], hooks: &mut Hooks<'_>) {
+    let assumed = ranges.iter().filter(|range| range.source == RangeSource::Assumed);
+    let names: Vec<String> = assumed
+        .map(|range| {
+            let (low, high) = range.ends();
+            format!("[{low}, {high}] was assumed for {:?}", range.name)
+        })
+        .collect();
+    if !names.is_empty() {
+        hooks.report(Event::Warning(format!(
+            "input range not stated: {}; the figure means nothing if inputs differ (--input-range, --mean and --std, --raw-pixels or --data, which \
+            needs no labels, tell it)",
+            names.join(", ")
+        )));
+    }
+}
+
+/// The options with retraining left out where the network cannot be retrained, or where nothing would tell a retraining what is
+/// right: the loss of retraining compares classes.
+fn trainable(
+    options: &CompileOptions,
+    calibrated: &Calibrated,
+    judge: &Judge,
+    hooks: &mut Hooks<'_>,
+) -> CompileOptions {
+    let mut options = options.clone();
+    if options.retrain == Retrain::None {
+        return options;
+    }
+    let reason = match crate::train::Inference::float(&calibrated.graph) {
+        Err(error) => error.to_string(),
+        Ok(_) if judge.is_of_signal() => "its output is no vector of classes".to_owned(),
+        Ok(_) => return options,
+    };
+    hooks.report(Event::Warning(format!("the network is not retrained: {reason}")));
+    options.retrain = Retrain::None;
+    options
+}

@@ -1,0 +1,284 @@
+//! How a process gets an answer: from the store, from another process, or by computing it.
+
+use super::board::Board;
+use super::environment::{Environment, Evaluation, LayerFacts, SearchError};
+use super::question::Question;
+use super::store::{Answer, EvaluationStore, Kept};
+use releqc_runtime::BitWidth;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::thread;
+use std::time::Duration;
+
+/// How often a process looks whether another one has answered.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// The store, and who else works on it.
+#[derive(Debug)]
+pub struct Answers {
+    store: EvaluationStore,
+    /// `None` where this process works alone.
+    board: Option<Board>,
+    /// Asked by this process and not yet answered, by name.
+    open: BTreeMap<String, Question>,
+    paid: usize,
+    tally: Tally,
+}
+
+/// What happened besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Answers that another process computed for this one.
+    pub helped: usize,
+    /// Answers that two processes computed.
+    pub repeated: usize,
+    /// .. and that were not the same: one of the processes does not compute what it should.
+    pub contradicted: usize,
+}
+
+impl Tally {
+    /// Counts what became of an answer.
+    pub fn count(&mut self, kept: Kept) {
+        self.repeated += usize::from(kept == Kept::Same);
+        self.contradicted += usize::from(kept == Kept::Other);
+    }
+}
+
+/// An answer, and whether it had to be computed for this process, by whomever.
+#[derive(Clone, Debug)]
+pub struct Obtained {
+    /// The answer.
+    pub answer: Answer,
+    /// False where it was known before.
+    pub paid: bool,
+}
+
+impl Answers {
+    /// Of a process that works alone.
+    pub fn alone(store: EvaluationStore) -> Self {
+        Self::new(store, None)
+    }
+
+    /// Of a process that works with those that see `board`.
+    pub fn new(store: EvaluationStore, board: Option<Board>) -> Self {
+        Answers { store, board, open: BTreeMap::new(), paid: 0, tally: Tally::default() }
+    }
+
+    /// What is kept.
+    pub fn store(&mut self) -> &mut EvaluationStore {
+        &mut self.store
+    }
+
+    /// The board, where there is one.
+    pub fn board(&mut self) -> Option<&mut Board> {
+        self.board.as_mut()
+    }
+
+    /// Evaluations that were not known when they were asked for.
+    pub fn paid(&self) -> usize {
+        self.paid
+    }
+
+    /// What happened besides.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Says that a question will be asked, so that other processes begin with it.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn ask(&mut self, question: &Question) -> Result<(), SearchError> {
+        let Some(board) = &self.board else { return Ok(()) };
+        if self.store.get(question)?.is_none() {
+            board.post(question)?;
+            self.open.insert(question.id(), question.clone());
+        }
+        Ok(())
+    }
+
+    /// The answer. Where nobody else takes the question, `compute` answers it; `interrupted` ends waiting for others.
+    ///
+    /// # Errors
+    /// Of the store and of `compute`; [`SearchError::Interrupted`] while it waits for another process.
+    pub fn obtain(
+        &mut self,
+        question: &Question,
+        interrupted: &dyn Fn() -> bool,
+        compute: &mut dyn FnMut() -> Result<Answer, SearchError>,
+    ) -> Result<Obtained, SearchError> {
+        let id = question.id();
+        let known = self.store.get(question)?;
+        if let (Some(answer), false) = (&known, self.open.contains_key(&id)) {
+            return Ok(Obtained { answer: answer.clone(), paid: false });
+        }
+        let answer = match known {
+            Some(answer) => {
+                self.tally.helped += 1;
+                answer
+            }
+            None => self.work(question, interrupted, compute)?,
+        };
+        if self.open.remove(&id).is_some()
+            && let Some(board) = &self.board
+        {
+            board.withdraw(question)?;
+        }
+        self.paid += usize::from(matches!(question, Question::Evaluation { .. }));
+        Ok(Obtained { answer, paid: true })
+    }
+
+    /// Waits for another process, or computes where none is at it.
+    fn work(
+        &mut self,
+        question: &Question,
+        interrupted: &dyn Fn() -> bool,
+        compute: &mut dyn FnMut() -> Result<Answer, SearchError>,
+    ) -> Result<Answer, SearchError> {
+        self.ask(question)?;
+        let Some(board) = &self.board else {
+            let answer = compute()?;
+            let kept = self.store.put(question, &answer)?;
+            self.tally.count(kept);
+            return standing(&mut self.store, question, answer, kept);
+        };
+        loop {
+            if let Some(answer) = self.store.get(question)? {
+                self.tally.helped += 1;
+                return Ok(answer);
+            }
+            if !board.has_workers()?
+                && let Some(_claim) = board.claim(question)?
+            {
+                if let Some(answer) = self.store.get(question)? {
+                    self.tally.helped += 1;
+                    return Ok(answer);
+                }
+                let answer = compute()?;
+                let kept = self.store.put(question, &answer)?;
+                self.tally.count(kept);
+                return standing(&mut self.store, question, answer, kept);
+            }
+            if interrupted() {
+                return Err(SearchError::Interrupted);
+            }
+            thread::sleep(PATIENCE);
+        }
+    }
+}
+
+/// The first answer, where this one was not the first.
+fn standing(
+    store: &mut EvaluationStore,
+    question: &Question,
+    answer: Answer,
+    kept: Kept,
+) -> Result<Answer, SearchError> {
+    if kept != Kept::Other {
+        return Ok(answer);
+    }
+    Ok(store.get(question)?.unwrap_or(answer))
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        // What was asked in vain is nobody's work any more.
+        if let Some(board) = &self.board {
+            self.open.values().for_each(|question| drop(board.withdraw(question)));
+        }
+    }
+}
+
+/// An environment that answers from a store what was evaluated before, by this process or another one.
+pub struct Stored<'s, E> {
+    inner: E,
+    answers: &'s RefCell<Answers>,
+    key: String,
+    interrupted: &'s dyn Fn() -> bool,
+}
+
+impl<E: fmt::Debug> fmt::Debug for Stored<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored").field("inner", &self.inner).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl<'s, E: Environment> Stored<'s, E> {
+    /// `key` names everything besides the widths that the answers of `inner` depend on, see [`store_key`](super::question::store_key);
+    /// `interrupted` ends waiting for other processes.
+    pub fn new(inner: E, answers: &'s RefCell<Answers>, key: String, interrupted: &'s dyn Fn() -> bool) -> Self {
+        Stored { inner, answers, key, interrupted }
+    }
+}
+
+impl<E: Environment> Environment for Stored<'_, E> {
+    fn layers(&self) -> &[LayerFacts] {
+        self.inner.layers()
+    }
+
+    fn widths(&self) -> &[BitWidth] {
+        self.inner.widths()
+    }
+
+    fn evaluate(&mut self, widths: &[BitWidth]) -> Result<Evaluation, SearchError> {
+        let question = Question::evaluation(&self.key, widths);
+        let Stored { inner, answers, interrupted, .. } = self;
+        let mut compute = || inner.evaluate(widths).map(Answer::Evaluation);
+        let obtained = answers.borrow_mut().obtain(&question, *interrupted, &mut compute)?;
+        match obtained.answer {
+            Answer::Evaluation(evaluation) => Ok(Evaluation { cached: !obtained.paid, ..evaluation }),
+            Answer::Costs(_) | Answer::Parameters(_) => unreachable!("a store checks the kind of an answer"),
+        }
+    }
+
+    fn ask(&mut self, widths: &[BitWidth]) -> Result<(), SearchError> {
+        self.answers.borrow_mut().ask(&Question::evaluation(&self.key, widths))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::tests::Additive;
+
+    const LEASE: Duration = Duration::from_millis(300);
+
+    fn widths(bits: u8, depth: usize) -> Vec<BitWidth> {
+        vec![BitWidth::new(bits).expect("2..=8"); depth]
+    }
+
+    #[test]
+    fn a_second_run_pays_nothing_and_answers_the_same() {
+        let folder = tempfile::tempdir().expect("folder");
+        let run = |key: &str| {
+            let answers = RefCell::new(Answers::alone(EvaluationStore::open(folder.path()).expect("opens")));
+            let mut stored = Stored::new(Additive::new(4, 1), &answers, key.into(), &|| false);
+            let found = [2, 3, 4, 3].map(|bits| stored.evaluate(&widths(bits, 4)).expect("answers"));
+            let paid = answers.borrow().paid();
+            (paid, found)
+        };
+        let (paid, first) = run("k");
+        assert_eq!(paid, 3);
+        let (paid, second) = run("k");
+        assert_eq!(paid, 0);
+        for (a, b) in first.iter().zip(&second) {
+            assert_eq!(a.accuracy.to_bits(), b.accuracy.to_bits());
+            assert!(b.cached);
+        }
+        assert_eq!(run("other").0, 3, "answers of other keys are not taken");
+    }
+
+    #[test]
+    fn what_was_asked_in_vain_is_taken_back() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = EvaluationStore::open(folder.path()).expect("opens");
+        let mut board = Board::open(folder.path(), "asker", LEASE).expect("opens");
+        board.announce("task", b"", b"").expect("announces");
+        let mut answers = Answers::new(store, Some(board));
+        answers.ask(&Question::evaluation("k", &widths(2, 4))).expect("asks");
+        assert_eq!(Board::jobs_of(folder.path(), "task").expect("lists").len(), 1);
+        drop(answers);
+        assert!(Board::jobs_of(folder.path(), "task").expect("lists").is_empty());
+    }
+}
