@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(energies().len(), 3);
         let default = Machine::preset("default").and_then(|machine| machine.energies()).expect("a table");
         for ((name, of_table), (_, of_model)) in default.model.entries().iter().zip(EnergyModel::default().entries()) {
-            assert_eq!(of_table, of_model, "{name}");
+            assert_eq!(*of_table, of_model, "{name}");
         }
         assert!(energies().iter().any(|table| table.entries.iter().any(|entry| entry.source.is_none())));
     }
