@@ -147,7 +147,6 @@ pub(super) fn inside(name: &str, start: u64, len: u64, size: usize) -> Check<Ran
 
 impl<'a> Registers<'a> {
     fn new(program: &'a AccelProgram, sections: Sections, network: &'a Program, config: &AccelConfig) -> Self {
-        let of_network = network.ops.iter().fold(0u64, |sum, op| sum.saturating_add(work::steps(network, op)));
         Registers {
             program,
             sections,
@@ -156,7 +155,7 @@ impl<'a> Registers<'a> {
             host_places: host_places(network).0,
             operator: None,
             work: 0,
-            most_work: if network.ops.is_empty() { MAX_WORK } else { of_network.min(MAX_WORK) },
+            most_work: if network.ops.is_empty() { MAX_WORK } else { work::steps(network).min(MAX_WORK) },
             places: BTreeMap::new(),
             input: None,
             addend: None,
