@@ -162,7 +162,7 @@ fn pages() -> Vec<(String, String)> {
     }
     let mut found = Vec::new();
     visit(root(), false, &mut found);
-    for folder in ["docs", "benches", "rtl", "c", "emit-c", "models", "python", ".github"] {
+    for folder in ["docs", "benches", "cluster", "examples", "rtl", "c", "emit-c", "models", "python", ".github"] {
         visit(&root().join(folder), true, &mut found);
     }
     found.sort();
