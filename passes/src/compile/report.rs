@@ -335,16 +335,15 @@ impl AcceleratorStep {
 }
 
 impl SearchReport {
-    /// With losses in the unit of the metric, of which a point of the search is `unit`.
-    pub(super) fn in_units(mut self, metric: Metric, unit: f64) -> Self {
+    /// With losses in the unit of an error, of which a point of the search is `unit`, counted from the error `float` of the float network.
+    pub(super) fn in_units(mut self, metric: Metric, unit: f64, float: f64) -> Self {
         if !metric.is_error() {
             return self;
         }
         self.counts_errors = true;
         let scale = |loss: &mut f64| *loss *= unit;
         self.limit.as_mut().map(scale);
-        // An accuracy is an error below 0 there.
-        self.reference *= -100.0 * unit;
+        self.reference = float;
         for method in &mut self.methods {
             scale(&mut method.loss);
             scale(&mut method.believed_loss);

@@ -118,7 +118,8 @@ pub(super) fn bitwidths(
 
     let exploration = yardstick.explore(store, hooks)?;
     let finished = Finish::new(&yardstick, &exploration, hooks).run()?;
-    let search = Some(exploration.report(&goal, &finished).in_units(judge.metric(), judge.unit()));
+    let search = exploration.report(&goal, &finished).in_units(judge.metric(), judge.unit(), judge.float_error());
+    let search = Some(search);
     let Finished { annotated: judged, widths, reference, accuracy: quantized, recipe, counted_from, .. } = finished;
     let deployed = match (&unlearned, recipe) {
         (None, _) => judged.clone(),
