@@ -342,16 +342,16 @@ impl SearchReport {
         }
         self.counts_errors = true;
         let scale = |loss: &mut f64| *loss *= unit;
-        self.limit.as_mut().map(scale);
+        self.limit.iter_mut().for_each(scale);
         self.reference = float;
         for method in &mut self.methods {
             scale(&mut method.loss);
             scale(&mut method.believed_loss);
-            method.long_run_loss.as_mut().map(scale);
+            method.long_run_loss.iter_mut().for_each(scale);
         }
         for finalist in &mut self.finalists {
             scale(&mut finalist.loss);
-            finalist.evaluated_loss.as_mut().map(scale);
+            finalist.evaluated_loss.iter_mut().for_each(scale);
         }
         self.pareto.iter_mut().for_each(|point| scale(&mut point.loss));
         self.explanation.iter_mut().flat_map(|layer| &mut layer.widths).for_each(|width| scale(&mut width.loss));
