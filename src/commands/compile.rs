@@ -257,8 +257,8 @@ fn options(
     if metric.is_some_and(Metric::is_error) && args.data.is_empty() {
         return Err(Failure::input("--metric: an error is measured against labels; --data gives them"));
     }
-    if metric.is_some_and(Metric::is_error) && searches {
-        return Err(Failure::input("--metric: a search is not judged by an error; --bits gives the widths"));
+    if metric.is_some_and(Metric::is_error) && searches && args.max_loss.is_none() {
+        return Err(Failure::input("--metric: --max-loss states what the error may grow by, in its unit"));
     }
     Ok(CompileOptions {
         widths,

@@ -48,6 +48,22 @@ fn errors_are_measured_against_labels_of_numbers() {
 }
 
 #[test]
+fn a_search_keeps_an_error_in_its_own_unit() {
+    let place = predicting();
+    let args = ["grey.onnx", "-o", "s.rq", "--data", "set", "--metric", "mae", "--max-loss", "0.02", "--episodes", "6"];
+    let report = place.json(&args);
+    assert_eq!((&report["accuracy"]["metric"], &report["goal_missed"]), (&"mae".into(), &Value::Bool(false)));
+    assert!(number(&report["accuracy"]["loss_points"]) <= 0.02, "{report}");
+    let search = &report["search"];
+    assert!((number(&search["limit"]) - 0.02).abs() < 1e-9 && (number(&search["reference"]) - 0.1).abs() < 1e-4);
+    let history = search["history"].as_array().unwrap();
+    assert!(!history.is_empty());
+    assert!(history.iter().all(|entry| number(&entry["loss"]).abs() < 10.0), "{history:?}");
+    let text = place.releqc(&args).stdout;
+    assert!(text.contains("mean absolute error on") && text.contains("error added"), "{text}");
+}
+
+#[test]
 fn the_label_may_be_among_the_five_largest() {
     let place = Place::new();
     place.write("grey.onnx", &onnx::brightness(&[1, 6, 6], 0.5));
@@ -73,7 +89,7 @@ fn what_a_metric_lacks_is_asked_for() {
     let compile = |more: &[&str]| place.releqc(&[&["grey.onnx", "-o", "y.rq"], more].concat());
     for (more, wanted) in [
         (&["--metric", "mse", "--bits", "8"][..], "--data gives them"),
-        (&["--metric", "mse", "--data", "set"], "--bits gives the widths"),
+        (&["--metric", "mse", "--data", "set"], "--max-loss states"),
         (&["--metric", "top5", "--bits", "8", "--data", "set"], "needs labels"),
         (&["--metric", "top5", "--bits", "8"], "needs labels"),
     ] {

@@ -52,7 +52,8 @@ pub(crate) struct Judge {
 
 /// What an artifact is worth.
 pub(crate) struct Score {
-    /// Share of right answers; a signal-to-noise ratio in hundredths: a point is a dB; an error below 0, in hundredths of what may be lost.
+    /// Share of right answers; a signal-to-noise ratio in hundredths: a point is a dB; of an error 1 less what is
+    /// lost of it in hundredths of what may be, 0..=1.
     pub(crate) accuracy: f64,
     /// Whether each sample is answered right; empty where no answers are counted.
     pub(crate) right: Vec<bool>,
@@ -84,7 +85,10 @@ impl Judge {
         let alone = |accuracy: f64| Score { accuracy, right: Vec::new() };
         Ok(match &self.yard {
             Yard::Signal(signal) => alone(signal.decibels(artifact)? / 100.0),
-            Yard::Targets(targets) => alone(-targets.error(artifact, material.validation())? / targets.unit / 100.0),
+            Yard::Targets(targets) => {
+                let lost = targets.error(artifact, material.validation())? - targets.float;
+                alone((1.0 - lost / targets.unit / 100.0).clamp(0.0, 1.0))
+            }
             Yard::Answers { metric, classes, .. } => {
                 let expected = material.validation().labels().unwrap_or(classes);
                 let right = hits(artifact, material.validation(), expected, metric.answers())?;
@@ -101,9 +105,14 @@ impl Judge {
                 let margin = if material.is_synthetic() { SYNTHETIC_MARGIN } else { 0.0 };
                 (self.asked.min_snr + margin + max_loss) / 100.0
             }
-            Yard::Targets(targets) => -targets.float / targets.unit / 100.0,
+            Yard::Targets(_) => 1.0,
             Yard::Answers { right, .. } => share(right),
         }
+    }
+
+    /// The error of the float network; 0 where no errors are measured.
+    pub(crate) fn float_error(&self) -> f64 {
+        if let Yard::Targets(targets) = &self.yard { targets.float } else { 0.0 }
     }
 
     /// What one point of a loss is, in the unit of the metric.

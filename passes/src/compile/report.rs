@@ -339,24 +339,23 @@ impl AcceleratorStep {
 }
 
 impl SearchReport {
-    /// With losses in the unit of the metric, of which a point of the search is `unit`.
-    pub(super) fn in_units(mut self, metric: Metric, unit: f64) -> Self {
+    /// With losses in the unit of an error, of which a point of the search is `unit`, counted from the error `float` of the float network.
+    pub(super) fn in_units(mut self, metric: Metric, unit: f64, float: f64) -> Self {
         if !metric.is_error() {
             return self;
         }
         self.counts_errors = true;
         let scale = |loss: &mut f64| *loss *= unit;
-        self.limit.as_mut().map(scale);
-        // An accuracy is an error below 0 there.
-        self.reference *= -100.0 * unit;
+        self.limit.iter_mut().for_each(scale);
+        self.reference = float;
         for method in &mut self.methods {
             scale(&mut method.loss);
             scale(&mut method.believed_loss);
-            method.long_run_loss.as_mut().map(scale);
+            method.long_run_loss.iter_mut().for_each(scale);
         }
         for finalist in &mut self.finalists {
             scale(&mut finalist.loss);
-            finalist.evaluated_loss.as_mut().map(scale);
+            finalist.evaluated_loss.iter_mut().for_each(scale);
         }
         self.pareto.iter_mut().for_each(|point| scale(&mut point.loss));
         self.explanation.iter_mut().flat_map(|layer| &mut layer.widths).for_each(|width| scale(&mut width.loss));

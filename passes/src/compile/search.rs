@@ -112,7 +112,8 @@ pub(super) fn bitwidths(
 
     let exploration = yardstick.explore(model, hooks)?;
     let finished = Finish::new(&yardstick, &exploration, hooks).run()?;
-    let mut search = exploration.report(&goal, &finished).in_units(judge.metric(), judge.unit());
+    let report = exploration.report(&goal, &finished);
+    let mut search = report.in_units(judge.metric(), judge.unit(), judge.float_error());
     let Finished { annotated: judged, widths, reference, accuracy: quantized, recipe, counted_from, .. } = finished;
     let deployed = match (&unlearned, recipe) {
         (None, _) => judged.clone(),
