@@ -11,6 +11,7 @@ mod finish;
 mod fixed;
 mod key;
 mod limits;
+mod lookahead;
 mod options;
 mod prepare;
 mod report;
