@@ -12,6 +12,7 @@ mod fixed;
 mod judge;
 mod key;
 mod limits;
+mod lookahead;
 mod metric;
 mod options;
 mod prepare;

@@ -7,6 +7,7 @@ use super::environment::{RetrainingEnvironment, facts};
 use super::finish::{Finish, Finished, Goal};
 use super::key::key;
 use super::limits::Limits;
+use super::lookahead::Lookahead;
 use super::run::Run;
 use super::sensitivity::Profiler;
 use super::task::Task;
@@ -261,6 +262,7 @@ impl Yardstick<'_> {
         self.announce(model, &key)?;
         let cost = cost_model(&layers, calibrated, options, answers.borrow_mut().store(), &key)?;
         let constraints = self.limits.constraints()?;
+        let evaluation_key = key.clone();
         let mut environment = Stored::new(environment, answers, key, interrupted);
         let mut reference = self.float();
         if trainer.is_some() && !stop() {
@@ -346,7 +348,11 @@ impl Yardstick<'_> {
             }
             environment.begin(name, most(&compared[index..]));
             let start = Instant::now();
-            let found = baselines::run(&mut environment, &terms(methods[0].evaluated.len().max(1)), baseline)?;
+            let terms = terms(methods[0].evaluated.len().max(1));
+            let helps = options.parallel > 1 && answers.borrow_mut().board().is_some();
+            let later = if helps { &compared[index + 1..] } else { &[] };
+            let mut ahead = Lookahead { inner: &mut environment, later, terms: &terms, answers, key: &evaluation_key };
+            let found = baselines::run(&mut ahead, &terms, baseline)?;
             hooks.borrow().check_interrupt()?;
             let first = known.len();
             known.extend(found.evaluations);
