@@ -11,6 +11,7 @@ mod finish;
 mod fixed;
 mod limits;
 mod options;
+mod reconstruct;
 mod report;
 mod search;
 mod sensitivity;
@@ -30,15 +31,17 @@ pub use report::{
 
 use self::fixed::Fixed;
 use self::limits::Limits;
+use self::reconstruct::Reconstruct;
 use self::signal::Signal;
 use crate::annotate::Annotated;
 use crate::annotation;
-use crate::calibrate::{self, Calibrated, Ends, Granularity, calibrate};
+use crate::calibrate::{self, Calibrated, Ends, Granularity, calibrate, calibrate_each};
 use crate::data::{Dataset, Preprocessing, Samples};
 use crate::emit::emit;
 use crate::evaluate::{agreement, predictions};
 use crate::float_exec::FloatExecutor;
 use crate::import::{self, ErrorKind, ImportError, ImportOptions};
+use crate::ir::Graph;
 use crate::legality;
 use crate::lower::{LowerError, Lowered, lower};
 use crate::post_training::{Rounding, best_ranges};
@@ -46,7 +49,7 @@ use crate::quantize::{Quantized, quantize};
 use crate::random::{Purpose, stream};
 use crate::rewrite::{canonicalize, canonicalize_observed, fold_batch_norm};
 use crate::synthesize::{InputRange, RangeSource, sure_ones, synthesize};
-use crate::train::{Recipe, Trainer};
+use crate::train::{Recipe, Trainer, with_batch_norm};
 use releqc_runtime::BitWidth;
 use releqc_runtime::accel::AccelConfig;
 use releqc_runtime::format::{Artifact, LoadOptions, Metadata};
@@ -129,8 +132,15 @@ pub fn compile(
     let ends: &[Ends] =
         if material.is_synthetic() { &[Ends::OF_SYNTHESISED] } else { &[Ends::LeastError, Ends::OF_SAMPLES] };
     let (granularity, ends) = match options.retrain {
-        Retrain::None => best_ranges(&graph, &folded, &samples, &stated, ends),
+        Retrain::None | Retrain::Reconstruct => best_ranges(&graph, &folded, &samples, &stated, ends),
         Retrain::Short | Retrain::Full => (Granularity::Tensor, ends[0]),
+    };
+    let refined = options.retrain == Retrain::Reconstruct && granularity != Granularity::Tensor;
+    let plain =
+        refined.then(|| calibrate_each(&graph, &folded, &samples, &stated, ends, &[Granularity::Tensor]).remove(0));
+    let graph = match options.retrain {
+        Retrain::None | Retrain::Reconstruct => graph,
+        Retrain::Short | Retrain::Full => normalized(graph, material.training(), options.seed),
     };
     let calibrated = calibrate(graph, folded, &samples, &stated, ends, granularity);
     hooks.check_interrupt()?;
@@ -140,16 +150,18 @@ pub fn compile(
     let options = &trainable;
     judge.warn_of_chance(&material, hooks);
     let metadata = metadata(&calibrated, preprocessing.as_ref(), options);
+    let reconstruct =
+        Reconstruct { calibrated: &calibrated, plain: plain.as_ref(), material: &material, samples: &samples, options };
     let limits = Limits::new(&calibrated, metadata.clone(), options);
     let decision = match (annotation, &options.widths) {
         (Some(annotated), _) => Decision::of(annotated),
         (None, WidthPolicy::Uniform(bits)) => {
-            Fixed::new(&calibrated, &material, &judge, options).decide(vec![*bits; layers], &samples, hooks)?
+            Fixed::new(&reconstruct, &judge).decide(vec![*bits; layers], &samples, hooks)?
         }
         (None, WidthPolicy::PerLayer(widths)) => {
-            Fixed::new(&calibrated, &material, &judge, options).decide(widths.clone(), &samples, hooks)?
+            Fixed::new(&reconstruct, &judge).decide(widths.clone(), &samples, hooks)?
         }
-        (None, WidthPolicy::Search) => search::bitwidths(&calibrated, &material, &judge, &limits, options, hooks)?,
+        (None, WidthPolicy::Search) => search::bitwidths(&reconstruct, &judge, &limits, hooks)?,
     };
 
     hooks.stage("quantize");
@@ -184,6 +196,12 @@ pub fn compile(
     let report =
         CompileReport::new(&loaded, &quantized, cost, accuracy, budgets, confirmation, search, &sensitivity, options);
     Ok(Compiled { artifact, report, annotated: annotated_model, stages })
+}
+
+/// The graph as retraining takes it, with batch normalisation where it was folded away.
+fn normalized(graph: Graph, training: &Dataset, seed: u64) -> Graph {
+    // What has no training form is refused where it is to be trained.
+    with_batch_norm(&graph, training, seed).unwrap_or(graph)
 }
 
 /// Says so where nothing told the range of an input: as it is, so good is what was measured on it.
@@ -289,10 +307,16 @@ fn trainable(
     }
     let reason = match crate::train::Inference::float(&calibrated.graph) {
         Err(error) => error.to_string(),
+        // Values are compared with those of the float network.
+        Ok(_) if options.retrain == Retrain::Reconstruct => return options,
         Ok(_) if judge.is_of_signal() => "its output is no vector of classes".to_owned(),
         Ok(_) => return options,
     };
-    hooks.report(Event::Warning(format!("the network is not retrained: {reason}")));
+    let text = format!("the network is not retrained: {reason}");
+    hooks.report(match options.retrain {
+        Retrain::Reconstruct => Event::Note(text),
+        Retrain::None | Retrain::Short | Retrain::Full => Event::Warning(text),
+    });
     options.retrain = Retrain::None;
     options
 }
@@ -370,7 +394,7 @@ pub(crate) enum Material<'d> {
 
 impl<'d> Material<'d> {
     fn gather(
-        folded: &crate::ir::Graph,
+        folded: &Graph,
         data: Option<&'d Labelled>,
         ranges: &[InputRange],
         searches: bool,
@@ -454,7 +478,7 @@ impl<'d> Material<'d> {
     }
 
     /// Samples for calibration: spread evenly over the training set.
-    pub(crate) fn calibration(&self, folded: &crate::ir::Graph) -> Vec<Vec<f32>> {
+    pub(crate) fn calibration(&self, folded: &Graph) -> Vec<Vec<f32>> {
         let data = self.training();
         let least = if self.is_synthetic() { 0 } else { LEAST_CALIBRATION };
         let count = calibrate::sample_budget(folded).max(least).min(data.len());

@@ -221,8 +221,12 @@ fn options(
             return Err(Failure::input(format!("{flag} belongs to a search; {why}")));
         }
     }
-    // Without labels retraining has nothing to learn from but the network itself: the search then works on scales alone.
-    let default_retraining = if searches && !args.data.is_empty() { Retrain::Full } else { Retrain::None };
+    // Without labels there is nothing to learn from but the network itself.
+    let default_retraining = match (searches, args.data.is_empty()) {
+        (true, false) => Retrain::Full,
+        (true, true) => Retrain::Reconstruct,
+        (false, _) => Retrain::None,
+    };
     let budgets = args.budgets.given();
     // Inside a budget the least loss is asked for, unless a limit of it is given too.
     let spends = budgets.iter().any(|budget| budget.quantity.depends_on_widths());
@@ -231,6 +235,7 @@ fn options(
         widths,
         retrain: args.retrain.map_or(default_retraining, |retrain| match retrain {
             args::Retrain::None => Retrain::None,
+            args::Retrain::Reconstruct => Retrain::Reconstruct,
             args::Retrain::Short => Retrain::Short,
             args::Retrain::Full => Retrain::Full,
         }),

@@ -39,8 +39,10 @@ pub enum WidthPolicy {
 /// How much retraining the chosen widths get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retrain {
-    /// None: scales by least square error only.
+    /// None: codes as they are rounded after training.
     None,
+    /// Scales, codes and biases fitted to the float network without labels.
+    Reconstruct,
     /// The run that an evaluation of the search gets.
     Short,
     /// The long run.

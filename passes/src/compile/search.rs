@@ -6,6 +6,7 @@ use super::cost::cost_model;
 use super::environment::{RetrainingEnvironment, ending_rule, facts};
 use super::finish::{Finish, Finished, Goal};
 use super::limits::Limits;
+use super::reconstruct::Reconstruct;
 use super::sensitivity::Profiler;
 use super::unlearn::Unlearned;
 use super::watch::{self, Watched};
@@ -69,20 +70,19 @@ struct Method {
 
 /// Searches widths and retrains the network for them.
 pub(super) fn bitwidths(
-    calibrated: &Calibrated,
-    material: &Material<'_>,
+    reconstruct: &Reconstruct<'_>,
     judge: &Judge,
     limits: &Limits<'_>,
-    options: &CompileOptions,
     hooks: &mut Hooks<'_>,
 ) -> Result<Decision, CompileError> {
+    let Reconstruct { calibrated, material, options, .. } = *reconstruct;
     let store = match &options.store {
         Store::Memory => EvaluationStore::in_memory(),
         Store::New(path) => EvaluationStore::create(path)?,
         Store::Resumed(path) => EvaluationStore::open(path)?,
     };
     let recipes = match options.retrain {
-        Retrain::None => None,
+        Retrain::None | Retrain::Reconstruct => None,
         Retrain::Short | Retrain::Full => {
             Some(Recipes::new(calibrated, material, options.seed).map_err(TrainError::from)?)
         }
@@ -120,6 +120,10 @@ pub(super) fn bitwidths(
     let finished = Finish::new(&yardstick, &exploration, hooks).run()?;
     let search = Some(exploration.report(&goal, &finished));
     let Finished { annotated: judged, widths, reference, accuracy: quantized, recipe, counted_from, .. } = finished;
+    let judged = match options.retrain {
+        Retrain::Reconstruct => reconstruct.of(judged, &widths, hooks)?,
+        Retrain::None | Retrain::Short | Retrain::Full => judged,
+    };
     let deployed = match (&unlearned, recipe) {
         (None, _) => judged.clone(),
         (Some(_), Some(recipe)) => {

@@ -74,6 +74,11 @@ impl Dataset {
         self.labels.as_deref()
     }
 
+    /// The same samples without their labels.
+    pub fn without_labels(self) -> Dataset {
+        Dataset { labels: None, ..self }
+    }
+
     /// Writes sample `index` as network input, in ONNX order, into `out` of `shape().len()` values.
     ///
     /// # Panics
