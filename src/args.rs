@@ -115,7 +115,7 @@ pub(crate) struct Compile {
     /// Fixed widths, one for all layers or one per weight layer in ONNX node order: no search
     #[arg(long, value_name = "B|B,B,..", value_parser = parse_bits)]
     pub(crate) bits: Option<Bits>,
-    /// Retraining of the chosen widths [default: full after a search on labels, reconstruct after one without, none with --bits]
+    /// Retraining of the chosen widths [default: full after a search, none with --bits]
     #[arg(long, value_enum)]
     pub(crate) retrain: Option<Retrain>,
     /// How weights become codes where nothing is retrained: so that the results of their layer come close to those of floats, or each to

@@ -221,12 +221,8 @@ fn options(
             return Err(Failure::input(format!("{flag} belongs to a search; {why}")));
         }
     }
-    // Without labels there is nothing to learn from but the network itself.
-    let default_retraining = match (searches, args.data.is_empty()) {
-        (true, false) => Retrain::Full,
-        (true, true) => Retrain::Reconstruct,
-        (false, _) => Retrain::None,
-    };
+    // Without labels retraining has nothing to learn from but the network itself: the search then works on scales alone.
+    let default_retraining = if searches && !args.data.is_empty() { Retrain::Full } else { Retrain::None };
     let budgets = args.budgets.given();
     // Inside a budget the least loss is asked for, unless a limit of it is given too.
     let spends = budgets.iter().any(|budget| budget.quantity.depends_on_widths());

@@ -90,8 +90,8 @@ pub(super) fn settle(options: &mut CompileOptions, data: &Labelled, args: &args:
         options.preprocessing = data.training.preprocessing().cloned();
     }
     if data.training.labels().is_none() {
-        if args.retrain.is_none() && options.retrain == Retrain::Full {
-            options.retrain = Retrain::Reconstruct;
+        if args.retrain.is_none() {
+            options.retrain = Retrain::None;
         }
         options.goal = args.max_loss.is_some();
     }
