@@ -436,8 +436,10 @@ pub(crate) enum Rounding {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Retrain {
-    /// Scales by least square error only
+    /// Codes by post-training rounding only
     None,
+    /// Codes, scales and biases fitted to the float network without labels
+    Reconstruct,
     /// The run that an evaluation of the search gets
     Short,
     /// The long run

@@ -2,7 +2,8 @@
 //! `cargo run --release -p releqc-passes --example retrain -- MODEL DATA MEAN STD STEPS WIDTHS [WIDTHS ..]`.
 //!
 //! MEAN and STD are comma-separated values a channel, or both `raw`; WIDTHS is a comma-separated list, one width alone meaning
-//! that width everywhere but 8 bits in the first and last layer. LR, BATCH and SHIFT in the environment change the recipe.
+//! that width everywhere but 8 bits in the first and last layer. LR, BATCH, SHIFT and HOLD (momentum,from,to of oscillating weights) in the
+//! environment change the recipe; NORM=0 leaves batch normalisation folded where it is.
 #![allow(clippy::print_stdout, reason = "an example that reports to a terminal")]
 
 use releqc_passes::annotate::annotate;
@@ -10,7 +11,7 @@ use releqc_passes::calibrate::{Ends, Granularity, calibrate};
 use releqc_passes::data::{Preprocessing, Reading, load};
 use releqc_passes::import::from_onnx;
 use releqc_passes::rewrite::{canonicalize, fold_batch_norm};
-use releqc_passes::train::{Augmentation, Evaluator, NormStatistics, Recipe, Trainer};
+use releqc_passes::train::{Augmentation, Evaluator, NormStatistics, Oscillation, Recipe, Trainer, with_batch_norm};
 use releqc_runtime::BitWidth;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -28,7 +29,7 @@ fn main() {
     };
     let env = |name: &str, default: f32| std::env::var(name).map_or(default, |v| v.parse().expect("a number"));
     let graph = from_onnx(&std::fs::read(model).expect("the model is readable")).expect("the model can be imported");
-    let graph = canonicalize(graph).expect("the model can be rewritten");
+    let mut graph = canonicalize(graph).expect("the model can be rewritten");
     let folded = fold_batch_norm(&graph);
     let preprocessing = match &mean[..] {
         "raw" => Preprocessing::Raw,
@@ -45,6 +46,9 @@ fn main() {
             sample
         })
         .collect();
+    if env("NORM", 1.0) > 0.0 {
+        graph = with_batch_norm(&graph, &train, 1).expect("a trainable graph");
+    }
     let start = Instant::now();
     let calibrated = calibrate(graph, folded, &samples, &BTreeMap::new(), Ends::LeastError, Granularity::Tensor);
     println!("calibrated in {:.1} s", start.elapsed().as_secs_f32());
@@ -63,12 +67,17 @@ fn main() {
     let wanted = Augmentation { shift: env("SHIFT", 4.0) as usize, flip: env("FLIP", 1.0) > 0.0 };
     let augmentation = wanted.borne_by(&calibrated.folded, &train, 1).expect("a trainable graph");
     println!("images are changed by {augmentation:?}");
+    let oscillation = std::env::var("HOLD").ok().map(|text| match numbers(&text)[..] {
+        [momentum, from, to] => Oscillation { momentum, from, to },
+        _ => panic!("HOLD is momentum,from,to"),
+    });
     let recipe = Recipe {
         learning_rate: env("LR", 0.02),
         batch: env("BATCH", 128.0) as usize,
         augmentation,
         learn_activation_steps: env("ACT", 0.0) > 0.0,
         norm: if env("FROZEN", 0.0) > 0.0 { NormStatistics::Frozen } else { NormStatistics::Batch },
+        oscillation,
         ..Recipe::full(steps)
     };
     let trainer = Trainer::new(&calibrated, &train, recipe, 1).expect("the data fit");

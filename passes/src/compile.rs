@@ -16,6 +16,7 @@ mod lookahead;
 mod metric;
 mod options;
 mod prepare;
+mod reconstruct;
 mod report;
 mod run;
 mod search;
@@ -45,12 +46,14 @@ pub(crate) use self::judge::{Judge, Score};
 
 use self::limits::Limits;
 use self::prepare::{Prepared, prepare};
+use self::reconstruct::Reconstruct;
 use crate::annotate::Annotated;
 use crate::annotation;
 use crate::calibrate::{self, Calibrated};
 use crate::data::{Dataset, Preprocessing, Samples};
 use crate::emit::emit;
 use crate::import::{self, ErrorKind, ImportError, ImportOptions};
+use crate::ir::Graph;
 use crate::legality;
 use crate::lower::{LowerError, Lowered, lower};
 use crate::post_training::Rounding;
@@ -106,22 +109,32 @@ pub fn compile(
     options: &CompileOptions,
     hooks: &mut Hooks<'_>,
 ) -> Result<Compiled, CompileError> {
-    let Prepared { calibrated, material, judge, samples, options, preprocessing, annotation, layers, mut stages } =
-        prepare(model, data, options, hooks)?;
+    let Prepared {
+        calibrated,
+        plain,
+        material,
+        judge,
+        samples,
+        options,
+        preprocessing,
+        annotation,
+        layers,
+        mut stages,
+    } = prepare(model, data, options, hooks)?;
     let options = &options;
     let metadata = metadata(&calibrated, preprocessing.as_ref(), options);
+    let reconstruct =
+        Reconstruct { calibrated: &calibrated, plain: plain.as_ref(), material: &material, samples: &samples, options };
     let limits = Limits::new(&calibrated, metadata.clone(), options);
     let decision = match (annotation, &options.widths) {
         (Some(annotated), _) => Decision::of(annotated),
         (None, WidthPolicy::Uniform(bits)) => {
-            Fixed::new(&calibrated, &material, &judge, options).decide(vec![*bits; layers], &samples, hooks)?
+            Fixed::new(&reconstruct, &judge).decide(vec![*bits; layers], &samples, hooks)?
         }
         (None, WidthPolicy::PerLayer(widths)) => {
-            Fixed::new(&calibrated, &material, &judge, options).decide(widths.clone(), &samples, hooks)?
+            Fixed::new(&reconstruct, &judge).decide(widths.clone(), &samples, hooks)?
         }
-        (None, WidthPolicy::Search) => {
-            search::bitwidths(model, &calibrated, &material, &judge, &limits, options, hooks)?
-        }
+        (None, WidthPolicy::Search) => search::bitwidths(model, &reconstruct, &judge, &limits, hooks)?,
     };
 
     hooks.stage("quantize");
@@ -302,7 +315,7 @@ pub(crate) enum Material<'d> {
 
 impl<'d> Material<'d> {
     fn gather(
-        folded: &crate::ir::Graph,
+        folded: &Graph,
         data: Option<&'d Labelled>,
         ranges: &[InputRange],
         searches: bool,
@@ -386,7 +399,7 @@ impl<'d> Material<'d> {
     }
 
     /// Samples for calibration: spread evenly over the training set.
-    pub(crate) fn calibration(&self, folded: &crate::ir::Graph) -> Vec<Vec<f32>> {
+    pub(crate) fn calibration(&self, folded: &Graph) -> Vec<Vec<f32>> {
         let data = self.training();
         let least = if self.is_synthetic() { 0 } else { LEAST_CALIBRATION };
         let count = calibrate::sample_budget(folded).max(least).min(data.len());

@@ -30,6 +30,8 @@ pub enum Purpose {
     SyntheticValidation = 10,
     /// Synthesised samples that nothing is chosen on.
     SyntheticConfirmation = 11,
+    /// Order of the samples that a rounded network is fitted on.
+    Reconstruction = 12,
 }
 
 /// The stream of a purpose; the same on every platform.

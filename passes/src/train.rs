@@ -13,6 +13,10 @@
 //! session    batches, updates: one run
 //! statistics of batch normalisation, over batches
 //! trainer    retrain, train_float, evaluate
+//! reconstruct  a rounded network fitted to the float network's results, without labels
+//! renormalize  batch normalisation put back where it was folded away
+//! oscillation  weights that swing between two codes are held
+//! blocks     where a network is one tensor wide
 //! export     parameters back into graphs, weights on their codes
 //! ```
 
@@ -22,6 +26,7 @@ pub const REVISION: u32 = 2;
 
 mod augment;
 mod batches;
+mod blocks;
 mod buffers;
 mod export;
 mod inference;
@@ -29,8 +34,11 @@ pub mod kernels;
 mod layers;
 mod network;
 mod optimizer;
+mod oscillation;
 mod recipe;
+mod reconstruct;
 mod recording;
+mod renormalize;
 mod session;
 mod statistics;
 mod steps;
@@ -39,7 +47,9 @@ mod trainer;
 
 pub use inference::Inference;
 pub use network::NetworkError;
-pub use recipe::{Augmentation, NormStatistics, Optimizer, Recipe, WeightMethod};
+pub use recipe::{Augmentation, NormStatistics, Optimizer, Oscillation, Recipe, WeightMethod};
+pub use reconstruct::{Aim, Reconstruction, Reconstructor};
+pub use renormalize::with_batch_norm;
 pub use session::Progress;
 pub use trainer::{
     Evaluation, Evaluator, Retrained, TrainError, Trainer, init_random, train_float, train_float_parameters,

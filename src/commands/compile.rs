@@ -264,6 +264,7 @@ fn options(
         widths,
         retrain: args.retrain.map_or(default_retraining, |retrain| match retrain {
             args::Retrain::None => Retrain::None,
+            args::Retrain::Reconstruct => Retrain::Reconstruct,
             args::Retrain::Short => Retrain::Short,
             args::Retrain::Full => Retrain::Full,
         }),

@@ -2,8 +2,9 @@
 
 use super::{Material, Retrain};
 use crate::calibrate::Calibrated;
-use crate::ir::Op;
-use crate::train::{Augmentation, NetworkError, Recipe};
+use crate::compile::signal::is_classifier;
+use crate::ir::{Graph, Op};
+use crate::train::{Aim, Augmentation, NetworkError, Recipe, Reconstruction};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,10 @@ const UNNORMALIZED: f32 = 0.25;
 const CAREFUL: (usize, usize) = (1, 3);
 
 fn steps(calibrated: &Calibrated, batch: usize, macs: u64, range: std::ops::RangeInclusive<u64>) -> usize {
-    let graph = &calibrated.folded;
+    steps_of(&calibrated.folded, batch, macs, range)
+}
+
+fn steps_of(graph: &Graph, batch: usize, macs: u64, range: std::ops::RangeInclusive<u64>) -> usize {
     let sample: u64 = graph.weight_layers().into_iter().map(|id| graph.macs(id)).sum();
     (macs / (3 * sample.max(1) * batch as u64)).clamp(*range.start(), *range.end()) as usize
 }
@@ -72,11 +76,30 @@ impl Recipes {
     /// The recipe of a result; `None` where nothing is retrained.
     pub(super) fn of(&self, retrain: Retrain) -> Option<&Recipe> {
         match retrain {
-            Retrain::None => None,
+            Retrain::None | Retrain::Reconstruct => None,
             Retrain::Short => Some(&self.short),
             Retrain::Full => Some(&self.full),
         }
     }
+}
+
+/// Multiply-accumulates (forward, both gradients) of a reconstruction.
+const RECONSTRUCTION_MACS: u64 = 8_000_000_000_000;
+/// How often a reconstruction sees a sample at most.
+const ROUNDS: usize = 40;
+/// Values of all tensors of its batch, at most.
+const BATCH_VALUES: usize = 1 << 26;
+/// Softens the classes of the float network, so that those it does not choose count too.
+const TEMPERATURE: f32 = 2.0;
+
+/// How a rounded form of this network is fitted on so many samples.
+pub(super) fn reconstruction(folded: &Graph, samples: usize) -> Reconstruction {
+    let aim = if is_classifier(folded) { Aim::Classes { temperature: TEMPERATURE } } else { Aim::Values };
+    let recipe = Reconstruction::new(1, aim);
+    let values: usize = folded.nodes.iter().map(|node| node.shape.len()).sum();
+    let batch = recipe.batch.min(samples).min(BATCH_VALUES / values.max(1)).max(1);
+    let affordable = steps_of(folded, batch, RECONSTRUCTION_MACS, 60..=1000);
+    Reconstruction { batch, updates: affordable.min((ROUNDS * samples / batch).max(60)), ..recipe }
 }
 
 /// Evaluations of the agent; without retraining one takes a fraction of a second.

@@ -1,5 +1,6 @@
 //! The decision of a compilation whose widths are given.
 
+use super::reconstruct::Reconstruct;
 use super::signal::Signal;
 use super::{CompileError, CompileOptions, Decision, Event, Hooks, Judge, Material, Retrain, budget, emitted, retrain};
 use crate::annotate::Annotated;
@@ -25,16 +26,13 @@ pub(super) struct Fixed<'a> {
     material: &'a Material<'a>,
     judge: &'a Judge,
     options: &'a CompileOptions,
+    reconstruct: &'a Reconstruct<'a>,
 }
 
 impl<'a> Fixed<'a> {
-    pub(super) fn new(
-        calibrated: &'a Calibrated,
-        material: &'a Material<'a>,
-        judge: &'a Judge,
-        options: &'a CompileOptions,
-    ) -> Self {
-        Fixed { calibrated, material, judge, options }
+    pub(super) fn new(reconstruct: &'a Reconstruct<'a>, judge: &'a Judge) -> Self {
+        let Reconstruct { calibrated, material, options, .. } = *reconstruct;
+        Fixed { calibrated, material, judge, options, reconstruct }
     }
 
     /// Gives the layers `widths`, one a layer, retrained if asked.
@@ -46,6 +44,15 @@ impl<'a> Fixed<'a> {
     ) -> Result<Decision, CompileError> {
         if self.options.retrain == Retrain::None {
             return self.after_training(&widths, samples, hooks);
+        }
+        if self.options.retrain == Retrain::Reconstruct {
+            let rounded = self.after_training(&widths, samples, hooks)?;
+            if rounded.calibrated.is_some() {
+                hooks.report(Event::Note("layers that read two planes are not reconstructed".into()));
+                return Ok(rounded);
+            }
+            let annotated = self.reconstruct.of(rounded.annotated, &widths, hooks)?;
+            return Ok(Decision { annotated, ..rounded });
         }
         let recipes =
             budget::Recipes::new(self.calibrated, self.material, self.options.seed).map_err(TrainError::from)?;

@@ -41,8 +41,10 @@ pub enum WidthPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Retrain {
-    /// None: scales by least square error only.
+    /// None: codes as they are rounded after training.
     None,
+    /// Scales, codes and biases fitted to the float network without labels.
+    Reconstruct,
     /// The run that an evaluation of the search gets.
     Short,
     /// The long run.

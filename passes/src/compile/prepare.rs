@@ -6,17 +6,21 @@ use super::{
 };
 use crate::annotate::Annotated;
 use crate::annotation;
-use crate::calibrate::{Calibrated, Ends, Granularity, calibrate};
-use crate::data::Preprocessing;
+use crate::calibrate::{Calibrated, Ends, Granularity, calibrate, calibrate_each};
+use crate::data::{Dataset, Preprocessing};
 use crate::import;
+use crate::ir::Graph;
 use crate::legality;
 use crate::post_training::best_ranges;
 use crate::rewrite::{canonicalize_observed, fold_batch_norm};
 use crate::synthesize::{InputRange, RangeSource};
+use crate::train::with_batch_norm;
 
 /// A network, calibrated, and what widths for it are judged on.
 pub(super) struct Prepared<'d> {
     pub(super) calibrated: Calibrated,
+    /// The same with one scale a tensor, where a reconstruction needs it and the other has more.
+    pub(super) plain: Option<Calibrated>,
     pub(super) material: Material<'d>,
     pub(super) judge: Judge,
     /// Those that ranges were taken from.
@@ -71,8 +75,15 @@ pub(super) fn prepare<'d>(
     let ends: &[Ends] =
         if material.is_synthetic() { &[Ends::OF_SYNTHESISED] } else { &[Ends::LeastError, Ends::OF_SAMPLES] };
     let (granularity, ends) = match options.retrain {
-        Retrain::None => best_ranges(&graph, &folded, &samples, &stated, ends),
+        Retrain::None | Retrain::Reconstruct => best_ranges(&graph, &folded, &samples, &stated, ends),
         Retrain::Short | Retrain::Full => (Granularity::Tensor, ends[0]),
+    };
+    let refined = options.retrain == Retrain::Reconstruct && granularity != Granularity::Tensor;
+    let plain =
+        refined.then(|| calibrate_each(&graph, &folded, &samples, &stated, ends, &[Granularity::Tensor]).remove(0));
+    let graph = match options.retrain {
+        Retrain::None | Retrain::Reconstruct => graph,
+        Retrain::Short | Retrain::Full => normalized(graph, material.training(), options.seed),
     };
     let calibrated = calibrate(graph, folded, &samples, &stated, ends, granularity);
     hooks.check_interrupt()?;
@@ -86,7 +97,13 @@ pub(super) fn prepare<'d>(
     }
     let options = trainable(options, &calibrated, &judge, hooks);
     judge.warn_of_chance(&material, hooks);
-    Ok(Prepared { calibrated, material, judge, samples, options, preprocessing, annotation, layers, stages })
+    Ok(Prepared { calibrated, plain, material, judge, samples, options, preprocessing, annotation, layers, stages })
+}
+
+/// The graph as retraining takes it, with batch normalisation where it was folded away.
+fn normalized(graph: Graph, training: &Dataset, seed: u64) -> Graph {
+    // What has no training form is refused where it is to be trained.
+    with_batch_norm(&graph, training, seed).unwrap_or(graph)
 }
 
 /// Says so where nothing told the range of an input: as it is, so good is what was measured on it.
@@ -121,13 +138,19 @@ fn trainable(
     }
     let reason = match crate::train::Inference::float(&calibrated.graph) {
         Err(error) => error.to_string(),
+        // Values are compared with those of the float network.
+        Ok(_) if options.retrain == Retrain::Reconstruct => return options,
         Ok(_) if !judge.counts_answers() && options.metric.is_none() => "its output is no vector of classes".to_owned(),
         Ok(_) if !judge.counts_answers() => {
             format!("it is judged by its {}, and retraining compares classes", judge.metric().name())
         }
         Ok(_) => return options,
     };
-    hooks.report(Event::Warning(format!("the network is not retrained: {reason}")));
+    let text = format!("the network is not retrained: {reason}");
+    hooks.report(match options.retrain {
+        Retrain::Reconstruct => Event::Note(text),
+        Retrain::None | Retrain::Short | Retrain::Full => Event::Warning(text),
+    });
     options.retrain = Retrain::None;
     options
 }

@@ -8,6 +8,7 @@ use super::finish::{Finish, Finished, Goal};
 use super::key::key;
 use super::limits::Limits;
 use super::lookahead::Lookahead;
+use super::reconstruct::Reconstruct;
 use super::run::Run;
 use super::sensitivity::Profiler;
 use super::task::Task;
@@ -72,13 +73,12 @@ struct Method {
 /// Searches widths and retrains the network for them.
 pub(super) fn bitwidths(
     model: &[u8],
-    calibrated: &Calibrated,
-    material: &Material<'_>,
+    reconstruct: &Reconstruct<'_>,
     judge: &Judge,
     limits: &Limits<'_>,
-    options: &CompileOptions,
     hooks: &mut Hooks<'_>,
 ) -> Result<Decision, CompileError> {
+    let Reconstruct { calibrated, material, options, .. } = *reconstruct;
     let answers = RefCell::new(answers(&options.store)?);
     let recipes = recipes(calibrated, material, options)?;
     let rounding = material.rounding(options.rounding);
@@ -116,6 +116,10 @@ pub(super) fn bitwidths(
     let report = exploration.report(&goal, &finished);
     let mut search = report.in_units(judge.metric(), judge.unit(), judge.float_error());
     let Finished { annotated: judged, widths, reference, accuracy: quantized, recipe, counted_from, .. } = finished;
+    let judged = match options.retrain {
+        Retrain::Reconstruct => reconstruct.of(judged, &widths, hooks)?,
+        Retrain::None | Retrain::Short | Retrain::Full => judged,
+    };
     let deployed = match (&unlearned, recipe) {
         (None, _) => judged.clone(),
         (Some(_), Some(recipe)) => {
@@ -171,7 +175,7 @@ pub(super) fn recipes(
     options: &CompileOptions,
 ) -> Result<Option<Recipes>, CompileError> {
     Ok(match options.retrain {
-        Retrain::None => None,
+        Retrain::None | Retrain::Reconstruct => None,
         Retrain::Short | Retrain::Full => {
             Some(Recipes::new(calibrated, material, options.seed).map_err(TrainError::from)?)
         }

@@ -93,6 +93,11 @@ impl Dataset {
         self.targets.clone().or_else(indices)
     }
 
+    /// The same samples without their labels.
+    pub fn without_labels(self) -> Dataset {
+        Dataset { labels: None, targets: None, ..self }
+    }
+
     /// Writes sample `index` as network input, in ONNX order, into `out` of `shape().len()` values.
     ///
     /// # Panics

@@ -123,6 +123,22 @@ impl Inference {
         logits
     }
 
+    /// The values of these nodes for a batch of NHWC inputs, one buffer a node.
+    pub(crate) fn values_of(&self, batch: &[f32], nodes: &[usize]) -> Vec<Vec<f32>> {
+        let of_pass = |input: &[f32]| {
+            let mut found = vec![Vec::new(); nodes.len()];
+            self.pass(input.to_vec(), &mut |node, values| {
+                if let Some(at) = nodes.iter().position(|&wanted| wanted == node) {
+                    found[at] = values.to_vec();
+                }
+            });
+            found
+        };
+        let passes: Vec<Vec<Vec<f32>>> =
+            batch.par_chunks(SAMPLES_A_PASS * self.network.input_len()).map(of_pass).collect();
+        (0..nodes.len()).map(|at| passes.iter().flat_map(|pass| &pass[at]).copied().collect()).collect()
+    }
+
     /// Logits of a few samples; `seen` is shown the values of every node.
     fn pass(&self, input: Vec<f32>, seen: &mut dyn FnMut(usize, &[f32])) -> Vec<f32> {
         let samples = input.len() / self.network.input_len();

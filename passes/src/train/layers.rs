@@ -1,10 +1,12 @@
 //! The layers of a training graph as [`Differentiable`] operations over the kernels.
 
+mod distance;
 mod loss;
 mod normalize;
 mod pointwise;
 mod weights;
 
+pub(crate) use distance::Distance;
 pub(crate) use loss::{Loss, Targets, largest};
 pub(crate) use normalize::{NormMode, Normalize, Statistics, inverse_deviation};
 pub(crate) use pointwise::{Affine, Concat, Permute, Pooling, Sum};

@@ -47,6 +47,18 @@ impl Augmentation {
     pub const NONE: Augmentation = Augmentation { shift: 0, flip: false };
 }
 
+/// When a weight that swings between two codes is held (Nagel et al. 2022, arXiv 2203.11086): once the moving average of its turns exceeds
+/// a limit, which falls along half a cosine.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Oscillation {
+    /// Share of the newest update in the moving averages of turns and codes.
+    pub momentum: f32,
+    /// Turns an update that are borne at the start.
+    pub from: f32,
+    /// The same at the end.
+    pub to: f32,
+}
+
 /// Everything about a training run that is not the network, the data, the widths or the seed.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Recipe {
@@ -80,6 +92,8 @@ pub struct Recipe {
     pub method: WeightMethod,
     /// Whether the steps of 8-bit tensors are learned too, or stay as calibrated.
     pub learn_activation_steps: bool,
+    /// When weights that swing between two codes are held; `None` lets them swing.
+    pub oscillation: Option<Oscillation>,
 }
 
 impl Recipe {
@@ -107,6 +121,7 @@ impl Recipe {
             norm_batches: 16,
             method: WeightMethod::LearnedSteps,
             learn_activation_steps: false,
+            oscillation: None,
         }
     }
 
@@ -125,6 +140,13 @@ impl Recipe {
     /// training from random weights bears.
     pub fn unlearning(steps: usize) -> Self {
         Recipe { learning_rate: 0.2, warmup: steps / 20, weight_decay: 5e-4, distillation: 0.0, ..Recipe::full(steps) }
+    }
+
+    /// Turns an update that a weight may make before it is held.
+    pub(crate) fn turns_borne_at(&self, oscillation: Oscillation, step: usize) -> f32 {
+        let Oscillation { from, to, .. } = oscillation;
+        let progress = step as f32 / self.steps.max(1) as f32;
+        to + (from - to) * 0.5 * (1.0 + (std::f32::consts::PI * progress).cos())
     }
 
     /// Learning rate of an update.

@@ -52,6 +52,12 @@ impl Recording<'_> {
 
     /// The logits of a batch, with the normalisations executed, in the order of the statistics.
     pub(crate) fn forward(&self, batch: Tensor<1>) -> (Tensor<1>, Vec<Arc<Normalize>>) {
+        let (mut logits, norms) = self.values_of(batch, &[self.network.logits]);
+        (logits.remove(0), norms)
+    }
+
+    /// The values of these nodes, which the logits depend on or are; and the normalisations executed.
+    pub(crate) fn values_of(&self, batch: Tensor<1>, nodes: &[usize]) -> (Vec<Tensor<1>>, Vec<Arc<Normalize>>) {
         let mut norms = Vec::new();
         let mut tensors: Vec<Option<Tensor<1>>> = Vec::with_capacity(self.network.steps.len());
         for (node, step) in self.network.steps.iter().enumerate() {
@@ -84,8 +90,8 @@ impl Recording<'_> {
             };
             tensors.push(result);
         }
-        let logits = tensors[self.network.logits].take().expect("the logits are used");
-        (logits, norms)
+        let value = |&node: &usize| tensors[node].clone().expect("the logits depend on it");
+        (nodes.iter().map(value).collect(), norms)
     }
 
     fn product(

@@ -7,6 +7,7 @@ use super::kernels::simd::Isa;
 use super::layers::{Loss, NormMode, Statistics, Targets};
 use super::network::{Network, Parameter};
 use super::optimizer::Updates;
+use super::oscillation::Oscillations;
 use super::recipe::{NormStatistics, Recipe};
 use super::recording::{Recording, Rounding};
 use super::statistics;
@@ -98,6 +99,10 @@ pub(crate) fn train(
         Batches::new(lesson.data, recipe.batch, recipe.augmentation, stream(lesson.seed, Purpose::Batches));
     let mut updates = Updates::new(&state.parameters, recipe);
     let start = state.parameters.clone();
+    let mut oscillations = recipe.oscillation.zip(rounding).map(|(oscillation, rounding)| {
+        let watched = Oscillations::new(network, &state.parameters, rounding, oscillation.momentum);
+        (oscillation, watched)
+    });
     let window = recipe.steps.div_ceil(10).max(1);
     let mut recent = std::collections::VecDeque::with_capacity(window);
     let buffers = Arc::new(Buffers::default());
@@ -107,6 +112,9 @@ pub(crate) fn train(
         let learning_rate = recipe.learning_rate_at(done);
         let (loss, accuracy) = update(network, state, rounding, lesson, &mut batches, &buffers, |state, gradients| {
             updates.apply(&mut state.parameters, &start, gradients, recipe, learning_rate);
+            if let Some((oscillation, watched)) = &mut oscillations {
+                watched.after_update(&mut state.parameters, recipe.turns_borne_at(*oscillation, done));
+            }
         });
         done += 1;
         if recent.len() == window {

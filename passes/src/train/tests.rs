@@ -6,12 +6,13 @@ use super::layers::{NormMode, largest};
 use super::network::Network;
 use super::recording::Recording;
 use super::*;
-use crate::annotate::annotate;
+use crate::annotate::{Annotated, annotate};
 use crate::calibrate::{Calibrated, Ends, Granularity, calibrate};
 use crate::data::{Dataset, Samples};
 use crate::ir::{
     BatchNorm, Clip, Conv, ElementType, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
 };
+use crate::post_training::{Rounding, quantize_after_training};
 use crate::rewrite::fold_batch_norm;
 use burn::tensor::Device;
 use releqc_runtime::BitWidth;
@@ -241,7 +242,7 @@ fn with_maps(kind: usize) -> Calibrated {
 }
 
 /// 10 log10 of the power of the float network's logits over that of the difference.
-fn decibel(calibrated: &Calibrated, annotated: &crate::annotate::Annotated, data: &Dataset) -> f64 {
+fn decibel(calibrated: &Calibrated, annotated: &Annotated, data: &Dataset) -> f64 {
     let float = Inference::float(&calibrated.folded).unwrap().logits(data);
     let seen = Inference::annotated(annotated).unwrap().logits(data);
     let power = float.iter().map(|y| f64::from(*y).powi(2)).sum::<f64>();
@@ -383,4 +384,132 @@ fn wrong_inputs_are_refused_with_what_was_seen() {
     let far = Dataset::new(Shape::image(3, 6, 6), Samples::Values(vec![0.0; 108]), Some(vec![7])).unwrap();
     let error = Trainer::new(&calibrated, &far, recipe(5), 9).unwrap_err();
     assert_eq!(error.to_string(), "label 7 of sample 0; the network has 3 classes");
+}
+
+/// The small network at 3 bits as it is rounded after training.
+fn rounded(calibrated: &Calibrated, train: &Dataset) -> Annotated {
+    quantize_after_training(calibrated, &widths(&[3, 3, 3]), &samples(train), Rounding::ON_SAMPLES).annotated
+}
+
+fn fitted(calibrated: &Calibrated, data: &Dataset, recipe: Reconstruction) -> Annotated {
+    let start = rounded(calibrated, data);
+    let fitter = Reconstructor::new(calibrated, data, recipe, 4).unwrap();
+    fitter.fit(&start, |_| ControlFlow::Continue(())).unwrap()
+}
+
+fn reconstruction(updates: usize, aim: Aim) -> Reconstruction {
+    Reconstruction { batch: 32, ..Reconstruction::new(updates, aim) }
+}
+
+#[test]
+fn a_reconstruction_starts_as_the_network_was_rounded() {
+    let train = dataset(300, 1);
+    let calibrated = calibrated(&train);
+    let logits = |annotated: &Annotated| Inference::annotated(annotated).unwrap().logits(&train);
+    let unmoved = fitted(&calibrated, &train, reconstruction(0, Aim::Values));
+    assert_eq!(logits(&rounded(&calibrated, &train)), logits(&unmoved));
+}
+
+#[test]
+fn a_reconstruction_reads_no_label_and_is_the_same_on_any_number_of_threads() {
+    let labelled = dataset(300, 1);
+    let calibrated = calibrated(&labelled);
+    let unlabelled = labelled.clone().without_labels();
+    let run = |threads: usize, data: &Dataset| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let annotated =
+            pool.install(|| fitted(&calibrated, data, reconstruction(20, Aim::Classes { temperature: 2.0 })));
+        (annotated.graph, annotated.weights)
+    };
+    let first = run(1, &labelled);
+    assert!(first == run(2, &unlabelled), "threads or labels changed the result");
+}
+
+#[test]
+fn blocks_end_where_a_network_is_one_tensor_wide() {
+    // Behind the first layer, and behind sum, pooling and flattening, which no layer parts.
+    assert_eq!(Network::new(&graph()).unwrap().block_ends(), [1, 5]);
+}
+
+/// A chain of six convolutions with biases, as exporters leave one whose batch normalisation they fold.
+fn chain() -> Graph {
+    let window = Window {
+        kernel: [3; 2],
+        stride: [1; 2],
+        dilation: [1; 2],
+        padding: Padding { top: 1, left: 1, bottom: 1, right: 1 },
+    };
+    let mut graph = graph();
+    graph.nodes.truncate(1);
+    for layer in 0..6 {
+        let (inputs, outputs) = (if layer == 0 { 3 } else { 6 }, 6);
+        let weight: Vec<f32> = noise(outputs * inputs * 9, 40 + layer).into_iter().map(|w| 0.35 * w).collect();
+        let weight = Tensor::new(vec![outputs, inputs, 3, 3], weight).unwrap();
+        let bias = Some(noise(outputs, 50 + layer));
+        graph.nodes.push(Node {
+            name: format!("conv{layer}"),
+            op: Op::Conv(Conv { weight, bias, window: window.clone(), groups: 1, batch_norm: None }),
+            inputs: vec![NodeId(layer as usize)],
+            shape: Shape::image(outputs, 6, 6),
+            activation: Some(Clip::RELU),
+        });
+    }
+    let fc = FullyConnected {
+        weight: Tensor::new(vec![3, 216], noise(648, 60)).unwrap(),
+        bias: Some(vec![0.1, -0.2, 0.3]),
+        batch_norm: None,
+    };
+    let node = |name: &str, op: Op, input: usize, shape: Shape| Node {
+        name: name.into(),
+        op,
+        inputs: vec![NodeId(input)],
+        shape,
+        activation: None,
+    };
+    graph.nodes.push(node("flatten", Op::Reshape, 6, Shape::vector(216)));
+    graph.nodes.push(node("last", Op::FullyConnected(fc), 7, Shape::vector(3)));
+    graph.outputs = vec![("logits".into(), NodeId(8))];
+    graph
+}
+
+#[test]
+fn normalisation_put_back_leaves_the_function_as_it_was() {
+    let train = dataset(600, 1);
+    let folded = chain();
+    let graph = with_batch_norm(&folded, &train, 9).unwrap();
+    for node in &graph.nodes {
+        let Op::Conv(conv) = &node.op else { continue };
+        let norm = conv.batch_norm.as_ref().unwrap();
+        assert!(norm.gamma.iter().all(|&gamma| gamma > 0.0), "measured: {norm:?}");
+    }
+    let logits = |graph: &Graph| Inference::float(graph).unwrap().logits(&train);
+    let (before, after) = (logits(&folded), logits(&graph));
+    let largest = before.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-4 * largest));
+    // The same bounds as for a network that came with its normalisation.
+    let calibrated =
+        calibrate(graph, folded, &samples(&train), &BTreeMap::new(), Ends::LeastError, Granularity::Tensor);
+    let bits = widths(&[8; 7]);
+    let after = |steps: usize| {
+        let recipe = Recipe { learning_rate: 0.0, augmentation: Augmentation::NONE, ..recipe(steps) };
+        let trainer = Trainer::new(&calibrated, &train, recipe, 9).unwrap();
+        let result = trainer.retrain(&bits, |_| ControlFlow::Continue(())).unwrap();
+        decibel(&calibrated, &result.annotated, &train)
+    };
+    let without = decibel(&calibrated, &annotate(&calibrated, &bits), &train);
+    assert!(without > 20.0 && after(0) > without - 1.0, "{} dB after no step, {without} without", after(0));
+    assert!(after(3) > without - 6.0, "{} dB after three steps, {without} without", after(3));
+}
+
+#[test]
+fn normalisation_is_put_back_only_where_it_looks_folded_away() {
+    let train = dataset(96, 1);
+    let shallow = fold_batch_norm(&calibrated(&train).graph);
+    assert_eq!(with_batch_norm(&shallow, &train, 9).unwrap(), shallow, "two layers");
+    let mut normalized = chain();
+    let Op::Conv(conv) = &mut normalized.nodes[1].op else { panic!("a convolution") };
+    let ones = vec![1.0; 6];
+    conv.batch_norm =
+        Some(BatchNorm { gamma: ones.clone(), beta: ones.clone(), mean: ones.clone(), variance: ones, epsilon: 1e-5 });
+    assert_eq!(with_batch_norm(&normalized, &train, 9).unwrap(), normalized, "a network that came with its own");
 }

@@ -240,7 +240,7 @@ impl<'a> Trainer<'a> {
     }
 }
 
-fn check_data(graph: &Graph, network: &Network, data: &Dataset) -> Result<(), TrainError> {
+pub(super) fn check_data(graph: &Graph, network: &Network, data: &Dataset) -> Result<(), TrainError> {
     if data.is_empty() {
         return Err(TrainError::Empty);
     }

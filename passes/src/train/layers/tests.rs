@@ -198,6 +198,14 @@ fn the_loss_has_the_gradient_of_finite_differences() {
 }
 
 #[test]
+fn a_distance_has_the_gradient_of_finite_differences() {
+    let make = || -> Arc<dyn Differentiable> { Arc::new(Distance::new(random(12, 17), 0.7)) };
+    differences(make, &[random(12, 18)], &[true], 0.02, 2e-3);
+    let nothing = Distance::new(vec![0.0; 3], 1.0);
+    assert_eq!(nothing.forward(&[&[1.0, 2.0, 3.0]], &Buffers::default()), [0.0], "a tensor of zeros has no scale");
+}
+
+#[test]
 fn rounded_weights_pass_gradients_inside_and_learn_their_step() {
     let layer = RoundWeights { isa: Isa::detect(), max_code: 1.0, rounding: WeightRounding::Steps };
     // t = w / step: 0.4 -> 0, 0.6 -> 1, -3 -> -1 (outside), 1.0 -> 1 (on the edge).
