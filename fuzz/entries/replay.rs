@@ -1,25 +1,38 @@
 //! The committed inputs of a target, one after the other.
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// Fewer inputs than this are no corpus.
 const FEWEST: usize = 8;
 
-/// Gives every input of `fuzz/corpus/TARGET` to the target's entry; a panic says which input it is about.
+/// Gives every input of `fuzz/corpus/TARGET` to the target's entry.
+///
+/// # Panics
+/// Where the entry does, with the names of all inputs that made it.
 pub(crate) fn replay(target: &str, mut entry: impl FnMut(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
     files.sort();
     assert!(files.len() >= FEWEST, "{}: {} inputs", folder.display(), files.len());
-    for file in files {
-        let bytes = fs::read(&file).expect("a readable file");
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| entry(&bytes))) {
-            // Past the capture of the message above.
-            eprintln!("input {}", file.display());
-            resume_unwind(panic);
+    all(
+        files.into_iter().map(|file| (file.display().to_string(), fs::read(file).expect("a readable file"))),
+        &mut entry,
+    );
+}
+
+/// Gives every input to the entry.
+///
+/// # Panics
+/// Where the entry does, with the names of all inputs that made it.
+pub(crate) fn all(inputs: impl Iterator<Item = (String, Vec<u8>)>, entry: &mut impl FnMut(&[u8])) {
+    let mut failures = Vec::new();
+    for (name, bytes) in inputs {
+        if catch_unwind(AssertUnwindSafe(|| entry(&bytes))).is_err() {
+            failures.push(name);
         }
     }
+    assert!(failures.is_empty(), "{} inputs fail: {failures:#?}", failures.len());
 }

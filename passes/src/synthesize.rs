@@ -5,6 +5,7 @@
 //! sums, products and quotients of f32 in a fixed order, and a seeded ChaCha stream: the same samples on every machine.
 
 mod pattern;
+mod statistics;
 
 use crate::data::Preprocessing;
 use crate::data::planes::Planes;
@@ -35,6 +36,8 @@ pub enum RangeSource {
     Stated,
     /// The network: the element type, or the rows of a table that is looked up.
     Network,
+    /// The statistics of batch normalisation, where they contradict what would be assumed.
+    Statistics,
     /// Nothing: it was assumed.
     Assumed,
 }
@@ -42,9 +45,20 @@ pub enum RangeSource {
 /// What pixels become with the usual constants: -2.12..=2.64 with those of ImageNet, -0.43..=2.82 with those of MNIST, -1..=1, 0..=1.
 pub const NORMALIZED: (f32, f32) = (-2.2, 2.9);
 
+/// How much wider or narrower than [`NORMALIZED`] a range is at least that contradicts it: statistics tell it to a factor of two.
+const CONTRADICTION: f32 = 4.0;
+
+/// Whether inputs of this range are not those that [`NORMALIZED`] is assumed for.
+fn contradicts((low, high): (f32, f32)) -> bool {
+    let times = (high - low) / (NORMALIZED.1 - NORMALIZED.0);
+    let middle = low + (high - low) / 2.0;
+    !(1.0 / CONTRADICTION..=CONTRADICTION).contains(&times) || middle < NORMALIZED.0 || middle > NORMALIZED.1
+}
+
 impl InputRange {
     /// The ranges of all inputs of a graph: as `stated` (by name, or one for all without a name), else what pixels of 0..=255 become by the preprocessing,
-    /// else what the element type or a table lookup tells, else [`NORMALIZED`].
+    /// else what the element type or a table lookup tells, else [`NORMALIZED`], unless the statistics of batch normalisation in a graph whose
+    /// layers still own theirs contradict it.
     pub fn of(
         graph: &Graph,
         preprocessing: Option<&Preprocessing>,
@@ -73,12 +87,16 @@ impl InputRange {
                 let ends = |c| (preprocessing.apply(0.0, c), preprocessing.apply(255.0, c));
                 (0..planes.channels).map(ends).map(|(a, b)| (a.min(b), a.max(b))).collect()
             };
+            let statistics = || statistics::told(graph, id).filter(|range| contradicts(*range));
             let (channels, source) = match (given, preprocessing, told) {
                 (Some(range), _, _) => (vec![range; planes.channels], RangeSource::Stated),
                 (None, Some(preprocessing), _) if !whole => (pixels(preprocessing), RangeSource::Stated),
                 (None, _, Some(range)) => (vec![range; planes.channels], RangeSource::Network),
                 (None, ..) if whole => (vec![(0.0, 1.0); planes.channels], RangeSource::Assumed),
-                (None, ..) => (vec![NORMALIZED; planes.channels], RangeSource::Assumed),
+                (None, ..) => match statistics() {
+                    Some(range) => (vec![range; planes.channels], RangeSource::Statistics),
+                    None => (vec![NORMALIZED; planes.channels], RangeSource::Assumed),
+                },
             };
             InputRange { name: node.name.clone(), channels, planes, whole, source }
         };

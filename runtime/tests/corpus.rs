@@ -11,6 +11,7 @@ mod artifact;
 #[allow(dead_code, reason = "shared by tests")]
 mod random_network;
 #[path = "../../fuzz/entries/replay.rs"]
+#[allow(dead_code, reason = "shared by tests")]
 mod replay;
 
 use replay::replay;

@@ -64,7 +64,7 @@ pub(super) fn prepare<'d>(
     let preprocessing = preprocessing(model, options.preprocessing.as_ref())?;
 
     hooks.stage("calibrate");
-    let input_ranges = InputRange::of(&folded, preprocessing.as_ref(), &options.input_ranges);
+    let input_ranges = InputRange::of(&graph, preprocessing.as_ref(), &options.input_ranges);
     if data.is_none() {
         warn_of_assumed_ranges(&input_ranges, hooks);
     }
@@ -106,15 +106,18 @@ fn normalized(graph: Graph, training: &Dataset, seed: u64) -> Graph {
     with_batch_norm(&graph, training, seed).unwrap_or(graph)
 }
 
-/// Says so where nothing told the range of an input: as it is, so good is what was measured on it.
+/// Says so where nobody stated the range of an input: as it is, so good is what was measured on it.
 fn warn_of_assumed_ranges(ranges: &[InputRange], hooks: &mut Hooks<'_>) {
-    let assumed = ranges.iter().filter(|range| range.source == RangeSource::Assumed);
-    let names: Vec<String> = assumed
-        .map(|range| {
-            let (low, high) = range.ends();
-            format!("[{low}, {high}] was assumed for {:?}", range.name)
-        })
-        .collect();
+    let said = ranges.iter().filter_map(|range| {
+        let how = match range.source {
+            RangeSource::Assumed => "was assumed",
+            RangeSource::Statistics => "is what batch normalisation tells",
+            RangeSource::Stated | RangeSource::Network => return None,
+        };
+        let (low, high) = range.ends();
+        Some(format!("[{low}, {high}] {how} for {:?}", range.name))
+    });
+    let names: Vec<String> = said.collect();
     if !names.is_empty() {
         hooks.report(Event::Warning(format!(
             "input range not stated: {}; the figure means nothing if inputs differ (--input-range, --mean and --std, --raw-pixels or --data, which \

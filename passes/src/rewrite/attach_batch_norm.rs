@@ -3,7 +3,7 @@
 //! Takes any verified graph. A BatchNorm whose operand is a conv or fully connected layer without batch normalisation joins
 //! the layer's `batch_norm`; a constant affine map is multiplied into the layer's weights and bias, or into the gamma and beta that
 //! are there: it has no statistics, and retraining must not take any for it. In f64, rounded once. The layer keeps its name.
-//! Does not touch a layer with a second reader, with an activation, or that is an output.
+//! Does not touch a layer with a second reader, with an activation, or that is an output, nor a map whose products leave the range of f32.
 
 use super::edit::{Removal, sole_user};
 use super::fold_batch_norm::scale_rows;
@@ -39,21 +39,29 @@ pub(super) fn attach_batch_norm(mut graph: Graph) -> Graph {
             }
             (Op::ChannelAffine { mul, add }, None) => {
                 let wide: Vec<f64> = mul.iter().map(|&m| f64::from(m)).collect();
-                *weight = scale_rows(weight, &wide);
+                let scaled = scale_rows(weight, &wide);
                 let shifted = |(c, &a): (usize, &f32)| {
                     let before = bias.as_ref().map_or(0.0, |bias| f64::from(bias[c]));
                     (before * wide[c] + f64::from(a)) as f32
                 };
-                *bias = Some(add.iter().enumerate().map(shifted).collect());
-                true
+                let shifted: Vec<f32> = add.iter().enumerate().map(shifted).collect();
+                let is_finite = scaled.data().iter().chain(&shifted).all(|value| value.is_finite());
+                if is_finite {
+                    (*weight, *bias) = (scaled, Some(shifted));
+                }
+                is_finite
             }
             (Op::ChannelAffine { mul, add }, Some(norm)) => {
-                for c in 0..mul.len() {
+                let joined = |c: usize| {
                     let (m, a) = (f64::from(mul[c]), f64::from(add[c]));
-                    norm.gamma[c] = (f64::from(norm.gamma[c]) * m) as f32;
-                    norm.beta[c] = (f64::from(norm.beta[c]) * m + a) as f32;
+                    ((f64::from(norm.gamma[c]) * m) as f32, (f64::from(norm.beta[c]) * m + a) as f32)
+                };
+                let (gamma, beta): (Vec<f32>, Vec<f32>) = (0..mul.len()).map(joined).unzip();
+                let is_finite = gamma.iter().chain(&beta).all(|value| value.is_finite());
+                if is_finite {
+                    (norm.gamma, norm.beta) = (gamma, beta);
                 }
-                true
+                is_finite
             }
             _ => false,
         };

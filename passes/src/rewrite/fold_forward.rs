@@ -3,7 +3,8 @@
 //! Takes any verified graph. An affine map (BatchNorm or constant affine, without activation) that could not join the layer
 //! before it, and whose only reader is a fully connected layer or a conv without padding, maybe past reshapes, becomes
 //! part of that layer: `W'[o, c, ..] = W[o, c, ..] * mul[c]`, `b'[o] = b[o] + sum W[o, c, ..] * add[c]`, in f64, rounded once.
-//! Does not touch a map read by a padded conv (the padding would have to become `-add / mul`), a second reader, or an output.
+//! Does not touch a map read by a padded conv (the padding would have to become `-add / mul`), a second reader, or an output, nor one
+//! whose products with the weights leave the range of f32.
 
 use super::edit::{Removal, sole_user};
 use crate::ir::{Graph, NodeId, Op, Padding, Tensor};
@@ -39,15 +40,17 @@ pub(super) fn fold_forward(mut graph: Graph) -> Graph {
         if matches!(graph.node(reader).op, Op::FullyConnected(_)) && !flat {
             continue;
         }
-        match &mut graph.nodes[reader.0].op {
+        let is_folded = match &mut graph.nodes[reader.0].op {
             Op::FullyConnected(fc) => fold(&mut fc.weight, &mut fc.bias, 1, cells, &mul, &add),
             Op::Conv(conv) if conv.window.padding == Padding::default() && !past_reshape => {
                 let taps = conv.window.kernel[0] * conv.window.kernel[1];
-                fold(&mut conv.weight, &mut conv.bias, conv.groups, taps, &mul, &add);
+                fold(&mut conv.weight, &mut conv.bias, conv.groups, taps, &mul, &add)
             }
-            _ => continue,
+            _ => false,
+        };
+        if is_folded {
+            removal.replace(id, input);
         }
-        removal.replace(id, input);
     }
     removal.apply(graph)
 }
@@ -58,8 +61,8 @@ fn is_passed(graph: &Graph, removal: &Removal, id: NodeId) -> bool {
     removal.resolve(id) != id || (node.op == Op::Reshape && node.activation.is_none())
 }
 
-/// `run` values of a weight row belong to one input channel.
-fn fold(weight: &mut Tensor, bias: &mut Option<Vec<f32>>, groups: usize, run: usize, mul: &[f32], add: &[f32]) {
+/// `run` values of a weight row belong to one input channel. False, and nothing done, where a result leaves the range of f32.
+fn fold(weight: &mut Tensor, bias: &mut Option<Vec<f32>>, groups: usize, run: usize, mul: &[f32], add: &[f32]) -> bool {
     let outputs = weight.dims()[0];
     let row = weight.data().len() / outputs;
     let channels_of_group = row / run;
@@ -75,6 +78,10 @@ fn fold(weight: &mut Tensor, bias: &mut Option<Vec<f32>>, groups: usize, run: us
         }
         shifted.push(shift as f32);
     }
+    if !folded.iter().chain(&shifted).all(|value| value.is_finite()) {
+        return false;
+    }
     *weight = weight.with_data(folded);
     *bias = Some(shifted);
+    true
 }

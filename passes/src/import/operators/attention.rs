@@ -43,6 +43,17 @@ fn split_heads(b: &mut Builder<'_>, x: NodeId, heads: usize) -> Result<NodeId, P
     b.transpose(x, &[0, 2, 1, 3])
 }
 
+/// Queries, keys and values are `[batch, head, position, feature]`.
+fn require_heads(b: &Builder<'_>, x: NodeId) -> Result<(), Problem> {
+    match b.rank(x) {
+        4 => Ok(()),
+        _ => Err(invalid(format!(
+            "attention over {:?}; 3 axes of the queries, keys and values, or 4, are required",
+            b.dims(x)
+        ))),
+    }
+}
+
 fn join_heads(b: &mut Builder<'_>, x: NodeId) -> Result<NodeId, Problem> {
     let x = b.transpose(x, &[0, 2, 1, 3])?;
     let dims = b.dims(x);
@@ -69,8 +80,10 @@ fn attention(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
         heads.k = split_heads(b, heads.k, keys)?;
         heads.v = split_heads(b, heads.v, keys)?;
     }
+    [heads.q, heads.k, heads.v].into_iter().try_for_each(|x| require_heads(b, x))?;
     let mut past = 0;
     if let (Some(key), Some(value)) = (b.optional(step, 4)?, b.optional(step, 5)?) {
+        [key, value].into_iter().try_for_each(|x| require_heads(b, x))?;
         past = b.dims(key)[2];
         heads.k = b.concat(2, &[key, heads.k])?;
         heads.v = b.concat(2, &[value, heads.v])?;
