@@ -44,7 +44,6 @@ struct Model {
 #[derive(Deserialize)]
 struct Case {
     operators: Vec<String>,
-    opset: i64,
     inputs: Vec<Value>,
     outputs: Vec<Value>,
     rtol: f32,

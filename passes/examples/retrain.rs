@@ -69,7 +69,7 @@ fn main() {
     println!("images are changed by {augmentation:?}");
     let oscillation = std::env::var("HOLD").ok().map(|text| match numbers(&text)[..] {
         [momentum, from, to] => Oscillation { momentum, from, to },
-        _ => panic!("HOLD is momentum,from,to"),
+        _ => unreachable!("HOLD is momentum,from,to"),
     });
     let recipe = Recipe {
         learning_rate: env("LR", 0.02),

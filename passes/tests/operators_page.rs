@@ -33,7 +33,7 @@ const KINDS: &[&str] = &[
 ];
 
 /// The rows of the tables under headings that `wanted` chooses, without their heads.
-fn rows<'p>(page: &'p str, wanted: impl Fn(&str) -> bool) -> Vec<Vec<&'p str>> {
+fn rows(page: &str, wanted: impl Fn(&str) -> bool) -> Vec<Vec<&str>> {
     let mut heading = "";
     let mut rows = Vec::new();
     for line in page.lines() {

@@ -448,7 +448,7 @@ fn chain() -> Graph {
         let bias = Some(noise(outputs, 50 + layer));
         graph.nodes.push(Node {
             name: format!("conv{layer}"),
-            op: Op::Conv(Conv { weight, bias, window: window.clone(), groups: 1, batch_norm: None }),
+            op: Op::Conv(Conv { weight, bias, window, groups: 1, batch_norm: None }),
             inputs: vec![NodeId(layer as usize)],
             shape: Shape::image(outputs, 6, 6),
             activation: Some(Clip::RELU),
