@@ -26,7 +26,9 @@ fn owner() -> String {
 pub(crate) fn absolute(given: &[OsString]) -> Result<Vec<String>, Failure> {
     let of_path = |path: &Path| {
         let at = |what: String| Failure::input(format!("--store: {}: {what}", path.display()));
-        let whole = fs::canonicalize(path).map_err(|error| at(error.to_string()))?;
+        fs::metadata(path).map_err(|error| at(error.to_string()))?;
+        // Links stay: other machines may have them where they have not what they lead to.
+        let whole = std::path::absolute(path).map_err(|error| at(error.to_string()))?;
         let text = whole.to_str().ok_or_else(|| at("a path that is no UTF-8 cannot be told to workers".into()))?;
         Ok::<String, Failure>(text.to_owned())
     };

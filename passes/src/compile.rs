@@ -116,6 +116,7 @@ pub fn compile(
         judge,
         samples,
         options,
+        asked,
         preprocessing,
         annotation,
         layers,
@@ -134,7 +135,7 @@ pub fn compile(
         (None, WidthPolicy::PerLayer(widths)) => {
             Fixed::new(&reconstruct, &judge).decide(widths.clone(), &samples, hooks)?
         }
-        (None, WidthPolicy::Search) => search::bitwidths(model, &reconstruct, &judge, &limits, hooks)?,
+        (None, WidthPolicy::Search) => search::bitwidths(model, asked, &reconstruct, &judge, &limits, hooks)?,
     };
 
     hooks.stage("quantize");

@@ -142,6 +142,8 @@ impl Worker<'_> {
     fn task(&mut self, name: &str) -> Result<Duration, Failure> {
         let Some(Announced { description, model }) = Board::task(&self.args.store, name).map_err(Failure::input)?
         else {
+            // Jobs without a description: nobody can tell what they are about.
+            self.refused.insert(name.to_owned());
             return Ok(Duration::ZERO);
         };
         match self.serve(name, &description, &model) {

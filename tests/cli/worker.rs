@@ -171,6 +171,27 @@ fn a_worker_ends_when_there_is_nothing_to_do_and_says_what_it_cannot_serve() {
     }
 }
 
+#[test]
+fn a_worker_serves_a_search_that_could_not_retrain() {
+    let place = place();
+    // Retraining is asked for and left out: it compares classes.
+    let (_, report) = finished(&place, &["--store", "store", "--metric", "snr"]);
+    assert!(report["warnings"].to_string().contains("is not retrained"), "{report}");
+    let kept = answers(&place.path("store"));
+    let of = |file: &[u8]| -> serde_json::Value {
+        serde_json::from_slice(&file[..file.iter().position(|&b| b == b'\n').unwrap()]).unwrap()
+    };
+    let is_evaluation = |file: &[u8]| of(file)["question"].to_string().to_lowercase().contains("evaluation");
+    let (name, file) = kept.iter().find(|(_, file)| is_evaluation(file)).unwrap();
+    fs::remove_file(place.path("store/answers").join(name)).unwrap();
+    let task = fs::read_dir(place.path("store/tasks")).unwrap().next().unwrap().unwrap().path();
+    let job = serde_json::json!({ "order": 0, "question": of(file)["question"] }).to_string();
+    fs::write(task.join("jobs").join(name), job).unwrap();
+    let done = place.json(&["worker", "--store", "store", "--threads", "1", "--once"]);
+    assert_eq!(done["jobs"], 1, "{done}");
+    assert_eq!(answers(&place.path("store")), kept, "the worker finds what the search found");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_worker_that_is_told_to_end_frees_what_it_was_at() {

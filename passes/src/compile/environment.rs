@@ -4,6 +4,7 @@ use super::search::Yardstick;
 use super::{Hooks, Score, build};
 use crate::annotate::Annotated;
 use crate::compile::{CompileError, Event};
+use crate::evaluate::agreement;
 use crate::ir::{Graph, Node, NodeId, Op};
 use crate::search::{Environment, Evaluation, LayerFacts, SearchError};
 use crate::train::{Progress, Trainer};
@@ -26,7 +27,7 @@ pub(super) struct RetrainingEnvironment<'a, 't, 'r, 'h> {
 const PROBATION: f64 = 1.0 / 3.0;
 /// ... the mean accuracy of the last updates ...
 const LAST_UPDATES: usize = 8;
-/// ... is below this share of the float network's accuracy. What it has reached is measured as it is. A function of the run
+/// ... is below this share of the float network's share of right classes. What it has reached is measured as it is. A function of the run
 /// alone, so the answer stays one of the widths alone.
 const HOPELESS: f32 = 0.5;
 /// The three as text, for the keys of stored evaluations.
@@ -47,7 +48,9 @@ impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
         let Some(trainer) = self.trainer else {
             return Ok(self.yardstick.memo.quantize(widths).annotated);
         };
-        let float = self.yardstick.float() as f32;
+        // Progress counts classes, whatever the metric.
+        let Yardstick { judge, material, .. } = self.yardstick;
+        let float = agreement(judge.float_classes(), judge.expected(material)) as f32;
         let mut recent = VecDeque::with_capacity(LAST_UPDATES);
         let watch = |progress: &Progress| {
             let mut hooks = self.hooks.borrow_mut();

@@ -87,7 +87,8 @@ impl Judge {
             Yard::Signal(signal) => alone(signal.decibels(artifact)? / 100.0),
             Yard::Targets(targets) => {
                 let lost = targets.error(artifact, material.validation())? - targets.float;
-                alone((1.0 - lost / targets.unit / 100.0).clamp(0.0, 1.0))
+                let worth = (1.0 - lost / targets.unit / 100.0).clamp(0.0, 1.0);
+                alone(if worth.is_nan() { 0.0 } else { worth })
             }
             Yard::Answers { metric, classes, .. } => {
                 let expected = material.validation().labels().unwrap_or(classes);

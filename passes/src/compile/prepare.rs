@@ -27,6 +27,8 @@ pub(super) struct Prepared<'d> {
     pub(super) samples: Vec<Vec<f32>>,
     /// The options, with retraining left out where the network cannot be retrained.
     pub(super) options: CompileOptions,
+    /// The retraining that was asked for, by which ranges were chosen.
+    pub(super) asked: Retrain,
     /// How pixels become inputs.
     pub(super) preprocessing: Option<Preprocessing>,
     /// What the model itself says of its widths.
@@ -95,9 +97,22 @@ pub(super) fn prepare<'d>(
         let text = "the labels are numbers and no class indices: nothing is measured by them (--metric mse or mae)";
         hooks.report(Event::Warning(text.into()));
     }
+    let retrain = options.retrain;
     let options = trainable(options, &calibrated, &judge, hooks);
     judge.warn_of_chance(&material, hooks);
-    Ok(Prepared { calibrated, plain, material, judge, samples, options, preprocessing, annotation, layers, stages })
+    Ok(Prepared {
+        calibrated,
+        plain,
+        material,
+        judge,
+        samples,
+        options,
+        asked: retrain,
+        preprocessing,
+        annotation,
+        layers,
+        stages,
+    })
 }
 
 /// The graph as retraining takes it, with batch normalisation where it was folded away.

@@ -73,6 +73,7 @@ struct Method {
 /// Searches widths and retrains the network for them.
 pub(super) fn bitwidths(
     model: &[u8],
+    asked: Retrain,
     reconstruct: &Reconstruct<'_>,
     judge: &Judge,
     limits: &Limits<'_>,
@@ -104,6 +105,7 @@ pub(super) fn bitwidths(
         judge,
         limits,
         options,
+        asked,
         goal,
         recipes,
         pace: &pace,
@@ -194,6 +196,8 @@ pub(super) struct Yardstick<'a> {
     pub(super) judge: &'a Judge,
     pub(super) limits: &'a Limits<'a>,
     pub(super) options: &'a CompileOptions,
+    /// The retraining that was asked for, by which ranges were chosen.
+    pub(super) asked: Retrain,
     pub(super) goal: Goal,
     /// `None` retrains nothing.
     pub(super) recipes: Option<&'a Recipes>,
@@ -229,7 +233,9 @@ impl Yardstick<'_> {
     /// Makes the questions of this search known to processes that can answer them.
     fn announce(&self, model: &[u8], key: &str) -> Result<(), CompileError> {
         let Store::Shared(_, data) = &self.options.store else { return Ok(()) };
-        let task = Task::new(self.options, data.clone(), key, self.runs_after > 0);
+        // A worker leaves retraining out for the same reason, once ranges were chosen for it.
+        let asked = CompileOptions { retrain: self.asked, ..self.options.clone() };
+        let task = Task::new(&asked, data.clone(), key, self.runs_after > 0);
         let (name, description) =
             task.description(model).map_err(|error| CompileError::Option(format!("--store: {error}")))?;
         match self.answers.borrow_mut().board() {
@@ -271,7 +277,12 @@ impl Yardstick<'_> {
         let mut reference = self.float();
         if trainer.is_some() && !stop() {
             // Retraining may forget samples held back that the network was trained on; at 8 bits that is all that it loses.
-            reference = reference.min(environment.evaluate(&self.at_8_bits())?.accuracy);
+            let start = Instant::now();
+            let found = environment.evaluate(&self.at_8_bits())?;
+            if let Some(short) = short.filter(|short| !found.cached && pace.of(short).is_none()) {
+                pace.note(short, short.steps, start.elapsed());
+            }
+            reference = reference.min(found.accuracy);
         }
         let widest = self.widest();
         let loses = widest != self.at_8_bits() && !stop();
@@ -368,6 +379,7 @@ impl Yardstick<'_> {
             hooks.borrow_mut().report(Event::Warning(text.into()));
         }
         result.judge_together(&mut known, &terms(0));
+        answers.borrow_mut().forget()?;
         let paid = answers.borrow().paid();
         Ok(Exploration { result, methods, known, entropies, careful, paid, cost, narrowest, profile })
     }

@@ -67,6 +67,7 @@ pub fn serve(
         judge,
         limits: &limits,
         options: &options,
+        asked: task.options().retrain,
         goal: Goal::of(&options, judge.unit())?,
         recipes,
         pace: &pace,

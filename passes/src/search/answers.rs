@@ -129,6 +129,18 @@ impl Answers {
         Ok(Obtained { answer, paid: true })
     }
 
+    /// Takes back what was asked and is not needed any more.
+    ///
+    /// # Errors
+    /// [`SearchError::Store`] where the folder cannot be written.
+    pub fn forget(&mut self) -> Result<(), SearchError> {
+        let open = std::mem::take(&mut self.open);
+        match &self.board {
+            Some(board) => open.values().try_for_each(|question| board.withdraw(question)),
+            None => Ok(()),
+        }
+    }
+
     /// Waits for another process, or computes where none is at it.
     fn work(
         &mut self,
@@ -163,6 +175,8 @@ impl Answers {
             if interrupted() {
                 return Err(SearchError::Interrupted);
             }
+            // Another search of the same task may have taken the question away with its own.
+            board.post(question)?;
             thread::sleep(PATIENCE);
         }
     }

@@ -144,6 +144,9 @@ impl Board {
     pub fn post(&self, question: &Question) -> Result<(), SearchError> {
         let Some(task) = &self.task else { return Ok(()) };
         let path = task.join(JOBS).join(question.id());
+        if path.exists() {
+            return Ok(());
+        }
         let order = self.posted.get();
         let job = serde_json::to_vec(&Job { order, question: question.clone() })
             .map_err(|error| failed(&path, error.into()))?;
@@ -215,6 +218,16 @@ impl Board {
         let path = task.join(WORKERS).join(&self.owner);
         self.sign(&path).map_err(|source| failed(&path, source))?;
         Ok(Some(Claim::of(self, path)))
+    }
+
+    /// Says again that this process takes jobs, where somebody took its sign away: it stood still for a lease.
+    ///
+    /// # Errors
+    /// As [`attend`](Self::attend).
+    pub fn renew(&self) -> Result<(), SearchError> {
+        let Some(task) = &self.task else { return Ok(()) };
+        let path = task.join(WORKERS).join(&self.owner);
+        self.sign(&path).map(drop).map_err(|source| failed(&path, source))
     }
 
     /// Whether anybody alive takes jobs of this task.

@@ -52,11 +52,16 @@ fn settle(path: &Path) {
     }
 }
 
+/// Whether there is no such file; a network file system has a word of its own for one that was there a moment ago.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::StaleNetworkFileHandle)
+}
+
 /// The bytes of a file; `None` where there is none.
 pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -64,7 +69,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// Removes a file; one that is not there is removed already.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Err(error) if !is_gone(&error) => Err(error),
         _ => Ok(()),
     }
 }

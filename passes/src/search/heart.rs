@@ -3,6 +3,7 @@
 //! No clocks are compared. Whoever watches a file counts on its own clock for how long the time of the file has not moved; so it does not
 //! matter whose clock is wrong, or what time a file server gives.
 
+use super::files::is_gone;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
@@ -97,7 +98,7 @@ impl Watch {
     /// Where the system cannot tell.
     pub(super) fn silence(&mut self, path: &Path) -> io::Result<Option<Duration>> {
         let modified = match fs::metadata(path).and_then(|found| found.modified()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if is_gone(&error) => {
                 self.seen.remove(path);
                 return Ok(None);
             }

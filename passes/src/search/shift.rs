@@ -53,6 +53,7 @@ pub fn work_off(
     let mut idle = Instant::now();
     let mut refused = BTreeSet::new();
     while !(shift.leave)(idle.elapsed()) {
+        board.renew()?;
         let mut worked = false;
         for job in board.jobs()? {
             let question = job.question;
