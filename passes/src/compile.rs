@@ -124,8 +124,14 @@ pub fn compile(
     } = prepare(model, data, options, hooks)?;
     let options = &options;
     let metadata = metadata(&calibrated, preprocessing.as_ref(), options);
-    let reconstruct =
-        Reconstruct { calibrated: &calibrated, plain: plain.as_ref(), material: &material, samples: &samples, options };
+    let reconstruct = Reconstruct {
+        calibrated: &calibrated,
+        plain: plain.as_ref(),
+        material: &material,
+        samples: &samples,
+        options,
+        of_classes: judge.counts_answers(),
+    };
     let limits = Limits::new(&calibrated, metadata.clone(), options);
     let decision = match (annotation, &options.widths) {
         (Some(annotated), _) => Decision::of(annotated),

@@ -99,6 +99,49 @@ fn a_grid_of_the_input_samples_as_a_constant_one() {
 }
 
 #[test]
+fn taps_of_a_cubic_are_brought_inside_one_by_one() {
+    let image: Vec<f32> = (1..=6).map(|v| v as f32).collect();
+    let grid = [-1.5, 0.25, 0.9, -1.2, 0.1, 0.6, 1.6, 1.4];
+    // What onnxruntime 1.32 computes.
+    let right =
+        [[3.320_312_5, 2.969_157_2, 5.391_220_6, 6.020_252_7], [2.825_195_3, 2.742_500_8, 4.614_751_8, 6.360_000_6]];
+    for (align, right) in right.iter().enumerate() {
+        let attributes =
+            [("mode", Text("cubic")), ("padding_mode", Text("border")), ("align_corners", Int(align as i64))];
+        let fixed = Model::new(20, &[1, 2, 3]).floats("g", &[1, 1, 4, 2], &grid);
+        check_close(&results(&fixed.node("GridSample", &["x", "g"], "y", &attributes), &image), right);
+        let computed = two_inputs(&[1, 2, 3], &[1, 4, 2]).node("GridSample", &["x", "g"], "y", &attributes);
+        check_close(&results(&computed, &[&image[..], &grid[..]].concat()), right);
+    }
+}
+
+#[test]
+fn more_windows_than_axes_are_refused() {
+    let model = two_inputs(&[6], &[2])
+        .floats("one", &[], &[1.0])
+        .ints("row", &[-1])
+        .node("Concat", &["g", "g"], "two", &[("axis", Int(1))])
+        .node("Reshape", &["two", "row"], "start", &[])
+        .node("Add", &["start", "one"], "end", &[])
+        .node("Slice", &["x", "start", "end"], "y", &[]);
+    assert!(from_onnx(&model.bytes()).is_err());
+}
+
+#[test]
+fn integers_in_a_sequence_stay_integers() {
+    let model = Model::new(20, &[3])
+        .ints("seven", &[7])
+        .ints("half", &[2])
+        .node("SequenceEmpty", &[], "none", &[("dtype", Int(7))])
+        .node("SequenceInsert", &["none", "seven"], "all", &[])
+        .node("ConcatFromSequence", &["all"], "joined", &[("axis", Int(0))])
+        .node("Div", &["joined", "half"], "three", &[])
+        .node("Cast", &["three"], "real", &[("to", Int(1))])
+        .node("Mul", &["x", "real"], "y", &[]);
+    check_close(&results(&model, &[1.0, 2.0, 3.0]), &[3.0, 6.0, 9.0]);
+}
+
+#[test]
 fn a_spatial_transformer_turns_an_image() {
     // A quarter turn of 3x3 pixels.
     let model = Model::new(20, &[1, 3, 3])

@@ -92,9 +92,9 @@ const BATCH_VALUES: usize = 1 << 26;
 /// Softens the classes of the float network, so that those it does not choose count too.
 const TEMPERATURE: f32 = 2.0;
 
-/// How a rounded form of this network is fitted on so many samples.
-pub(super) fn reconstruction(folded: &Graph, samples: usize) -> Reconstruction {
-    let aim = if is_classifier(folded) { Aim::Classes { temperature: TEMPERATURE } } else { Aim::Values };
+/// How a rounded form of this network is fitted on so many samples; `of_classes` where right answers are counted, not values.
+pub(super) fn reconstruction(folded: &Graph, samples: usize, of_classes: bool) -> Reconstruction {
+    let aim = if of_classes && is_classifier(folded) { Aim::Classes { temperature: TEMPERATURE } } else { Aim::Values };
     let recipe = Reconstruction::new(1, aim);
     let values: usize = folded.nodes.iter().map(|node| node.shape.len()).sum();
     let batch = recipe.batch.min(samples).min(BATCH_VALUES / values.max(1)).max(1);

@@ -220,6 +220,10 @@ impl Judge {
 
 impl Yard {
     fn answers(calibrated: &Calibrated, validation: &Dataset, metric: Metric) -> Result<Self, CompileError> {
+        if validation.targets().is_some() {
+            let what = "the labels are numbers and no class indices";
+            return Err(CompileError::Option(format!("--metric: {what}")));
+        }
         let labels = validation.labels();
         let metric = if metric == Metric::Top1 && labels.is_none() { Metric::Agreement } else { metric };
         if labels.is_none() && metric != Metric::Agreement {

@@ -28,6 +28,8 @@ pub(super) struct Reconstruct<'a> {
     pub(super) material: &'a Material<'a>,
     pub(super) samples: &'a [Vec<f32>],
     pub(super) options: &'a CompileOptions,
+    /// Whether right answers are counted, not values.
+    pub(super) of_classes: bool,
 }
 
 impl Reconstruct<'_> {
@@ -54,7 +56,7 @@ impl Reconstruct<'_> {
         held.iter().for_each(|&i| is_held[i] = true);
         let others: Vec<usize> = (0..training.len()).filter(|&i| !is_held[i]).collect();
         let learned = training.select(&others).without_labels();
-        let held = Divergence::new(folded, training.select(&held).without_labels());
+        let held = Divergence::new(folded, training.select(&held).without_labels(), self.of_classes);
 
         let fitted = self.plain.unwrap_or(self.calibrated);
         let start = match self.plain {
@@ -64,7 +66,7 @@ impl Reconstruct<'_> {
                 quantize_after_training(plain, widths, self.samples, rounding).annotated
             }
         };
-        let recipe = budget::reconstruction(folded, learned.len());
+        let recipe = budget::reconstruction(folded, learned.len(), self.of_classes);
         let fitted = Reconstructor::new(fitted, &learned, recipe, self.options.seed)?.fit(&start, |progress| {
             hooks.report(Event::Retraining { step: progress.step, steps: progress.steps, loss: progress.loss });
             let ends = hooks.is_interrupted() || hooks.time_left().is_some_and(|left| left.is_zero());
@@ -102,7 +104,7 @@ enum Measure {
 }
 
 impl Divergence {
-    fn new(folded: &Graph, data: Dataset) -> Self {
+    fn new(folded: &Graph, data: Dataset, of_classes: bool) -> Self {
         let sample = |i: usize| {
             let mut values = vec![0.0; data.shape().len()];
             data.read(i, &mut values);
@@ -111,8 +113,8 @@ impl Divergence {
         let samples: Vec<Vec<f32>> = (0..data.len()).map(sample).collect();
         let float = FloatExecutor::new(folded).outputs(&samples);
         let measure = match folded.node(folded.outputs[0].1).op {
-            _ if !is_classifier(folded) => Measure::Values,
-            Op::Softmax { .. } => Measure::Probabilities,
+            _ if !(of_classes && is_classifier(folded)) => Measure::Values,
+            Op::Softmax { log: false, .. } => Measure::Probabilities,
             _ => Measure::Logits,
         };
         Divergence { data, float, measure }

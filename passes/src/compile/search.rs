@@ -1,6 +1,7 @@
 //! The decision of a compilation without given widths: profile, search, baselines, long retraining of the winner.
 
 use super::budget::{Pace, Recipes};
+use super::build;
 use super::confirm::{Confirmed, confirm};
 use super::cost::cost_model;
 use super::environment::{RetrainingEnvironment, facts};
@@ -119,7 +120,14 @@ pub(super) fn bitwidths(
     let mut search = report.in_units(judge.metric(), judge.unit(), judge.float_error());
     let Finished { annotated: judged, widths, reference, accuracy: quantized, recipe, counted_from, .. } = finished;
     let judged = match options.retrain {
-        Retrain::Reconstruct => reconstruct.of(judged, &widths, hooks)?,
+        // What keeps the goal on the validation samples is not given up for what is closer on others.
+        Retrain::Reconstruct => {
+            let fitted = reconstruct.of(judged.clone(), &widths, hooks)?;
+            let worth = |annotated: &Annotated| {
+                Ok::<_, CompileError>(judge.score(&build(annotated.clone())?, material)?.accuracy)
+            };
+            if worth(&fitted)? < worth(&judged)? { judged } else { fitted }
+        }
         Retrain::None | Retrain::Short | Retrain::Full => judged,
     };
     let deployed = match (&unlearned, recipe) {

@@ -14,6 +14,10 @@ impl Dataset {
         for index in 0..self.len() {
             classes.entry(self.labels().map_or(0, |labels| labels[index])).or_default().push(index);
         }
+        // Labels that hardly repeat are values, not classes: a part of every one of them would be none.
+        if 2 * classes.len() > self.len() {
+            classes = BTreeMap::from([(0, (0..self.len()).collect())]);
+        }
         let mut rng = stream(seed, Purpose::Split);
         let mut taken = vec![false; self.len()];
         for indices in classes.values_mut() {

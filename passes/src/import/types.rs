@@ -80,6 +80,8 @@ pub(super) fn result(step: &Step, output: usize, inputs: &[Option<DataType>]) ->
         ("MatMulIntegerToFloat", _) => Some(DataType::Float),
         ("ConvInteger" | "MatMulInteger", _) => Some(DataType::Int32),
         ("Scaler" | "Normalizer" | "LinearRegressor" | "LinearClassifier" | "SVMRegressor", _) => Some(DataType::Float),
+        ("SequenceEmpty", _) => stated("dtype"),
+        ("SequenceInsert", _) => input(1),
         _ => input(0),
     };
     kind.or_else(|| inputs.iter().copied().flatten().next()).unwrap_or(DataType::Float)

@@ -50,9 +50,10 @@ pub(super) fn told(graph: &Graph, input: NodeId) -> Option<(f32, f32)> {
             }
         }
     }
-    let whole = ranges.into_iter().flatten().fold(None, |whole: Option<(f64, f64)>, end| {
-        Some(whole.map_or((end, end), |(low, high)| (low.min(end), high.max(end))))
-    });
+    let whole =
+        ranges.into_iter().flatten().filter(|end| end.is_finite()).fold(None, |whole: Option<(f64, f64)>, end| {
+            Some(whole.map_or((end, end), |(low, high)| (low.min(end), high.max(end))))
+        });
     let (low, high) = whole.filter(|(low, high)| low < high)?;
     let step = power_of_two(high - low) / PARTS;
     let (low, high) = (((low / step).floor() * step) as f32, ((high / step).ceil() * step) as f32);

@@ -94,7 +94,10 @@ fn attention(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     heads.v = repeat_heads(b, heads.v, queries)?;
     let mut bias = Vec::new();
     let lengths = b.optional(step, 6)?;
-    let is_masked = step.input(3).is_some() || lengths.is_some();
+    let has_window = ["left_window_size", "right_window_size"]
+        .iter()
+        .any(|name| attributes.int(name, -1).is_ok_and(|size| size >= 0));
+    let is_masked = step.input(3).is_some() || lengths.is_some() || has_window;
     if step.input(3).is_some() {
         bias.push(mask(b, step, 3, b.dims(heads.k)[2])?);
     }

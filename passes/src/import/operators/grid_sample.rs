@@ -90,6 +90,8 @@ impl Sampling {
         let last = extent as f64 - 1.0;
         at = match self.outside {
             Outside::Zeros => at,
+            // Each tap of a cubic is brought inside alone; from 3 outside on all of them are the border.
+            Outside::Border if self.mode == Mode::Cubic => at.clamp(-3.0, last + 3.0),
             Outside::Border => at.clamp(0.0, last),
             Outside::Reflection => self.reflected(at, extent),
         };
@@ -233,7 +235,11 @@ fn weights_at(b: &mut Builder<'_>, coordinate: NodeId, extent: usize, sampling: 
     if sampling.mode == Mode::Nearest {
         at = b.unary(Function::Round, at)?;
     }
-    at = inside(b, at, extent, sampling)?;
+    at = if sampling.mode == Mode::Cubic && sampling.outside == Outside::Border {
+        clipped(b, at, -3.0, extent as f32 + 2.0)?
+    } else {
+        inside(b, at, extent, sampling)?
+    };
     let positions = places(b, extent, 1, 3)?;
     match sampling.mode {
         Mode::Nearest => b.binary(BinaryKind::Equal, positions, at),

@@ -89,7 +89,8 @@ fn rotate(
     };
     let [n, steps, heads, width] = extents;
     let turned = match axis::count(attributes.int("rotary_embedding_dim", 0)?, "rotary_embedding_dim")? {
-        0 => width,
+        0 if width % 2 == 0 => width,
+        0 => return Err(invalid(format!("RotaryEmbedding of heads of {width} features; they must be pairs"))),
         stated if stated <= width && stated % 2 == 0 => stated,
         stated => return Err(invalid(format!("{stated} features of {width}; they must be pairs"))),
     };
@@ -134,8 +135,7 @@ fn rotate(
     }
     let scale = attributes.float("scale", 1.0)?;
     if scale != 1.0 {
-        let scale = nodes.number(scale);
-        result = nodes.node("Mul", &[&result, &scale], Vec::new());
+        return Err(unsupported(format!("RotaryEmbedding with scale {scale}; runtimes ignore it, so 1 is required")));
     }
     result = if dims.len() == 4 {
         nodes.node("Transpose", &[&result], vec![ints("perm", vec![0, 2, 1, 3])])

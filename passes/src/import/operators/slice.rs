@@ -75,7 +75,7 @@ fn windows(b: &mut Builder<'_>, step: &Step, mut x: NodeId) -> Result<NodeId, Pr
     let count = b.shape(starts).len();
     let axes = match b.ints(step, 3)? {
         Some(axes) => axis::listed_axes(&axes, b.rank(x))?,
-        None => (0..count).collect(),
+        None => axis::listed_axes(&(0..).take(count).collect::<Vec<i64>>(), b.rank(x))?,
     };
     let sizes = apart(b, starts, ends).filter(|sizes| sizes.len() == axes.len() && count == axes.len());
     let Some(sizes) = sizes else {
