@@ -1,7 +1,6 @@
 //! The decision of a compilation without given widths: profile, search, baselines, long retraining of the winner.
 
 use super::budget::{Pace, Recipes};
-use super::build;
 use super::confirm::{Confirmed, confirm};
 use super::cost::cost_model;
 use super::environment::{RetrainingEnvironment, facts};
@@ -17,8 +16,9 @@ use super::unlearn::Unlearned;
 use super::watch::{self, Watched};
 use super::{
     CompileError, CompileOptions, Decision, EvaluationReport, Event, Hooks, Judge, LayerExplanation, LossOf, Material,
-    MethodReport, ParetoPoint, Retrain, SearchReport, Sharing, Store, UnlearnedAccuracy, WidthCost, budget,
+    MethodReport, ParetoPoint, Retrain, SearchReport, Sharing, Store, UnlearnedAccuracy, WidthCost, budget, build,
 };
+use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
 use crate::post_training::{Memo, Rounding, quantize_after_training};
 use crate::search::answers::Tally;
