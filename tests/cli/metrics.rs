@@ -90,7 +90,8 @@ fn what_a_metric_lacks_is_asked_for() {
     for (more, wanted) in [
         (&["--metric", "mse", "--bits", "8"][..], "--data gives them"),
         (&["--metric", "mse", "--data", "set"], "--max-loss states"),
-        (&["--metric", "top5", "--bits", "8", "--data", "set"], "needs labels"),
+        (&["--metric", "top5", "--bits", "8", "--data", "set"], "needs labels that are class indices"),
+        (&["--metric", "top1", "--bits", "8", "--data", "set"], "needs labels that are class indices"),
         (&["--metric", "top5", "--bits", "8"], "needs labels"),
     ] {
         let answer = compile(more);

@@ -221,7 +221,7 @@ impl Judge {
 impl Yard {
     fn answers(calibrated: &Calibrated, validation: &Dataset, metric: Metric) -> Result<Self, CompileError> {
         if validation.targets().is_some() {
-            let what = "the labels are numbers and no class indices";
+            let what = "a share of right answers needs labels that are class indices; these are numbers";
             return Err(CompileError::Option(format!("--metric: {what}")));
         }
         let labels = validation.labels();
