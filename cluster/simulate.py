@@ -24,14 +24,13 @@ import sys
 
 def durations(path):
     """Seconds of each evaluation that was computed."""
-    times, last = [], {}
+    times, last = [], 0.0
     with open(path, encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            before = last.get(row["method"], 0.0)
-            last[row["method"]] = row["seconds"]
-            if not row["stored"] and row["seconds"] > before:
-                times.append(row["seconds"] - before)
+            if not row["stored"] and row["seconds"] > last:
+                times.append(row["seconds"] - last)
+            last = row["seconds"]
     return times
 
 
