@@ -1,34 +1,15 @@
 //! A search on labelled data: the same bytes for any number of threads, and after being killed.
 
-use crate::support::{Place, idx};
+use crate::support::{Place, idx, squares};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// Images of five classes, each a bright square at its own place under noise.
-fn data(place: &Place) {
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    let mut state = 1u32;
-    for sample in 0..600u32 {
-        let class = sample % 5;
-        let (top, left) = (2 * class as usize, (3 * class as usize) % 8);
-        for i in 0..288usize {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let (row, column) = (i % 144 / 12, i % 12);
-            let inside = (top..top + 4).contains(&row) && (left..left + 4).contains(&column);
-            pixels.push((state >> 25) as u8 + if inside { 120 } else { 0 });
-        }
-        labels.push(class as u8);
-    }
-    place.write("data/train-images.idx", &idx(&[600, 2, 12, 12], &pixels));
-    place.write("data/train-labels.idx", &idx(&[600], &labels));
-}
 
 const SEARCH: [&str; 13] =
     ["small.onnx", "-o", "y.rq", "--data", "data", "--mean", "0.5", "--std", "0.25", "--episodes", "3", "--seed", "5"];
 
 fn place() -> Place {
     let place = Place::new();
-    data(&place);
+    squares(&place, 600);
     place
 }
 

@@ -130,3 +130,22 @@ pub(crate) fn snapshot(name: &str, text: &str) {
     settings.set_omit_expression(true);
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
+
+/// Labelled images of five classes in `data/`, each a bright square at its own place under noise.
+pub(crate) fn squares(place: &Place, samples: u32) {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    let mut state = 1u32;
+    for sample in 0..samples {
+        let class = sample % 5;
+        let (top, left) = (2 * class as usize, (3 * class as usize) % 8);
+        for i in 0..288usize {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (row, column) = (i % 144 / 12, i % 12);
+            let inside = (top..top + 4).contains(&row) && (left..left + 4).contains(&column);
+            pixels.push((state >> 25) as u8 + if inside { 120 } else { 0 });
+        }
+        labels.push(class as u8);
+    }
+    place.write("data/train-images.idx", &idx(&[samples, 2, 12, 12], &pixels));
+    place.write("data/train-labels.idx", &idx(&[samples], &labels));
+}

@@ -1,6 +1,6 @@
 //! A search on several processes: the same bytes for any number of workers, and after any of them is killed.
 
-use crate::support::{Place, idx};
+use crate::support::{Place, squares};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
@@ -8,24 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Images of five classes, each a bright square at its own place under noise.
 fn place() -> Place {
     let place = Place::new();
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    let mut state = 1u32;
-    for sample in 0..300u32 {
-        let class = sample % 5;
-        let (top, left) = (2 * class as usize, (3 * class as usize) % 8);
-        for i in 0..288usize {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let (row, column) = (i % 144 / 12, i % 12);
-            let inside = (top..top + 4).contains(&row) && (left..left + 4).contains(&column);
-            pixels.push((state >> 25) as u8 + if inside { 120 } else { 0 });
-        }
-        labels.push(class as u8);
-    }
-    place.write("data/train-images.idx", &idx(&[300, 2, 12, 12], &pixels));
-    place.write("data/train-labels.idx", &idx(&[300], &labels));
+    squares(&place, 300);
     place
 }
 
