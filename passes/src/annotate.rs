@@ -51,11 +51,12 @@ impl ActivationQuant {
     /// checked by itself.
     pub const SCALES: std::ops::RangeInclusive<f32> = 7.523_164e-37..=1.329_227_9e36; // 2^-120, 2^120
 
-    /// The 8-bit quantization of a range that contains 0; scale 1 for a range of width 0.
+    /// The 8-bit quantization of a range that contains 0. That of `0..=1` for a range of width 0: biases of the layers that read
+    /// it are whole multiples of its scale.
     pub fn of(range: Range) -> Self {
         let width = f64::from(range.max) - f64::from(range.min);
         if width <= 0.0 {
-            return ActivationQuant { scale: 1.0, zero_point: 0 };
+            return Self::of(Range { min: 0.0, max: 1.0 });
         }
         let scale = ((width / 255.0) as f32).clamp(*Self::SCALES.start(), *Self::SCALES.end());
         let zero_point = (-range.min / scale).round_ties_even().clamp(0.0, 255.0) as u8;

@@ -162,7 +162,8 @@ pub fn calibrate_each(
             let form = tensors[id.0].iter().position(|divided| divided.factors == factors[id.0]).unwrap_or(0);
             chosen.push(match &node.op {
                 Op::Input(_) if stated.contains_key(&id) => stated[&id],
-                Op::Constant(_) => tensors[id.0][form].range,
+                // No sample shows it: it is what it is.
+                Op::Constant(tensor) => Range::of(&equalize::divided(&node.shape, tensor.data(), &factors[id.0])),
                 // A pool is on codes always, so it keeps the range of what it reads.
                 Op::MaxPool(_) if node.activation.is_none() => chosen[node.inputs[0].0],
                 _ => ranges[id.0][form],

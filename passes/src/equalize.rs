@@ -80,8 +80,10 @@ pub fn factors(
             groups.even(id);
         }
         groups.tie_node(graph, &domains, id);
-        // A bound that is not 0 is another code in every channel; of an upper one that hardly matters.
-        let bounded = |clip: Clip| (clip.min != 0.0 && clip.min.is_finite()) || clip.max < 0.0;
+        // A bound that is not 0 is another code in every channel. Above 0 the range ends at an upper one, so that no channel
+        // has codes beyond it; where values below 0 widen the range, some have.
+        let bounded =
+            |clip: Clip| (clip.min.is_finite() || clip.max.is_finite()) && (clip.min != 0.0 || clip.max < 0.0);
         let own = if let Op::Clip(clip) = node.op { bounded(clip) } else { false };
         if own || node.activation.is_some_and(bounded) {
             groups.even(id);

@@ -93,7 +93,7 @@ pub fn quantize_after_training(
 }
 
 /// Changes with anything that changes what comes out: part of the keys of stored evaluations.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// Values that all samples of a walk hold in the largest tensor, at most.
 const WALK_VALUES: u64 = 1 << 23;
