@@ -152,7 +152,8 @@ def pool(net, x, s):
         extents = [e - ((e - 1) * strides[i] >= s[2 + i] + before[i]) for i, e in enumerate(extents)]
     elif op == "AveragePool" and net.chance(0.4):
         attributes["count_include_pad"] = 1
-    return net.add(op, [x], (*s[:2], *extents), **attributes) if min(extents) > 0 else None
+    fits = all(length >= 0 for length, _ in steps) and min(extents) > 0
+    return net.add(op, [x], (*s[:2], *extents), **attributes) if fits else None
 
 
 SINCE = {"HardSwish": 14, "Gelu": 20, "Mish": 18, "Celu": 12}
