@@ -48,7 +48,7 @@ impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
         let Some(trainer) = self.trainer else {
             return Ok(self.yardstick.memo.quantize(widths).annotated);
         };
-        // Progress counts classes, whatever the metric.
+        // Progress counts classes; where values are compared it counts nothing.
         let Yardstick { judge, material, .. } = self.yardstick;
         let float = agreement(judge.float_classes(), judge.expected(material)) as f32;
         let mut recent = VecDeque::with_capacity(LAST_UPDATES);
@@ -61,7 +61,7 @@ impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
             recent.push_back(progress.accuracy);
             let judged = progress.step == (PROBATION * progress.steps as f64) as usize && recent.len() == LAST_UPDATES;
             let mean = recent.iter().sum::<f32>() / recent.len() as f32;
-            let hopeless = judged && mean < HOPELESS * float;
+            let hopeless = judged && judge.counts_answers() && mean < HOPELESS * float;
             if hopeless || hooks.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let start = Instant::now();

@@ -82,11 +82,12 @@ pub(super) fn bitwidths(
 ) -> Result<Decision, CompileError> {
     let Reconstruct { calibrated, material, options, .. } = *reconstruct;
     let answers = RefCell::new(answers(&options.store)?);
-    let recipes = recipes(calibrated, material, options)?;
+    let recipes = recipes(calibrated, material, judge, options)?;
     let rounding = material.rounding(options.rounding);
     let pace = Pace::default();
     let unlearned = match &recipes {
-        Some(recipes) if options.retrain == Retrain::Full => {
+        // What it has unlearned is told by its answers.
+        Some(recipes) if options.retrain == Retrain::Full && judge.counts_answers() => {
             Unlearned::of(calibrated, material, judge, recipes, rounding, options, &pace, &answers, hooks)?
         }
         _ => None,
@@ -182,12 +183,14 @@ fn answers(store: &Store) -> Result<Answers, CompileError> {
 pub(super) fn recipes(
     calibrated: &Calibrated,
     material: &Material<'_>,
+    judge: &Judge,
     options: &CompileOptions,
 ) -> Result<Option<Recipes>, CompileError> {
     Ok(match options.retrain {
         Retrain::None | Retrain::Reconstruct => None,
         Retrain::Short | Retrain::Full => {
-            Some(Recipes::new(calibrated, material, options.seed).map_err(TrainError::from)?)
+            let counts = judge.counts_answers();
+            Some(Recipes::new(calibrated, material, counts, options.seed).map_err(TrainError::from)?)
         }
     })
 }
@@ -283,7 +286,7 @@ impl Yardstick<'_> {
         let evaluation_key = key.clone();
         let mut environment = Stored::new(environment, answers, key, interrupted);
         let mut reference = self.float();
-        if trainer.is_some() && !stop() {
+        if trainer.is_some() && self.judge.counts_answers() && !stop() {
             // Retraining may forget samples held back that the network was trained on; at 8 bits that is all that it loses.
             let start = Instant::now();
             let found = environment.evaluate(&self.at_8_bits())?;

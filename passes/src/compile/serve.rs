@@ -37,7 +37,7 @@ pub fn serve(
     let present = board.attend()?;
     let options = task.options();
     let Prepared { calibrated, material, judge, options, preprocessing, .. } = prepare(model, data, &options, hooks)?;
-    let recipes = recipes(&calibrated, &material, &options)?;
+    let recipes = recipes(&calibrated, &material, &judge, &options)?;
     let recipes = recipes.as_ref();
     let rounding = material.rounding(options.rounding);
     let answers = RefCell::new(Answers::alone(store));
