@@ -252,6 +252,7 @@ mod tests {
             (GeluTanh, 1.0, 0.841_192),
             (Softplus, 0.0, std::f32::consts::LN_2),
             (Softplus, 500.0, 500.0),
+            (ParametricSoftplus { alpha: 2.0, beta: 0.5 }, 0.0, 2.0 * std::f32::consts::LN_2),
             (Softsign, -inf, -1.0),
             (Mish, 1.0, 0.865_098_4),
             (Mish, -inf, 0.0),

@@ -162,6 +162,14 @@ pub(crate) const ROWS: &[Row] = &[
         let tanh = to.node("Tanh", &[&inner], vec![]);
         to.node("Mul", &[&alpha, &tanh], vec![])
     }),
+    row("parametric_softplus", "ParametricSoftplus", NEVER, &[Float("alpha", 1.0), Float("beta", 1.0)]).by(
+        |to, x, p| {
+            let (alpha, beta) = (to.number(p[0]), to.number(p[1]));
+            let inner = to.node("Mul", &[x, &beta], vec![]);
+            let softplus = to.node("Softplus", &[&inner], vec![]);
+            to.node("Mul", &[&alpha, &softplus], vec![])
+        },
+    ),
 ];
 
 fn cast(to: &mut dyn NodeWriter, x: &str, kind: DataType) -> String {

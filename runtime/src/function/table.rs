@@ -322,4 +322,10 @@ functions! {
         on_codes: false,
         settles: NOWHERE,
     }
+    50 "parametric_softplus" ParametricSoftplus { alpha, beta } = "alpha * log(1 + exp(beta * x))" {
+        value(x): alpha * elementary::softplus(beta * x),
+        slope(x): alpha * beta * elementary::sigmoid(beta * x),
+        on_codes: true,
+        settles: NOWHERE,
+    }
 }
