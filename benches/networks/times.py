@@ -5,7 +5,7 @@
 
 NETWORKS holds NAME.onnx; INPUTS holds NAME.npz (x0, x1, .. with a leading axis of samples) and NAME.calibration.npz, as
 measure.py takes them. The artifact has 8 bits everywhere, calibrated on the samples of NAME.calibration.npz. The int8 network of
-onnxruntime is its static quantization (QDQ, u8 activations, s8 weights a channel, min-max) on at most 64 of the same samples.
+onnxruntime is its static quantization (QDQ, u8 activations, s8 weights, one scale a channel from opset 13 on, min-max) on at most 64 of the same samples.
 
 A round times our artifact (`releqc bench --median`), the float network and the int8 network one after the other; the order
 turns with each round. A ratio is formed within a round; given are medians over the rounds. `islands` is the share of our time
@@ -75,7 +75,10 @@ def quantized(a, name, work):
         quant_pre_process(source, str(prepared), skip_symbolic_shape=True)
     except Exception:
         prepared = Path(source)
-    quantize_static(str(prepared), str(path), Reader(feeds(a, name)), quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+    options = dict(quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+    # Scales a channel need opset 13.
+    opset = max(o.version for o in onnx.load(str(prepared), load_external_data=False).opset_import if o.domain in ("", "ai.onnx"))
+    quantize_static(str(prepared), str(path), Reader(feeds(a, name)), per_channel=opset >= 13, **options)
     return path
 
 
@@ -152,7 +155,7 @@ def main():
     p.add_argument("--steps", type=int, default=0)
     p.add_argument("--json", type=Path)
     p.add_argument("--markdown", type=Path)
-    a = p.parse_args()
+    a = p.parse_intermixed_args()
     a.releqc = a.releqc.resolve()
     if a.core is not None:
         os.sched_setaffinity(0, {a.core})

@@ -100,7 +100,7 @@ pub(super) fn measure(
 
 /// The share of the time that islands take, 0..=1.
 pub(super) fn island_share(layers: &[LayerReport]) -> f64 {
-    layers.iter().filter(|layer| layer.island).map(|layer| layer.share).sum()
+    layers.iter().filter(|layer| layer.island).fold(0.0, |sum, layer| sum + layer.share)
 }
 
 fn median(times: &mut [Duration]) -> f64 {
