@@ -16,7 +16,7 @@ const SAMPLES: usize = 2;
 fn values(len: usize, seed: usize, shift: f32) -> Vec<f32> {
     let places = len.next_power_of_two().max(2);
     let at = |i: usize| (i * 5 + seed * 3) % places;
-    (0..len).map(|i| (at(i) as f32 - places as f32 / 2.0) * (2.4 / places as f32).max(0.14) + 0.035 + shift).collect()
+    (0..len).map(|i| (at(i) as f32 - places as f32 / 2.0) * 0.14 + 0.035 + shift).collect()
 }
 
 fn shapes(of: &[&[usize]]) -> Vec<Shape> {
