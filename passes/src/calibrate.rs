@@ -5,7 +5,7 @@
 
 use crate::equalize::{self, ChannelFactors, Equalization};
 use crate::float_exec::FloatExecutor;
-use crate::ir::{Clip, Function, Graph, Node, NodeId, Op};
+use crate::ir::{Clip, Graph, Node, NodeId, Op};
 use crate::simd::{Isa, vectorized};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -235,7 +235,10 @@ fn settled(graph: &Graph) -> Vec<Range> {
     let is_output = |id: NodeId| graph.outputs.iter().any(|(_, output)| *output == id);
     let of = |(id, _): (NodeId, &Node)| {
         let of_user = |user: &NodeId| match &graph.node(*user).op {
-            Op::Unary(function) => settles(*function),
+            Op::Unary(function) => {
+                let [min, max] = function.settles();
+                Range { min, max }
+            }
             _ => EVERYTHING,
         };
         match users[id.0].is_empty() || is_output(id) {
@@ -247,25 +250,6 @@ fn settled(graph: &Graph) -> Vec<Range> {
 }
 
 const EVERYTHING: Range = Range { min: f32::NEG_INFINITY, max: f32::INFINITY };
-
-/// Where a function stops to change, or all but: by less than 2^-11 of its range around 0.
-fn settles(function: Function) -> Range {
-    let above = |min: f32| Range { min, max: f32::INFINITY };
-    let within = |max: f32| Range { min: -max, max };
-    match function {
-        Function::HardSwish => above(-3.0),
-        Function::Silu | Function::Mish => above(-12.0),
-        Function::Gelu | Function::GeluTanh => above(-5.0),
-        Function::Softplus => above(-10.0),
-        Function::Elu { .. } | Function::Selu { .. } => above(-8.0),
-        Function::Sigmoid => within(9.0),
-        Function::Tanh => within(5.0),
-        Function::HardSigmoid { alpha, beta } if alpha > 0.0 => {
-            Range { min: (-beta / alpha).min(0.0), max: ((1.0 - beta) / alpha).max(0.0) }
-        }
-        _ => EVERYTHING,
-    }
-}
 
 /// Values compared together.
 const LANES: usize = 16;

@@ -7,8 +7,10 @@ mod confirm;
 mod cost;
 mod environment;
 mod error;
+mod exploration;
 mod finish;
 mod fixed;
+mod hopeless;
 mod judge;
 mod key;
 mod limits;
@@ -27,6 +29,7 @@ mod targets;
 mod task;
 mod unlearn;
 mod watch;
+mod yardstick;
 
 pub use error::{CompileError, Fault};
 pub use metric::Metric;

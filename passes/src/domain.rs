@@ -3,7 +3,7 @@
 //! Takes a canonical graph; returns a domain for each node. A value that is float stays float until a layer with weights
 //! needs codes; what feeds floats alone is computed as floats from the start, so that nothing is rounded in between.
 
-use crate::ir::{BinaryKind, Function, Graph, Node, NodeId, Op};
+use crate::ir::{BinaryKind, Graph, Node, NodeId, Op};
 use std::collections::BTreeSet;
 
 /// Where the value of a node lives.
@@ -66,7 +66,7 @@ fn has_integer_form(node: &Node) -> bool {
         Op::Binary(kind) => {
             matches!(kind, BinaryKind::Add | BinaryKind::Sub | BinaryKind::Mul | BinaryKind::Min | BinaryKind::Max)
         }
-        Op::Unary(function) => keeps_its_steps(*function),
+        Op::Unary(function) => function.does_on_codes(),
         Op::Select
         | Op::Reduce { .. }
         | Op::MatMul
@@ -75,33 +75,4 @@ fn has_integer_form(node: &Node) -> bool {
         | Op::Recurrent(_)
         | Op::Lookup { .. } => false,
     }
-}
-
-/// Whether a function of 256 codes is as good as one of floats: its slope is bounded, so a step of its operand moves it by a few
-/// steps of its result at most.
-fn keeps_its_steps(function: Function) -> bool {
-    matches!(
-        function,
-        Function::Identity
-            | Function::Sigmoid
-            | Function::Tanh
-            | Function::HardSigmoid { .. }
-            | Function::HardSwish
-            | Function::Silu
-            | Function::LeakyRelu { .. }
-            | Function::Elu { .. }
-            | Function::Selu { .. }
-            | Function::Celu { .. }
-            | Function::Gelu
-            | Function::GeluTanh
-            | Function::Softplus
-            | Function::Softsign
-            | Function::Mish
-            | Function::ThresholdedRelu { .. }
-            | Function::Shrink { .. }
-            | Function::Clip { .. }
-            | Function::Scale { .. }
-            | Function::Abs
-            | Function::Neg
-    )
 }

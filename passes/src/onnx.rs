@@ -4,6 +4,7 @@
 
 pub(crate) mod attribute;
 pub mod external;
+pub(crate) mod functions;
 #[rustfmt::skip]
 pub mod onnx_protobuf;
 mod reader;

@@ -7,6 +7,8 @@
 //! kernels    forward and backward of every layer over slices
 //! tape       any layer as a Burn operation with its own gradient
 //! layers     the layers as such operations: product, normalize, round, sum, pool, loss
+//! layout     where the values of a tensor lie
+//! general    operators without a kernel of their own
 //! network    the IR graph in NHWC, with its parameters in one list
 //! recording  one forward pass of it on the tape
 //! inference  the same without a tape, a few samples at a time
@@ -22,16 +24,18 @@
 
 /// Raised by every change of this module that changes what a run yields, so that kept evaluations of earlier code are not taken for ones of
 /// today's.
-pub const REVISION: u32 = 2;
+pub const REVISION: u32 = 3;
 
 mod augment;
 mod batches;
 mod blocks;
 mod buffers;
 mod export;
+mod general;
 mod inference;
 pub mod kernels;
 mod layers;
+mod layout;
 mod network;
 mod optimizer;
 mod oscillation;
@@ -47,7 +51,7 @@ mod trainer;
 
 pub use inference::Inference;
 pub use network::NetworkError;
-pub use recipe::{Augmentation, NormStatistics, Optimizer, Oscillation, Recipe, WeightMethod};
+pub use recipe::{Augmentation, Comparison, NormStatistics, Optimizer, Oscillation, Recipe, WeightMethod};
 pub use reconstruct::{Aim, Reconstruction, Reconstructor};
 pub use renormalize::with_batch_norm;
 pub use session::Progress;

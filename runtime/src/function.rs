@@ -7,12 +7,13 @@
 
 mod elementary;
 mod formula;
-mod map;
+mod table;
 
 use crate::float::canonical;
 pub(crate) use elementary::exp;
 pub(crate) use formula::power;
 use std::fmt;
+pub use table::{FUNCTIONS, Function};
 
 /// One row of [`FUNCTIONS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +28,19 @@ pub struct FunctionRow {
     pub formula: &'static str,
 }
 
+/// Makes the type and its methods of the rows of the [table].
 macro_rules! functions {
-    ($($tag:literal $label:literal $name:ident $({ $($parameter:ident),+ })? = $formula:literal;)*) => {
+    ($($tag:literal $label:literal $name:ident $({ $($parameter:ident),+ })? = $text:literal {
+        value($x:ident): $value:expr,
+        slope($at:ident): $slope:expr,
+        on_codes: $on_codes:literal,
+        settles: $settles:expr,
+    })*) => {
         /// A function of one value, with its parameters.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Function {
             $(
-                #[doc = concat!("`", $formula, "`")]
+                #[doc = concat!("`", $text, "`")]
                 $name $({ $(
                     #[doc = concat!("`", stringify!($parameter), "` of the formula.")]
                     $parameter: f32
@@ -42,11 +49,11 @@ macro_rules! functions {
         }
 
         /// Every function, in the order of the tags.
-        pub const FUNCTIONS: &[FunctionRow] = &[$(FunctionRow {
+        pub const FUNCTIONS: &[super::FunctionRow] = &[$(super::FunctionRow {
             tag: $tag,
             label: $label,
             parameters: &[$($(stringify!($parameter)),+)?],
-            formula: $formula,
+            formula: $text,
         }),*];
 
         impl Function {
@@ -82,62 +89,64 @@ macro_rules! functions {
                     _ => None,
                 }
             }
+
+            /// Whether 256 codes of its argument do as well as floats: its slope is bounded, so a
+            /// step of the argument moves the result by a few steps at most.
+            pub fn does_on_codes(self) -> bool {
+                match self {
+                    $(Function::$name { .. } => $on_codes),*
+                }
+            }
+
+            /// From where to where it changes: outside it stays what it is at the end, or moves by
+            /// less than 2^-11 of its range around 0. Infinite where it does not settle.
+            pub fn settles(self) -> [f32; 2] {
+                match self {
+                    $(Function::$name $({ $($parameter),+ })? => {
+                        $($(let _ = $parameter;)+)?
+                        $settles
+                    })*
+                }
+            }
+
+            /// The function at `x`, to be rounded to f32.
+            #[inline(always)]
+            pub(super) fn value(self, x: f64) -> f64 {
+                match self {
+                    $(Function::$name $({ $($parameter),+ })? => {
+                        $($(let $parameter = super::formula::wide($parameter);)+)?
+                        let $x = x;
+                        $value
+                    })*
+                }
+            }
+
+            /// The derivative at a finite `x`, to be rounded to f32.
+            pub(super) fn slope(self, x: f64) -> f64 {
+                match self {
+                    $(Function::$name $({ $($parameter),+ })? => {
+                        $($(let $parameter = super::formula::wide($parameter);)+)?
+                        $($(let _ = $parameter;)+)?
+                        let $at = x;
+                        let _ = $at;
+                        $slope
+                    })*
+                }
+            }
+
+            /// `y[i] = eval(x[i])`: a loop for each function, which a compiler can vectorise.
+            #[inline(always)]
+            pub(crate) fn map(self, x: &[f32], y: &mut [f32]) {
+                match self {
+                    $(Function::$name $({ $($parameter),+ })? => {
+                        super::each(x, y, |x| Function::$name $({ $($parameter),+ })?.value(x));
+                    })*
+                }
+            }
         }
     };
 }
-
-functions! {
-    0 "identity" Identity = "x";
-    1 "sigmoid" Sigmoid = "1 / (1 + exp(-x))";
-    2 "tanh" Tanh = "tanh(x)";
-    3 "hard_sigmoid" HardSigmoid { alpha, beta } = "max(0, min(1, alpha * x + beta))";
-    4 "hard_swish" HardSwish = "x * max(0, min(1, x / 6 + 1 / 2))";
-    5 "silu" Silu = "x * sigmoid(x)";
-    6 "swish" Swish { alpha } = "x * sigmoid(alpha * x)";
-    7 "leaky_relu" LeakyRelu { alpha } = "x < 0 ? alpha * x : x";
-    8 "elu" Elu { alpha } = "x < 0 ? alpha * (exp(x) - 1) : x";
-    9 "selu" Selu { alpha, gamma } = "gamma * (x < 0 ? alpha * (exp(x) - 1) : x)";
-    10 "celu" Celu { alpha } = "x < 0 ? alpha * (exp(x / alpha) - 1) : x";
-    11 "gelu" Gelu = "x / 2 * (1 + erf(x / sqrt(2)))";
-    12 "gelu_tanh" GeluTanh = "x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))";
-    13 "softplus" Softplus = "log(1 + exp(x))";
-    14 "softsign" Softsign = "x / (1 + |x|)";
-    15 "mish" Mish = "x * tanh(softplus(x))";
-    16 "thresholded_relu" ThresholdedRelu { alpha } = "x > alpha ? x : 0";
-    17 "shrink" Shrink { lambd, bias } = "x < -lambd ? x + bias : x > lambd ? x - bias : 0";
-    18 "clip" Clip { min, max } = "min(max(x, min), max)";
-    19 "exp" Exp = "exp(x)";
-    20 "log" Log = "natural logarithm of x";
-    21 "sqrt" Sqrt = "square root of x";
-    22 "abs" Abs = "|x|";
-    23 "neg" Neg = "-x";
-    24 "reciprocal" Reciprocal = "1 / x";
-    25 "erf" Erf = "error function of x";
-    26 "sign" Sign = "-1, 0 or 1";
-    27 "round" Round = "nearest integer, of two the even one";
-    28 "floor" Floor = "greatest integer <= x";
-    29 "ceil" Ceil = "least integer >= x";
-    30 "trunc" Trunc = "integer part of x";
-    31 "sin" Sin = "sin(x)";
-    32 "cos" Cos = "cos(x)";
-    33 "tan" Tan = "tan(x)";
-    34 "asin" Asin = "asin(x)";
-    35 "acos" Acos = "acos(x)";
-    36 "atan" Atan = "atan(x)";
-    37 "sinh" Sinh = "sinh(x)";
-    38 "cosh" Cosh = "cosh(x)";
-    39 "asinh" Asinh = "asinh(x)";
-    40 "acosh" Acosh = "acosh(x)";
-    41 "atanh" Atanh = "atanh(x)";
-    42 "not" Not = "x = 0 ? 1 : 0";
-    43 "is_nan" IsNaN = "x is NaN ? 1 : 0";
-    44 "is_inf" IsInf { negative, positive } = "x is an infinity whose sign's parameter is not 0 ? 1 : 0";
-    45 "is_nonzero" IsNonzero = "x = 0 ? 0 : 1";
-    46 "pow" Pow { exponent } = "x ^ exponent";
-    47 "power_of" PowerOf { base } = "base ^ x";
-    48 "scale" Scale { mul, add } = "x * mul + add";
-    49 "scaled_tanh" ScaledTanh { alpha, beta } = "alpha * tanh(beta * x)";
-}
+use functions;
 
 impl Function {
     /// The function at `x`.
@@ -146,13 +155,23 @@ impl Function {
     /// limit where there is one. Arguments and parameters up to the least normal number count as 0,
     /// and 0 has no sign: `reciprocal` is infinite there, `log` minus infinity.
     pub fn eval(self, x: f32) -> f32 {
-        canonical(formula::value(self, f64::from(canonical(x))) as f32)
+        canonical(self.value(f64::from(canonical(x))) as f32)
     }
 
     /// Its derivative at `x`: from the right where the two sides differ, 0 where the function is a
     /// step, and infinite where it is vertical.
     pub fn derivative(self, x: f32) -> f32 {
-        canonical(formula::derivative(self, f64::from(canonical(x))) as f32)
+        if x.is_nan() {
+            return canonical(x);
+        }
+        canonical(self.slope(f64::from(canonical(x)).clamp(f32::MIN.into(), f32::MAX.into())) as f32)
+    }
+}
+
+#[inline(always)]
+fn each(x: &[f32], y: &mut [f32], f: impl Fn(f64) -> f64) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = canonical(f(f64::from(canonical(x))) as f32);
     }
 }
 
@@ -233,6 +252,7 @@ mod tests {
             (GeluTanh, 1.0, 0.841_192),
             (Softplus, 0.0, std::f32::consts::LN_2),
             (Softplus, 500.0, 500.0),
+            (ParametricSoftplus { alpha: 2.0, beta: 0.5 }, 0.0, 2.0 * std::f32::consts::LN_2),
             (Softsign, -inf, -1.0),
             (Mish, 1.0, 0.865_098_4),
             (Mish, -inf, 0.0),
@@ -304,14 +324,14 @@ mod tests {
         fn derivatives_are_slopes(x in -4.0f32..4.0) {
             let h = 1e-5;
             for function in all() {
-                let at = |x: f64| formula::value(function, x);
+                let at = |x: f64| function.value(x);
                 let x = f64::from(x);
                 let (before, after) = ((at(x) - at(x - h)) / h, (at(x + h) - at(x)) / h);
                 let slope = (before + after) / 2.0;
                 if !slope.is_finite() || (before - after).abs() > 1e-2 * (1.0 + slope.abs()) {
                     continue;
                 }
-                let derivative = formula::derivative(function, x);
+                let derivative = function.slope(x);
                 let is_near = (derivative - slope).abs() <= 1e-2 * (1.0 + slope.abs());
                 prop_assert!(is_near, "{function} at {x}: {derivative} {slope}");
             }

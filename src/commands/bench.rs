@@ -32,6 +32,8 @@ struct Report {
     threads: usize,
     runs: usize,
     limits: Option<Limits>,
+    /// Share of the time that operators on floats alone take, 0..=1; 0 where layers are not timed.
+    island_share: f64,
     layers: Vec<LayerReport>,
 }
 
@@ -65,6 +67,7 @@ pub(super) fn execute(args: &Bench, context: &Context) -> Result<Outcome, Failur
         threads: session.threads(),
         runs: times.len(),
         limits,
+        island_share: layers::island_share(&layers),
         layers,
     };
     context.console.result(&report, || if args.median { format!("{}\n", report.median_us) } else { report.text() })?;

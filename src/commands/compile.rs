@@ -262,6 +262,7 @@ fn options(
     }
     Ok(CompileOptions {
         widths,
+        retrain_values: args.retrain.is_some(),
         retrain: args.retrain.map_or(default_retraining, |retrain| match retrain {
             args::Retrain::None => Retrain::None,
             args::Retrain::Reconstruct => Retrain::Reconstruct,

@@ -4,7 +4,7 @@ use super::{Material, Retrain};
 use crate::calibrate::Calibrated;
 use crate::compile::signal::is_classifier;
 use crate::ir::{Graph, Op};
-use crate::train::{Aim, Augmentation, NetworkError, Recipe, Reconstruction};
+use crate::train::{Aim, Augmentation, Comparison, NetworkError, Recipe, Reconstruction};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -47,12 +47,26 @@ pub(super) struct Recipes {
 
 impl Recipes {
     /// Images of one channel (digits, spectra) and synthesised samples are not varied: a shifted or mirrored one is another sample.
-    pub(super) fn new(calibrated: &Calibrated, material: &Material<'_>, seed: u64) -> Result<Self, NetworkError> {
-        let (short, full) = (Recipe::short(), Recipe::full(1));
+    /// Where no answers are counted, values are compared, and labels are not looked at.
+    pub(super) fn new(
+        calibrated: &Calibrated,
+        material: &Material<'_>,
+        of_classes: bool,
+        seed: u64,
+    ) -> Result<Self, NetworkError> {
+        let several = calibrated.graph.outputs.len() > 1;
+        let compares = if of_classes && !several { Comparison::Classes } else { Comparison::Values };
+        let values: usize = calibrated.folded.nodes.iter().map(|node| node.shape.len()).sum();
+        let affordable = match compares {
+            Comparison::Classes => usize::MAX,
+            Comparison::Values => (BATCH_VALUES / values.max(1)).max(1),
+        };
+        let batch = Recipe::full(1).batch.min(affordable);
+        let (short, full) = (Recipe { batch, ..Recipe::short() }, Recipe { batch, ..Recipe::full(1) });
         let short_steps = steps(calibrated, short.batch, SHORT_MACS, 60..=100);
         let full_steps = steps(calibrated, full.batch, FULL_MACS, 300..=1500);
         let full_steps = if material.is_labelled() { full_steps } else { full_steps.min(600) };
-        let colour = calibrated.graph.input_shape().chw()[0] == 3;
+        let colour = calibrated.graph.input_shape().chw()[0] == 3 && compares == Comparison::Classes;
         let augmentation = match material.is_labelled() && colour {
             true => full.augmentation.borne_by(&calibrated.folded, material.training(), seed)?,
             false => Augmentation::NONE,
@@ -65,7 +79,10 @@ impl Recipes {
         let calm = if normalized { 1.0 } else { UNNORMALIZED };
         let share = if normalized { 1.0 } else { UNNORMALIZED_UNLEARNING };
         let unlearning = Recipe::unlearning(full_steps.min(UNLEARNING));
-        let fitted = |recipe: Recipe| Recipe { learning_rate: calm * recipe.learning_rate, augmentation, ..recipe };
+        let fitted = |recipe: Recipe| {
+            let learning_rate = calm * recipe.learning_rate;
+            Recipe { learning_rate, augmentation, batch, compares, ..recipe }
+        };
         Ok(Recipes {
             short: fitted(Recipe { steps: short_steps, ..short }),
             full: fitted(Recipe::full(full_steps)),
@@ -87,7 +104,7 @@ impl Recipes {
 const RECONSTRUCTION_MACS: u64 = 8_000_000_000_000;
 /// How often a reconstruction sees a sample at most.
 const ROUNDS: usize = 40;
-/// Values of all tensors of its batch, at most.
+/// Values of all tensors of a batch, at most.
 const BATCH_VALUES: usize = 1 << 26;
 /// Softens the classes of the float network, so that those it does not choose count too.
 const TEMPERATURE: f32 = 2.0;

@@ -1,6 +1,8 @@
 //! The environment of the search: retrain at the asked widths, build the artifact, measure it on the validation samples.
 
-use super::search::Yardstick;
+use super::hopeless::Probation;
+use super::run::failed;
+use super::yardstick::Yardstick;
 use super::{Hooks, Score, build};
 use crate::annotate::Annotated;
 use crate::compile::{CompileError, Event};
@@ -10,7 +12,6 @@ use crate::search::{Environment, Evaluation, LayerFacts, SearchError};
 use crate::train::{Progress, Trainer};
 use releqc_runtime::BitWidth;
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -21,18 +22,6 @@ pub(super) struct RetrainingEnvironment<'a, 't, 'r, 'h> {
     /// `None` measures without retraining.
     trainer: Option<&'a Trainer<'t>>,
     hooks: &'a RefCell<&'r mut Hooks<'h>>,
-}
-
-/// A retraining is hopeless, and ends, when after this share of its updates ...
-const PROBATION: f64 = 1.0 / 3.0;
-/// ... the mean accuracy of the last updates ...
-const LAST_UPDATES: usize = 8;
-/// ... is below this share of the float network's share of right classes. What it has reached is measured as it is. A function of the run
-/// alone, so the answer stays one of the widths alone.
-const HOPELESS: f32 = 0.5;
-/// The three as text, for the keys of stored evaluations.
-pub(super) fn ending_rule() -> String {
-    format!("{PROBATION} {LAST_UPDATES} {HOPELESS}")
 }
 
 impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
@@ -48,20 +37,15 @@ impl<'a, 't, 'r, 'h> RetrainingEnvironment<'a, 't, 'r, 'h> {
         let Some(trainer) = self.trainer else {
             return Ok(self.yardstick.memo.quantize(widths).annotated);
         };
-        // Progress counts classes, whatever the metric.
         let Yardstick { judge, material, .. } = self.yardstick;
-        let float = agreement(judge.float_classes(), judge.expected(material)) as f32;
-        let mut recent = VecDeque::with_capacity(LAST_UPDATES);
+        // Where values are compared progress counts nothing.
+        let mut probation = judge
+            .counts_answers()
+            .then(|| Probation::new(agreement(judge.float_classes(), judge.expected(material)) as f32));
         let watch = |progress: &Progress| {
             let mut hooks = self.hooks.borrow_mut();
             hooks.report(Event::Retraining { step: progress.step, steps: progress.steps, loss: progress.loss });
-            if recent.len() == LAST_UPDATES {
-                recent.pop_front();
-            }
-            recent.push_back(progress.accuracy);
-            let judged = progress.step == (PROBATION * progress.steps as f64) as usize && recent.len() == LAST_UPDATES;
-            let mean = recent.iter().sum::<f32>() / recent.len() as f32;
-            let hopeless = judged && mean < HOPELESS * float;
+            let hopeless = probation.as_mut().is_some_and(|probation| probation.is_hopeless(progress));
             if hopeless || hooks.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let start = Instant::now();
@@ -98,16 +82,6 @@ impl Environment for RetrainingEnvironment<'_, '_, '_, '_> {
 
     fn evaluate(&mut self, widths: &[BitWidth]) -> Result<Evaluation, SearchError> {
         self.measure(widths).map_err(|error| failed(widths, error))
-    }
-}
-
-/// Why there is no answer for these widths.
-pub(super) fn failed(widths: &[BitWidth], error: CompileError) -> SearchError {
-    match error {
-        CompileError::Interrupted => SearchError::Interrupted,
-        other => {
-            SearchError::Evaluation { widths: crate::search::environment::widths_text(widths), source: Box::new(other) }
-        }
     }
 }
 

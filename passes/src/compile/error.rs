@@ -116,7 +116,7 @@ impl CompileError {
                 | SearchError::DamagedStore { .. } => Fault::Input,
             },
             CompileError::Train(error) => match error {
-                TrainError::Network(_) => Fault::Unsupported,
+                TrainError::Network(_) | TrainError::Outputs(_) => Fault::Unsupported,
                 TrainError::Widths { .. } => Fault::Defect,
                 TrainError::SampleShape { .. }
                 | TrainError::Parameters

@@ -8,8 +8,9 @@
 //! stand without a goal, the choice inside them that loses least after a long run is the result.
 
 use super::environment::paired_error;
-use super::search::{Exploration, Yardstick};
-use super::{CompileError, CompileOptions, Event, Finalist, Hooks, Retrain, RewardKind, Score, budget, build};
+use super::exploration::{Exploration, Finished};
+use super::yardstick::{Goal, Yardstick};
+use super::{CompileError, Event, Finalist, Hooks, Retrain, Score, build};
 use crate::annotate::Annotated;
 use crate::search::environment::mean_bits;
 use crate::search::reward::Outcome;
@@ -28,48 +29,6 @@ const MOST_BOLD: f64 = 3.0;
 
 /// A choice that missed the goal makes the limit of the next one smaller, to between these shares.
 const SAFER: (f64, f64) = (0.2, 0.8);
-
-/// What was decided.
-pub(super) struct Finished {
-    pub(super) annotated: Annotated,
-    pub(super) widths: Vec<BitWidth>,
-    /// The accuracy on the validation samples that losses are counted from, 0..=1: the float network's, or the 8-bit network's after the
-    /// same retraining where that is lower.
-    pub(super) reference: f64,
-    /// The accuracy with these widths, 0..=1.
-    pub(super) accuracy: f64,
-    /// How they were retrained.
-    pub(super) recipe: Option<Recipe>,
-    /// Every long run, in order.
-    pub(super) finalists: Vec<Finalist>,
-    /// The network that losses are counted from, where it is the one of 8 bits after the same retraining.
-    pub(super) counted_from: Option<Annotated>,
-}
-
-/// The goal, and what the search made of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Goal {
-    /// Points that may be lost in the end.
-    pub(super) max_loss: f64,
-    /// Points that were allowed in an evaluation of the search.
-    pub(super) search_limit: f64,
-    /// Which reward ranked the choices.
-    pub(super) reward: Reward,
-}
-
-impl Goal {
-    /// `unit` is what a point is, in the unit of the metric.
-    pub(super) fn of(options: &CompileOptions, unit: f64) -> Result<Self, CompileError> {
-        let max_loss = options.max_loss / unit;
-        let search_limit = budget::search_limit(max_loss, options.retrain == Retrain::Full);
-        let reward = match options.reward {
-            RewardKind::Constrained if options.wants_least_loss() => Reward::LeastLoss,
-            RewardKind::Constrained => Reward::constrained(search_limit)?,
-            RewardKind::Paper => Reward::paper(),
-        };
-        Ok(Goal { max_loss, search_limit, reward })
-    }
-}
 
 /// One network after its last retraining.
 struct Trained {

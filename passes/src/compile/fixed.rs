@@ -2,7 +2,9 @@
 
 use super::reconstruct::Reconstruct;
 use super::signal::Signal;
-use super::{CompileError, CompileOptions, Decision, Event, Hooks, Judge, Material, Retrain, budget, emitted, retrain};
+use super::{
+    CompileError, CompileOptions, Decision, Event, Hooks, Judge, Material, Retrain, budget, build, emitted, retrain,
+};
 use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
 use crate::post_training::{PostTrained, Reached, quantize_after_training, reach};
@@ -54,11 +56,29 @@ impl<'a> Fixed<'a> {
             let annotated = self.reconstruct.of(rounded.annotated, &widths, hooks)?;
             return Ok(Decision { annotated, ..rounded });
         }
-        let recipes =
-            budget::Recipes::new(self.calibrated, self.material, self.options.seed).map_err(TrainError::from)?;
+        let counts = self.judge.counts_answers();
+        let recipes = budget::Recipes::new(self.calibrated, self.material, counts, self.options.seed)
+            .map_err(TrainError::from)?;
         let recipe = recipes.of(self.options.retrain).unwrap_or(&recipes.full).clone();
         let annotated = retrain(self.calibrated, self.material, recipe, &widths, self.options.seed, hooks)?;
-        Ok(Decision::of(annotated))
+        if counts {
+            return Ok(Decision::of(annotated));
+        }
+        // Values that were rounded may lie nearer to those of the float network than what a few updates found.
+        let rounded = self.after_training(&widths, samples, hooks)?;
+        let worth = |annotated: &Annotated| -> Result<f64, CompileError> {
+            Ok(self.judge.score(&build(annotated.clone())?, self.material)?.accuracy)
+        };
+        let (before, after) = (worth(&rounded.annotated)?, worth(&annotated)?);
+        let kept = after > before;
+        hooks.report(Event::Note(format!(
+            "retraining on values: {} {:.2} rounded and {:.2} retrained: {}",
+            self.judge.metric().name(),
+            100.0 * before,
+            100.0 * after,
+            if kept { "kept" } else { "not kept" },
+        )));
+        Ok(if kept { Decision::of(annotated) } else { rounded })
     }
 
     /// The signal-to-noise ratio in dB that is asked for, if any.

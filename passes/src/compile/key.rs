@@ -1,6 +1,6 @@
 //! The key of stored answers.
 
-use super::environment::ending_rule;
+use super::hopeless::ending_rule;
 use super::{CompileError, Material, encoded};
 use crate::annotate::annotate;
 use crate::calibrate::Calibrated;

@@ -181,6 +181,8 @@ pub struct CompileOptions {
     pub widths: WidthPolicy,
     /// Retraining of the result.
     pub retrain: Retrain,
+    /// Whether a network that is not judged by right answers is retrained too, short or full: on the values of its outputs.
+    pub retrain_values: bool,
     /// Rounding where nothing is retrained.
     pub rounding: RoundingKind,
     /// By what the network is judged. `None`: the share of right classes where one output is a vector of classes and the labels, if there are
@@ -228,6 +230,7 @@ impl Default for CompileOptions {
         CompileOptions {
             widths: WidthPolicy::Search,
             retrain: Retrain::Full,
+            retrain_values: false,
             rounding: RoundingKind::Results,
             metric: None,
             max_loss: 0.0,

@@ -142,8 +142,7 @@ fn warn_of_assumed_ranges(ranges: &[InputRange], hooks: &mut Hooks<'_>) {
     }
 }
 
-/// The options with retraining left out where the network cannot be retrained, or where nothing would tell a retraining what is
-/// right: the loss of retraining compares classes.
+/// The options with retraining left out where the network cannot be retrained, or where it would be on values that nobody asked for.
 fn trainable(
     options: &CompileOptions,
     calibrated: &Calibrated,
@@ -154,21 +153,17 @@ fn trainable(
     if options.retrain == Retrain::None {
         return options;
     }
-    let reason = match crate::train::Inference::float(&calibrated.graph) {
-        Err(error) => error.to_string(),
-        // Values are compared with those of the float network.
-        Ok(_) if options.retrain == Retrain::Reconstruct => return options,
-        Ok(_) if !judge.counts_answers() && options.metric.is_none() => "its output is no vector of classes".to_owned(),
-        Ok(_) if !judge.counts_answers() => {
-            format!("it is judged by its {}, and retraining compares classes", judge.metric().name())
-        }
+    let of_classes = matches!(options.retrain, Retrain::Short | Retrain::Full);
+    let event = match crate::train::Inference::float(&calibrated.graph) {
+        Err(error) if of_classes => Event::Warning(format!("the network is not retrained: {error}")),
+        Err(error) => Event::Note(format!("the network is not retrained: {error}")),
+        Ok(_) if of_classes && !options.retrain_values && !judge.counts_answers() => Event::Note(format!(
+            "the network is not retrained: it is judged by its {} (--retrain short or full: on the values of its outputs)",
+            judge.metric().name()
+        )),
         Ok(_) => return options,
     };
-    let text = format!("the network is not retrained: {reason}");
-    hooks.report(match options.retrain {
-        Retrain::Reconstruct => Event::Note(text),
-        Retrain::None | Retrain::Short | Retrain::Full => Event::Warning(text),
-    });
+    hooks.report(event);
     options.retrain = Retrain::None;
     options
 }

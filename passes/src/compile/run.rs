@@ -1,6 +1,5 @@
 //! A training run whose parameters are kept: nobody does it twice, not even after a process was killed.
 
-use super::environment::failed;
 use super::key::key;
 use super::{CompileError, Event, Hooks, Material};
 use crate::annotate::Annotated;
@@ -67,5 +66,15 @@ impl<'a> Run<'a> {
         };
         let parameters = self.trainer.parameters(widths, watch).map_err(|error| failed(widths, error.into()))?;
         if hooks.is_interrupted() { Err(SearchError::Interrupted) } else { Ok(parameters) }
+    }
+}
+
+/// Why there is no answer for these widths.
+pub(super) fn failed(widths: &[BitWidth], error: CompileError) -> SearchError {
+    match error {
+        CompileError::Interrupted => SearchError::Interrupted,
+        other => {
+            SearchError::Evaluation { widths: crate::search::environment::widths_text(widths), source: Box::new(other) }
+        }
     }
 }

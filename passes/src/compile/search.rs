@@ -4,72 +4,39 @@ use super::budget::{Pace, Recipes};
 use super::confirm::{Confirmed, confirm};
 use super::cost::cost_model;
 use super::environment::{RetrainingEnvironment, facts};
-use super::finish::{Finish, Finished, Goal};
+use super::exploration::{Exploration, Finished, Method};
+use super::finish::Finish;
 use super::key::key;
 use super::limits::Limits;
 use super::lookahead::Lookahead;
 use super::reconstruct::Reconstruct;
 use super::run::Run;
 use super::sensitivity::Profiler;
-use super::task::Task;
 use super::unlearn::Unlearned;
 use super::watch::{self, Watched};
+use super::yardstick::{Goal, Yardstick};
 use super::{
-    CompileError, CompileOptions, Decision, EvaluationReport, Event, Hooks, Judge, LayerExplanation, LossOf, Material,
-    MethodReport, ParetoPoint, Retrain, SearchReport, Sharing, Store, UnlearnedAccuracy, WidthCost, budget, build,
+    CompileError, CompileOptions, Decision, Event, Hooks, Judge, LossOf, Material, Retrain, Sharing, Store,
+    UnlearnedAccuracy, budget, build,
 };
 use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
-use crate::post_training::{Memo, Rounding, quantize_after_training};
+use crate::post_training::{Memo, quantize_after_training};
 use crate::search::answers::Tally;
 use crate::search::board::Board;
 use crate::search::constraint;
-use crate::search::environment::{Problem, mean_bits};
-use crate::search::ledger::{Terms, best_of};
-use crate::search::pareto::{self, LayerCost};
+use crate::search::environment::Problem;
+use crate::search::ledger::Terms;
 use crate::search::prior::DamagePrior;
 use crate::search::{
-    Answers, Baseline, CostModel, Environment, Evaluated, EvaluationStore, Ingredients, Reward, SearchOptions,
-    SearchResult, SensitivityProfile, Stored, baselines, search,
+    Answers, Baseline, Environment, EvaluationStore, Ingredients, Reward, SearchOptions, Stored, baselines, search,
 };
-use crate::train::{Recipe, TrainError, Trainer};
-use releqc_runtime::BitWidth;
+use crate::train::{TrainError, Trainer};
 use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::ops::Range;
 use std::time::Instant;
 
 /// Long retrainings that the search leaves time for: two choices and the reference.
 const RESERVED_RUNS: u32 = 3;
-
-/// What agent and baselines evaluated.
-pub(super) struct Exploration {
-    /// What the agent found.
-    pub(super) result: SearchResult,
-    methods: Vec<Method>,
-    /// The agent's evaluations first, then those with the goal itself as limit, then the baselines'.
-    pub(super) known: Vec<Evaluated>,
-    /// Entropy of the policy before each evaluation of the agent.
-    entropies: Vec<Option<f64>>,
-    /// Evaluations with the goal itself as limit.
-    careful: usize,
-    /// Evaluations that no store answered.
-    paid: usize,
-    /// What widths cost.
-    pub(super) cost: CostModel,
-    /// The widest widths, narrowed until they keep the budgets, or to the end where none does.
-    pub(super) narrowest: Vec<BitWidth>,
-    /// What each layer loses alone, where there was time to measure it.
-    pub(super) profile: Option<SensitivityProfile>,
-}
-
-/// One method of the comparison.
-struct Method {
-    name: &'static str,
-    /// Its part of what is known.
-    evaluated: Range<usize>,
-    seconds: f64,
-}
 
 /// Searches widths and retrains the network for them.
 pub(super) fn bitwidths(
@@ -82,11 +49,12 @@ pub(super) fn bitwidths(
 ) -> Result<Decision, CompileError> {
     let Reconstruct { calibrated, material, options, .. } = *reconstruct;
     let answers = RefCell::new(answers(&options.store)?);
-    let recipes = recipes(calibrated, material, options)?;
+    let recipes = recipes(calibrated, material, judge, options)?;
     let rounding = material.rounding(options.rounding);
     let pace = Pace::default();
     let unlearned = match &recipes {
-        Some(recipes) if options.retrain == Retrain::Full => {
+        // What it has unlearned is told by its answers.
+        Some(recipes) if options.retrain == Retrain::Full && judge.counts_answers() => {
             Unlearned::of(calibrated, material, judge, recipes, rounding, options, &pace, &answers, hooks)?
         }
         _ => None,
@@ -182,76 +150,18 @@ fn answers(store: &Store) -> Result<Answers, CompileError> {
 pub(super) fn recipes(
     calibrated: &Calibrated,
     material: &Material<'_>,
+    judge: &Judge,
     options: &CompileOptions,
 ) -> Result<Option<Recipes>, CompileError> {
     Ok(match options.retrain {
         Retrain::None | Retrain::Reconstruct => None,
         Retrain::Short | Retrain::Full => {
-            Some(Recipes::new(calibrated, material, options.seed).map_err(TrainError::from)?)
+            Some(Recipes::new(calibrated, material, judge.counts_answers(), options.seed).map_err(TrainError::from)?)
         }
     })
 }
 
-/// Everything that a choice of widths is judged by.
-#[derive(Clone, Copy)]
-pub(super) struct Yardstick<'a> {
-    /// The float network, or its copy that has unlearned the validation samples.
-    pub(super) calibrated: &'a Calibrated,
-    pub(super) material: &'a Material<'a>,
-    /// Quantizes the network where it is not retrained.
-    pub(super) memo: &'a Memo<'a>,
-    pub(super) rounding: Rounding,
-    pub(super) judge: &'a Judge,
-    pub(super) limits: &'a Limits<'a>,
-    pub(super) options: &'a CompileOptions,
-    /// The retraining that was asked for, by which ranges were chosen.
-    pub(super) asked: Retrain,
-    pub(super) goal: Goal,
-    /// `None` retrains nothing.
-    pub(super) recipes: Option<&'a Recipes>,
-    pub(super) pace: &'a Pace,
-    /// Runs of the result's recipe that follow the judging, for which time is kept back.
-    pub(super) runs_after: u32,
-    /// What was answered before or by others.
-    pub(super) answers: &'a RefCell<Answers>,
-}
-
 impl Yardstick<'_> {
-    /// What losses are counted from, 0..=1: accuracy of the float network on the validation samples.
-    pub(super) fn float(&self) -> f64 {
-        self.judge.reference(self.material, self.options.max_loss)
-    }
-
-    /// 8 bits in every layer: what losses are counted from, whatever the action set.
-    pub(super) fn at_8_bits(&self) -> Vec<BitWidth> {
-        vec![BitWidth::MAX; self.calibrated.folded.weight_layers().len()]
-    }
-
-    /// The widest of the action set in every layer.
-    pub(super) fn widest(&self) -> Vec<BitWidth> {
-        let widest = *self.options.action_set.last().unwrap_or(&BitWidth::MAX);
-        vec![widest; self.calibrated.folded.weight_layers().len()]
-    }
-
-    /// The network under a recipe.
-    pub(super) fn run(&self, recipe: &Recipe) -> Result<Run<'_>, CompileError> {
-        Run::new(self.calibrated, self.material, recipe, self.rounding, self.options.seed)
-    }
-
-    /// Makes the questions of this search known to processes that can answer them.
-    fn announce(&self, model: &[u8], key: &str) -> Result<(), CompileError> {
-        let Store::Shared(_, data) = &self.options.store else { return Ok(()) };
-        // A worker leaves retraining out for the same reason, once ranges were chosen for it.
-        let asked = CompileOptions { retrain: self.asked, ..self.options.clone() };
-        let task = Task::new(&asked, data.clone(), key, self.runs_after > 0);
-        let (name, description) =
-            task.description(model).map_err(|error| CompileError::Option(format!("--store: {error}")))?;
-        match self.answers.borrow_mut().board() {
-            Some(board) => Ok(board.announce(&name, &description, model)?),
-            None => Ok(()),
-        }
-    }
-
     fn explore(&self, model: &[u8], hooks: &mut Hooks<'_>) -> Result<Exploration, CompileError> {
         let Yardstick { calibrated, material, options, goal, recipes, pace, runs_after, answers, .. } = *self;
         hooks.stage("profile");
@@ -283,7 +193,7 @@ impl Yardstick<'_> {
         let evaluation_key = key.clone();
         let mut environment = Stored::new(environment, answers, key, interrupted);
         let mut reference = self.float();
-        if trainer.is_some() && !stop() {
+        if trainer.is_some() && self.judge.counts_answers() && !stop() {
             // Retraining may forget samples held back that the network was trained on; at 8 bits that is all that it loses.
             let start = Instant::now();
             let found = environment.evaluate(&self.at_8_bits())?;
@@ -391,105 +301,4 @@ impl Yardstick<'_> {
         let paid = answers.borrow().paid();
         Ok(Exploration { result, methods, known, entropies, careful, paid, cost, narrowest, profile })
     }
-}
-
-impl Exploration {
-    /// What each method prefers of its own evaluations, in the order of the methods.
-    pub(super) fn best_of_methods(&self) -> impl Iterator<Item = &Evaluated> {
-        self.methods.iter().filter_map(|method| best_of(&self.known[method.evaluated.clone()]))
-    }
-
-    /// The methods that evaluated these widths.
-    fn found_by(&self, widths: &[BitWidth]) -> Vec<String> {
-        let evaluated = |method: &&Method| self.known[method.evaluated.clone()].iter().any(|e| e.widths == widths);
-        let mut names: Vec<String> = self.methods.iter().filter(evaluated).map(|method| method.name.into()).collect();
-        if names.is_empty() {
-            let careful = self.known.iter().any(|entry| entry.widths == widths);
-            let derived = if self.known.is_empty() { "no method" } else { "long runs" };
-            names.push(if careful { "agent" } else { derived }.into());
-        }
-        names
-    }
-
-    fn method(&self, method: &Method, finished: &Finished) -> Option<MethodReport> {
-        let best = best_of(&self.known[method.evaluated.clone()])?;
-        let widths = bits(&best.widths);
-        let long_run = finished.finalists.iter().find(|finalist| finalist.widths == widths);
-        Some(MethodReport {
-            name: method.name.to_owned(),
-            average_bits: mean_bits(&best.widths),
-            loss: best.loss,
-            believed_loss: best.believed_loss,
-            reward: best.standing,
-            evaluations: method.evaluated.len(),
-            seconds: method.seconds,
-            long_run_loss: long_run.map(|finalist| finalist.loss),
-            kept: long_run.map(|finalist| finalist.kept),
-            widths,
-        })
-    }
-
-    fn report(&self, goal: &Goal, finished: &Finished) -> SearchReport {
-        let Exploration { result, methods, known, careful, paid, .. } = self;
-        let mut seen = BTreeSet::new();
-        let different: Vec<Evaluated> =
-            known.iter().filter(|entry| seen.insert(entry.widths.clone())).cloned().collect();
-        let point = |&index: &usize| {
-            let entry = &different[index];
-            ParetoPoint {
-                widths: bits(&entry.widths),
-                average_bits: mean_bits(&entry.widths),
-                relative_cost: entry.relative_cost,
-                loss: entry.loss,
-                chosen: entry.widths == finished.widths,
-            }
-        };
-        let explain = |layer: &pareto::LayerExplanation| {
-            let change = |cost: &LayerCost| WidthCost {
-                bits: cost.width.bits(),
-                loss: cost.measured.unwrap_or(cost.loss_change),
-                measured: cost.measured.is_some(),
-            };
-            LayerExplanation { name: layer.name.clone(), widths: layer.widths.iter().map(change).collect() }
-        };
-        SearchReport {
-            episodes: result.episodes,
-            evaluations: known.len(),
-            careful: *careful,
-            paid: *paid,
-            helped: 0,
-            repeated: 0,
-            virtual_episodes: result.virtual_episodes,
-            end: format!("{:?}", result.end).to_lowercase(),
-            limit: (goal.reward != Reward::LeastLoss).then_some(goal.search_limit),
-            reference: result.reference,
-            found_by: self.found_by(&finished.widths),
-            methods: methods.iter().filter_map(|method| self.method(method, finished)).collect(),
-            finalists: finished.finalists.clone(),
-            pareto: pareto::pareto_front(&different).iter().map(point).collect(),
-            explanation: result.explain(&finished.widths, known).iter().map(explain).collect(),
-            history: self.history(),
-            counts_errors: false,
-        }
-    }
-
-    fn history(&self) -> Vec<EvaluationReport> {
-        let method = |index: usize| self.methods.iter().find(|method| method.evaluated.contains(&index));
-        let methods = (0..self.known.len()).map(|index| method(index).map_or("careful", |method| method.name));
-        let entropies = self.entropies.iter().copied().chain(std::iter::repeat(None));
-        let report = |((entry, method), entropy): ((&Evaluated, &str), Option<f64>)| EvaluationReport {
-            method: method.to_owned(),
-            widths: bits(&entry.widths),
-            average_bits: mean_bits(&entry.widths),
-            relative_cost: entry.relative_cost,
-            loss: entry.loss,
-            reward: entry.reward,
-            entropy,
-        };
-        self.known.iter().zip(methods).zip(entropies).map(report).collect()
-    }
-}
-
-fn bits(widths: &[BitWidth]) -> Vec<u8> {
-    widths.iter().map(|w| w.bits()).collect()
 }

@@ -1,14 +1,14 @@
 //! A worker: it prepares a network as a search does, and answers the questions of searches that other processes make.
 
 use super::environment::RetrainingEnvironment;
-use super::finish::Goal;
 use super::key::key;
 use super::limits::Limits;
 use super::prepare::{Prepared, prepare};
 use super::run::Run;
-use super::search::{Yardstick, recipes};
+use super::search::recipes;
 use super::task::Task;
 use super::unlearn::Unlearned;
+use super::yardstick::{Goal, Yardstick};
 use super::{CompileError, Hooks, Labelled, Sharing, metadata};
 use crate::post_training::Memo;
 use crate::search::board::Board;
@@ -37,7 +37,7 @@ pub fn serve(
     let present = board.attend()?;
     let options = task.options();
     let Prepared { calibrated, material, judge, options, preprocessing, .. } = prepare(model, data, &options, hooks)?;
-    let recipes = recipes(&calibrated, &material, &options)?;
+    let recipes = recipes(&calibrated, &material, &judge, &options)?;
     let recipes = recipes.as_ref();
     let rounding = material.rounding(options.rounding);
     let answers = RefCell::new(Answers::alone(store));

@@ -28,6 +28,8 @@ pub struct Task {
 struct AnswerOptions {
     import: ImportOptions,
     retrain: Retrain,
+    #[serde(default)]
+    retrain_values: bool,
     rounding: RoundingKind,
     metric: Option<Metric>,
     /// What may be lost where an error judges: losses are counted in it.
@@ -50,6 +52,7 @@ impl Task {
             options: AnswerOptions {
                 import: options.import.clone(),
                 retrain: options.retrain,
+                retrain_values: options.retrain_values,
                 rounding: options.rounding,
                 metric: options.metric,
                 error_unit: options.metric.filter(|metric| metric.is_error()).map(|_| options.max_loss),
@@ -67,6 +70,7 @@ impl Task {
         let AnswerOptions {
             import,
             retrain,
+            retrain_values,
             rounding,
             metric,
             error_unit,
@@ -81,6 +85,7 @@ impl Task {
             widths: WidthPolicy::Search,
             import,
             retrain,
+            retrain_values,
             rounding,
             metric,
             max_loss: error_unit.unwrap_or(defaults.max_loss),
@@ -127,6 +132,7 @@ mod tests {
     fn a_description_says_all_of_it_and_equal_tasks_have_equal_names() {
         let mut options = CompileOptions {
             retrain: Retrain::Short,
+            retrain_values: true,
             rounding: RoundingKind::Nearest,
             metric: Some(Metric::Mae),
             max_loss: 0.1 + 0.2,

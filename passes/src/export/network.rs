@@ -16,7 +16,7 @@ use releqc_runtime::format::Artifact;
 use releqc_runtime::program::{ElementType, FloatId, Op, Port, Program, Tensor, TensorId};
 use std::collections::BTreeMap;
 
-const OPSET: i64 = 21;
+pub(super) const OPSET: i64 = 21;
 /// The version that came with operator set 21.
 const IR_VERSION: i64 = 10;
 const QONNX_DOMAIN: &str = "qonnx.custom_op.general";

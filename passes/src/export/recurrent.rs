@@ -3,9 +3,9 @@
 //! A plan holds the products of a layer's input; ONNX computes them. So the products are the input
 //! here, and the input's weights the identity.
 
-use super::function::activation;
 use super::network::{Network, Written};
 use crate::onnx::attribute::{float, floats, int, string, strings};
+use crate::onnx::functions::activation;
 use crate::onnx::onnx_protobuf::AttributeProto;
 use releqc_runtime::float::RecurrentKind;
 use releqc_runtime::function::Function;

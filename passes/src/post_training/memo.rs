@@ -5,17 +5,16 @@
 //! is what [`quantize_after_training`] gives, byte for byte.
 
 use super::rounding::Prepared;
-use super::walk::{Chunk, Noise, World, chunks_of, clip_all, run};
+use super::walk::{Chunk, Floats, Noise, Passing, Watcher, World, bare, chunks_of, through};
 use super::{PostTrained, Rounding, affordable, quantize_after_training};
 use crate::annotate::{Annotated, WeightQuant, annotate};
 use crate::calibrate::Calibrated;
 use crate::float_exec::Single;
-use crate::ir::{Clip, Node, NodeId, Op};
-use rayon::prelude::*;
+use crate::ir::{Clip, Graph, Node, NodeId, Op};
 use releqc_runtime::BitWidth;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::mem::{swap, take};
+use std::mem::swap;
 use std::sync::Arc;
 
 /// Bytes of the world of floats, at most: a larger one is walked anew for every choice.
@@ -37,21 +36,21 @@ struct Memory {
     /// The quantization of all weights at each width.
     scales: Scales,
     /// `None` before the first choice.
-    floats: Option<Floats>,
+    floats: Option<Remembered>,
     kept: Kept,
 }
 
 type Scales = BTreeMap<BitWidth, BTreeMap<NodeId, WeightQuant>>;
 
 /// The world of floats, with the values of every node.
-struct Floats {
+struct Remembered {
     chunks: Vec<Chunk>,
     /// Of layers with a clip their results before it, chunk by chunk.
     bare: BTreeMap<NodeId, Vec<Vec<f32>>>,
     /// Per node, what runs it, for other nodes than layers.
     singles: Vec<Option<Single>>,
-    /// Per node, those whose values nobody reads after it.
-    released: Vec<Vec<NodeId>>,
+    /// The node that arrived last.
+    at: usize,
 }
 
 /// The state of a walk before a layer.
@@ -108,7 +107,7 @@ impl<'a> Memo<'a> {
         }
         let memory = &mut *self.memory.borrow_mut();
         let annotated = self.annotated(widths, &mut memory.scales);
-        let floats = memory.floats.get_or_insert_with(|| Floats::new(self.calibrated, &self.samples));
+        let floats = memory.floats.get_or_insert_with(|| Remembered::new(self.calibrated, &self.samples));
         self.walk(annotated, widths, floats, &mut memory.kept)
     }
 
@@ -141,7 +140,7 @@ impl<'a> Memo<'a> {
         annotated
     }
 
-    fn walk(&self, annotated: Annotated, widths: &[BitWidth], floats: &mut Floats, kept: &mut Kept) -> PostTrained {
+    fn walk(&self, annotated: Annotated, widths: &[BitWidth], floats: &mut Remembered, kept: &mut Kept) -> PostTrained {
         let graph = &self.calibrated.folded;
         let mut world = World::new(annotated, chunks_of(graph, &self.samples), self.rounding);
         let layers = graph.weight_layers();
@@ -156,89 +155,86 @@ impl<'a> Memo<'a> {
             }
         }
         let first = begun.map_or(0, |count| layers[count].0);
-        for (id, node) in graph.iter().skip(first) {
-            match &node.op {
-                Op::Constant(_) => continue,
-                Op::Input(_) => world.input(id, &floats.chunks),
-                _ if node.owns_weights() => {
-                    let before = &widths[..done.len()];
-                    kept.begin(before, &world, &done);
-                    world.given = kept.prepared(before);
-                    let bare = bare(node);
-                    floats.swap_bare(id);
-                    world.layer(graph, id, &bare, &floats.chunks);
-                    floats.swap_bare(id);
-                    if let Some(prepared) = world.prepared.take() {
-                        kept.prepare(before, prepared);
-                    }
-                    if let Some(clip) = node.activation {
-                        world.clip(id, clip);
-                    }
-                    let (node, quant) = (&world.annotated.graph.nodes[id.0], &world.annotated.weights[&id]);
-                    done.push(Arc::new(Done { id, node: node.clone(), quant: quant.clone() }));
-                }
-                _ => {
-                    if let Some(single) = &floats.singles[id.0] {
-                        world.run(graph, id, single);
-                    }
-                }
-            }
-            world.round(id, &floats.chunks);
-            world.release(&floats.released[id.0]);
-        }
-        kept.forget();
+        let mut worlds = [world];
+        let mut keeper = Keeper { widths, done, kept };
+        through(graph, NodeId(first), floats, &mut worlds, &mut keeper);
+        keeper.kept.forget();
+        let [world] = worlds;
         world.into_trained()
     }
 }
 
-/// A layer without its clip, which comes after the correction of its bias; another node as it is.
-fn bare(node: &Node) -> Node {
-    Node { activation: node.activation.filter(|_| !node.owns_weights()), ..node.clone() }
+/// Keeps the state before each layer, and what the layer was rounded by.
+struct Keeper<'a> {
+    widths: &'a [BitWidth],
+    /// The layers behind the world.
+    done: Vec<Arc<Done>>,
+    kept: &'a mut Kept,
 }
 
-impl Floats {
+impl Watcher for Keeper<'_> {
+    fn before(&mut self, world: &mut World) {
+        let before = &self.widths[..self.done.len()];
+        self.kept.begin(before, world, &self.done);
+        world.given = self.kept.prepared(before);
+    }
+
+    fn behind(&mut self, id: NodeId, world: &mut World) {
+        if let Some(prepared) = world.prepared.take() {
+            self.kept.prepare(&self.widths[..self.done.len()], prepared);
+        }
+        let (node, quant) = (&world.annotated.graph.nodes[id.0], &world.annotated.weights[&id]);
+        self.done.push(Arc::new(Done { id, node: node.clone(), quant: quant.clone() }));
+    }
+}
+
+impl Remembered {
     fn new(calibrated: &Calibrated, samples: &[Vec<f32>]) -> Self {
         let graph = &calibrated.folded;
-        let mut chunks = chunks_of(graph, samples);
+        let mut passing = Passing::new(graph, samples);
         let (mut kept, mut singles) = (BTreeMap::new(), Vec::with_capacity(graph.nodes.len()));
-        let mut first = 0;
         for (id, node) in graph.iter() {
             let mut single = None;
-            match &node.op {
-                Op::Constant(_) => {}
-                Op::Input(_) => {
-                    let own = first..first + node.shape.len();
-                    first = own.end;
-                    let mut rest = samples;
-                    for chunk in &mut chunks {
-                        let (inputs, others) = rest.split_at(chunk.samples);
-                        rest = others;
-                        let values = inputs.iter().flat_map(|sample| &sample[own.clone()]).copied();
-                        chunk.values[id.0] = values.collect();
-                    }
-                }
-                _ => {
-                    let runs = Single::new(graph, bare(node));
-                    chunks.par_iter_mut().for_each(|chunk| run(graph, id, &runs, chunk));
-                    let clip: Option<Clip> = node.activation.filter(|_| node.owns_weights());
-                    if let Some(clip) = clip {
-                        kept.insert(id, chunks.iter().map(|chunk| chunk.values[id.0].clone()).collect());
-                        chunks.par_iter_mut().for_each(|chunk| clip_all(&mut chunk.values[id.0], clip));
-                    }
-                    single = (!node.owns_weights()).then_some(runs);
-                }
+            if !matches!(node.op, Op::Constant(_)) {
+                passing.arrive(graph, id, &bare(node));
+                single = passing.single.take().filter(|_| !node.owns_weights());
+            }
+            if let Some(clip) = node.activation.filter(|_| node.owns_weights()) {
+                kept.insert(id, passing.chunks.iter().map(|chunk| chunk.values[id.0].clone()).collect());
+                passing.clip(id, clip);
             }
             singles.push(single);
         }
-        Floats { chunks, bare: kept, singles, released: graph.released() }
+        Remembered { chunks: passing.chunks, bare: kept, singles, at: 0 }
     }
 
-    /// Exchanges the results of a layer for those before its clip.
+    /// Exchanges the results of a layer for those before its clip, or back.
     fn swap_bare(&mut self, id: NodeId) {
         for (chunk, bare) in self.chunks.iter_mut().zip(self.bare.get_mut(&id).into_iter().flatten()) {
             swap(&mut chunk.values[id.0], bare);
         }
     }
+}
+
+impl Floats for Remembered {
+    fn arrive(&mut self, _: &Graph, id: NodeId, _: &Node) {
+        self.at = id.0;
+        self.swap_bare(id);
+    }
+
+    fn single(&self) -> &Single {
+        self.singles[self.at].as_ref().expect("neither input nor layer")
+    }
+
+    fn clip(&mut self, id: NodeId, _: Clip) {
+        self.swap_bare(id);
+    }
+
+    fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    fn leave(&mut self, _: &[NodeId]) {}
 }
 
 impl State {
@@ -297,14 +293,6 @@ impl World {
             chunk.values.clone_from(values);
         }
         self.noise.copy_from_slice(noise);
-    }
-
-    fn release(&mut self, nodes: &[NodeId]) {
-        for chunk in &mut self.chunks {
-            for node in nodes {
-                chunk.buffers.give_back(take(&mut chunk.values[node.0]));
-            }
-        }
     }
 }
 

@@ -57,6 +57,137 @@ pub(super) struct World {
     pub(super) prepared: Option<Option<Arc<Prepared>>>,
 }
 
+/// The world of floats, as a walk meets it node by node.
+pub(super) trait Floats {
+    /// Brings the values of an input, or of another node, here without its clip where it is a layer.
+    fn arrive(&mut self, graph: &Graph, id: NodeId, bare: &Node);
+    /// What runs the node that arrived last, which is neither input nor layer.
+    fn single(&self) -> &Single;
+    /// Clips the values of the layer that arrived last.
+    fn clip(&mut self, id: NodeId, clip: Clip);
+    /// The values.
+    fn chunks(&self) -> &[Chunk];
+    /// Leaves values that nobody reads any more.
+    fn leave(&mut self, nodes: &[NodeId]);
+}
+
+/// Who looks on while the worlds pass a layer.
+pub(super) trait Watcher {
+    /// Before it.
+    fn before(&mut self, world: &mut World);
+    /// Behind it, with its clip.
+    fn behind(&mut self, id: NodeId, world: &mut World);
+}
+
+/// Nobody.
+struct Nobody;
+
+impl Watcher for Nobody {
+    fn before(&mut self, _: &mut World) {}
+    fn behind(&mut self, _: NodeId, _: &mut World) {}
+}
+
+/// Takes the world of floats and beside it `worlds` through a graph, from the node `first` on.
+pub(super) fn through(
+    graph: &Graph,
+    first: NodeId,
+    float: &mut impl Floats,
+    worlds: &mut [World],
+    watcher: &mut impl Watcher,
+) {
+    let released = graph.released();
+    for (id, node) in graph.iter().skip(first.0) {
+        if let Op::Constant(_) = node.op {
+            continue;
+        }
+        let bare = bare(node);
+        float.arrive(graph, id, &bare);
+        if node.is_input() {
+            let chunks = float.chunks();
+            worlds.par_iter_mut().for_each(|world| world.input(id, chunks));
+        } else if node.owns_weights() {
+            worlds.iter_mut().for_each(|world| watcher.before(world));
+            let chunks = float.chunks();
+            worlds.par_iter_mut().for_each(|world| world.layer(graph, id, &bare, chunks));
+            if let Some(clip) = node.activation {
+                float.clip(id, clip);
+                worlds.par_iter_mut().for_each(|world| world.clip(id, clip));
+            }
+            worlds.iter_mut().for_each(|world| watcher.behind(id, world));
+        } else {
+            let single = float.single();
+            worlds.par_iter_mut().for_each(|world| world.run(graph, id, single));
+        }
+        let chunks = float.chunks();
+        worlds.par_iter_mut().for_each(|world| world.round(id, chunks));
+        worlds.iter_mut().for_each(|world| leave(&mut world.chunks, &released[id.0]));
+        float.leave(&released[id.0]);
+    }
+}
+
+/// A layer without its clip, which comes after the correction of its bias; another node as it is.
+pub(super) fn bare(node: &Node) -> Node {
+    Node { activation: node.activation.filter(|_| !node.owns_weights()), ..node.clone() }
+}
+
+pub(super) fn leave(chunks: &mut [Chunk], nodes: &[NodeId]) {
+    for chunk in chunks {
+        for node in nodes {
+            chunk.buffers.give_back(std::mem::take(&mut chunk.values[node.0]));
+        }
+    }
+}
+
+/// The world of floats computed on the way.
+pub(super) struct Passing<'s> {
+    pub(super) chunks: Vec<Chunk>,
+    samples: &'s [Vec<f32>],
+    /// Values of a sample that inputs have taken.
+    taken: usize,
+    pub(super) single: Option<Single>,
+}
+
+impl<'s> Passing<'s> {
+    pub(super) fn new(graph: &Graph, samples: &'s [Vec<f32>]) -> Self {
+        Passing { chunks: chunks_of(graph, samples), samples, taken: 0, single: None }
+    }
+}
+
+impl Floats for Passing<'_> {
+    fn arrive(&mut self, graph: &Graph, id: NodeId, bare: &Node) {
+        if bare.is_input() {
+            let own = self.taken..self.taken + bare.shape.len();
+            self.taken = own.end;
+            let mut rest = self.samples;
+            for chunk in &mut self.chunks {
+                let (inputs, others) = rest.split_at(chunk.samples);
+                rest = others;
+                chunk.values[id.0] = inputs.iter().flat_map(|sample| &sample[own.clone()]).copied().collect();
+            }
+            return;
+        }
+        let single = Single::new(graph, bare.clone());
+        self.chunks.par_iter_mut().for_each(|chunk| run(graph, id, &single, chunk));
+        self.single = Some(single);
+    }
+
+    fn single(&self) -> &Single {
+        self.single.as_ref().expect("a node has arrived")
+    }
+
+    fn clip(&mut self, id: NodeId, clip: Clip) {
+        self.chunks.par_iter_mut().for_each(|chunk| clip_all(&mut chunk.values[id.0], clip));
+    }
+
+    fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    fn leave(&mut self, nodes: &[NodeId]) {
+        leave(&mut self.chunks, nodes);
+    }
+}
+
 /// Takes the samples through a graph in the quantizations of `worlds`, all of that graph; corrects the biases of each.
 ///
 /// # Panics
@@ -65,47 +196,9 @@ pub(super) fn walk(worlds: Vec<Annotated>, samples: &[Vec<f32>], rounding: Round
     assert!(!samples.is_empty(), "quantization after training needs at least one sample");
     let Some(first) = worlds.first() else { return Vec::new() };
     let graph = first.graph.clone();
-    let inputs: Vec<&[Vec<f32>]> = samples.chunks(chunk_size(&graph)).collect();
-    let mut float = chunks_of(&graph, samples);
     let mut worlds: Vec<World> =
         worlds.into_iter().map(|annotated| World::new(annotated, chunks_of(&graph, samples), rounding)).collect();
-    let released = graph.released();
-    let mut first = 0;
-    for (id, node) in graph.iter() {
-        match &node.op {
-            Op::Constant(_) => continue,
-            Op::Input(_) => {
-                let own = first..first + node.shape.len();
-                first = own.end;
-                for (chunk, inputs) in float.iter_mut().zip(&inputs) {
-                    chunk.values[id.0] = inputs.iter().flat_map(|sample| &sample[own.clone()]).copied().collect();
-                }
-                worlds.par_iter_mut().for_each(|world| world.input(id, &float));
-            }
-            _ => {
-                // The clip of a layer comes after the correction of its bias.
-                let clip = node.activation.filter(|_| node.owns_weights());
-                let bare = Node { activation: node.activation.filter(|_| clip.is_none()), ..node.clone() };
-                let single = Single::new(&graph, bare.clone());
-                float.par_iter_mut().for_each(|chunk| run(&graph, id, &single, chunk));
-                match node.owns_weights() {
-                    true => worlds.par_iter_mut().for_each(|world| world.layer(&graph, id, &bare, &float)),
-                    false => worlds.par_iter_mut().for_each(|world| world.run(&graph, id, &single)),
-                }
-                if let Some(clip) = clip {
-                    float.par_iter_mut().for_each(|chunk| clip_all(&mut chunk.values[id.0], clip));
-                    worlds.par_iter_mut().for_each(|world| world.clip(id, clip));
-                }
-            }
-        }
-        worlds.par_iter_mut().for_each(|world| world.round(id, &float));
-        let of_worlds = worlds.iter_mut().flat_map(|world| &mut world.chunks);
-        for chunk in float.iter_mut().chain(of_worlds) {
-            for done in &released[id.0] {
-                chunk.buffers.give_back(std::mem::take(&mut chunk.values[done.0]));
-            }
-        }
-    }
+    through(&graph, NodeId(0), &mut Passing::new(&graph, samples), &mut worlds, &mut Nobody);
     worlds.into_iter().map(World::into_trained).collect()
 }
 
@@ -126,7 +219,7 @@ pub(super) fn chunks_of(graph: &Graph, samples: &[Vec<f32>]) -> Vec<Chunk> {
 }
 
 /// Runs a node on floats.
-pub(super) fn run(graph: &Graph, id: NodeId, single: &Single, chunk: &mut Chunk) {
+fn run(graph: &Graph, id: NodeId, single: &Single, chunk: &mut Chunk) {
     let Chunk { samples, values, buffers } = chunk;
     let operand = |x: &NodeId| match &graph.node(*x).op {
         Op::Constant(tensor) => Operand::Constant(Cow::Borrowed(tensor.data())),
@@ -138,7 +231,7 @@ pub(super) fn run(graph: &Graph, id: NodeId, single: &Single, chunk: &mut Chunk)
     values[id.0] = y;
 }
 
-pub(super) fn clip_all(values: &mut [f32], clip: Clip) {
+fn clip_all(values: &mut [f32], clip: Clip) {
     values.iter_mut().for_each(|v| *v = v.max(clip.min).min(clip.max));
 }
 
@@ -158,14 +251,14 @@ impl World {
         PostTrained { annotated: self.annotated, noise: self.noise }
     }
 
-    pub(super) fn input(&mut self, id: NodeId, float: &[Chunk]) {
+    fn input(&mut self, id: NodeId, float: &[Chunk]) {
         for (chunk, float) in self.chunks.iter_mut().zip(float) {
             chunk.values[id.0] = float.values[id.0].clone();
         }
     }
 
     /// Runs a node on what the codes of its operands stand for.
-    pub(super) fn run(&mut self, graph: &Graph, id: NodeId, single: &Single) {
+    fn run(&mut self, graph: &Graph, id: NodeId, single: &Single) {
         let (domains, annotated) = (&self.domains, &self.annotated);
         let node = graph.node(id);
         self.chunks.par_iter_mut().for_each(|chunk| {
@@ -192,7 +285,7 @@ impl World {
     }
 
     /// A layer with weights, without its clip: its results without bias correction tell the correction.
-    pub(super) fn layer(&mut self, graph: &Graph, id: NodeId, bare: &Node, float: &[Chunk]) {
+    fn layer(&mut self, graph: &Graph, id: NodeId, bare: &Node, float: &[Chunk]) {
         let coded = self.coded(graph, id, bare, float);
         let coded = Single::new(graph, coded);
         self.run(graph, id, &coded);
@@ -264,12 +357,12 @@ impl World {
         self.chunks.iter().map(codes).collect()
     }
 
-    pub(super) fn clip(&mut self, id: NodeId, clip: Clip) {
+    fn clip(&mut self, id: NodeId, clip: Clip) {
         self.chunks.par_iter_mut().for_each(|chunk| clip_all(&mut chunk.values[id.0], clip));
     }
 
     /// Rounds what lives as codes, and measures.
-    pub(super) fn round(&mut self, id: NodeId, float: &[Chunk]) {
+    fn round(&mut self, id: NodeId, float: &[Chunk]) {
         let (annotated, has_codes) = (&self.annotated, self.domains[id.0] == Domain::Codes);
         let measure = |(chunk, float): (&mut Chunk, &Chunk)| {
             let (codes, float) = (&mut chunk.values[id.0], &float.values[id.0]);

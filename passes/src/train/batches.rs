@@ -51,7 +51,7 @@ impl<'a> Batches<'a> {
             if view.shift != [0, 0] || view.flip {
                 plain = moved(&plain, [c, h, w], view);
             }
-            interleave(&plain, [h, w, c], image);
+            interleave(&plain, [c, h, w], image);
         });
         Batch { input, samples: views.iter().map(|v| v.sample).collect() }
     }

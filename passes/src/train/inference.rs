@@ -2,7 +2,7 @@
 //! cache and no gradient is prepared.
 
 use super::kernels::convolution::Convolution;
-use super::kernels::epilogue;
+use super::kernels::epilogue::{self, Epilogue};
 use super::kernels::simd::Isa;
 use super::kernels::tiles::{PackedWeight, Position, Run, multiply};
 use super::layers::{Permute, Product, inverse_deviation};
@@ -76,19 +76,24 @@ impl Inference {
         self.network.classes()
     }
 
-    /// The logits of every sample, one row a sample.
+    /// The logits of every sample, one row a sample, in ONNX's order; of several outputs the values of the first.
     pub fn logits(&self, data: &Dataset) -> Vec<f32> {
         let classes = self.classes();
         let mut logits = vec![0.0; data.len() * classes];
+        let order = self.network.steps[self.network.logits].layout.to_plain();
         logits.par_chunks_mut(SAMPLES_A_PASS * classes).enumerate().for_each(|(pass, out)| {
             let samples = out.len() / classes;
             let mut input = vec![0.0; samples * self.network.input_len()];
             let mut plain = vec![0.0; self.network.input_len()];
             for (i, image) in input.chunks_exact_mut(self.network.input_len()).enumerate() {
                 data.read(pass * SAMPLES_A_PASS + i, &mut plain);
-                interleave(&plain, self.network.steps[0].image, image);
+                interleave(&plain, data.shape().chw(), image);
             }
-            out.copy_from_slice(&self.pass(input, &mut |_, _| {}));
+            let values = self.pass(&input, &mut |_, _| {});
+            match &order {
+                Some(from) => Permute::gather(from, &values, out),
+                None => out.copy_from_slice(&values),
+            }
         });
         logits
     }
@@ -101,8 +106,8 @@ impl Inference {
         for sample in 0..data.len() {
             let mut input = vec![0.0; plain.len()];
             data.read(sample, &mut plain);
-            interleave(&plain, self.network.steps[0].image, &mut input);
-            self.pass(input, &mut |node, values| {
+            interleave(&plain, data.shape().chw(), &mut input);
+            self.pass(&input, &mut |node, values| {
                 let range = &mut ranges[node];
                 range.min = values.iter().fold(range.min, |m, &v| m.min(v));
                 range.max = values.iter().fold(range.max, |m, &v| m.max(v));
@@ -119,7 +124,7 @@ impl Inference {
         logits
             .par_chunks_mut(SAMPLES_A_PASS * classes)
             .zip(passes)
-            .for_each(|(out, input)| out.copy_from_slice(&self.pass(input.to_vec(), &mut |_, _| {})));
+            .for_each(|(out, input)| out.copy_from_slice(&self.pass(input, &mut |_, _| {})));
         logits
     }
 
@@ -127,7 +132,7 @@ impl Inference {
     pub(crate) fn values_of(&self, batch: &[f32], nodes: &[usize]) -> Vec<Vec<f32>> {
         let of_pass = |input: &[f32]| {
             let mut found = vec![Vec::new(); nodes.len()];
-            self.pass(input.to_vec(), &mut |node, values| {
+            self.pass(input, &mut |node, values| {
                 if let Some(at) = nodes.iter().position(|&wanted| wanted == node) {
                     found[at] = values.to_vec();
                 }
@@ -140,25 +145,27 @@ impl Inference {
     }
 
     /// Logits of a few samples; `seen` is shown the values of every node.
-    fn pass(&self, input: Vec<f32>, seen: &mut dyn FnMut(usize, &[f32])) -> Vec<f32> {
+    fn pass(&self, input: &[f32], seen: &mut dyn FnMut(usize, &[f32])) -> Vec<f32> {
         let samples = input.len() / self.network.input_len();
         let steps = &self.network.steps;
         let mut last_use = vec![0; steps.len()];
         for (node, step) in steps.iter().enumerate().filter(|(_, s)| s.used) {
             step.inputs.iter().for_each(|&i| last_use[i] = node);
         }
-        last_use[self.network.logits] = steps.len();
+        self.network.ends.iter().for_each(|&end| last_use[end] = steps.len());
         let mut tensors: Vec<Vec<f32>> = vec![Vec::new(); steps.len()];
-        let mut first = Some(input);
         for (node, step) in steps.iter().enumerate().filter(|(_, s)| s.used) {
             // The input's buffer becomes the output where nothing moves and nobody else reads it.
-            let reuses = matches!(step.kind, Kind::Same | Kind::Affine { .. }) && last_use[step.inputs[0]] == node;
-            let mut y = match (&mut first, reuses) {
-                (first, _) if matches!(step.kind, Kind::Input) => first.take().unwrap_or_default(),
-                (_, true) => std::mem::take(&mut tensors[step.inputs[0]]),
+            let reuses = matches!(step.kind, Kind::Same | Kind::Affine { .. })
+                && last_use[step.inputs[0]] == node
+                && !matches!(steps[step.inputs[0]].kind, Kind::Constant(_));
+            let mut y = match &step.kind {
+                Kind::Input(own) => self.network.input_of(step, own, input),
+                Kind::Constant(values) => values.repeat(samples),
+                _ if reuses => std::mem::take(&mut tensors[step.inputs[0]]),
                 _ => vec![0.0; samples * step.len()],
             };
-            self.step(step, &tensors, reuses, &mut y);
+            self.step(step, &tensors, reuses, samples, &mut y);
             let codes = self.activations.as_ref().filter(|_| step.rounded).map(|a| a[node].codes());
             epilogue::apply(self.isa, &step.epilogue(codes), &mut y);
             seen(node, &y);
@@ -172,10 +179,11 @@ impl Inference {
         std::mem::take(&mut tensors[self.network.logits])
     }
 
-    fn step(&self, step: &Step, tensors: &[Vec<f32>], in_place: bool, y: &mut [f32]) {
-        let input = |i: usize| &tensors[step.inputs[i]][..];
+    fn step(&self, step: &Step, tensors: &[Vec<f32>], in_place: bool, samples: usize, y: &mut [f32]) {
+        let encoded = self.encoded(step, tensors);
+        let input = |i: usize| encoded.as_deref().unwrap_or(&tensors[step.inputs[i]][..]);
         match &step.kind {
-            Kind::Input => {}
+            Kind::Input(_) | Kind::Constant(_) => {}
             Kind::Same if in_place => {}
             Kind::Same => y.copy_from_slice(input(0)),
             Kind::Affine { mul, add } => {
@@ -202,16 +210,47 @@ impl Inference {
             Kind::Concat => {
                 let mut start = 0;
                 for i in 0..step.inputs.len() {
-                    let channels = self.network.steps[step.inputs[i]].image[2];
-                    let pixels = y.chunks_exact_mut(step.image[2]).zip(input(i).chunks_exact(channels));
+                    let channels = self.network.steps[step.inputs[i]].layout.image[2];
+                    let pixels = y.chunks_exact_mut(step.layout.image[2]).zip(input(i).chunks_exact(channels));
                     pixels.for_each(|(y, x)| y[start..start + channels].copy_from_slice(x));
                     start += channels;
                 }
             }
+            Kind::General(layers) => {
+                let is_constant = |&&input: &&usize| matches!(self.network.steps[input].kind, Kind::Constant(_));
+                let mut varying = step.inputs.iter().filter(|input| !is_constant(input));
+                let mut before: Option<Vec<f32>> = None;
+                for layer in layers {
+                    let count = layer.inputs() - usize::from(before.is_some());
+                    let next = varying.by_ref().take(count).map(|&i| &tensors[i][..]);
+                    let inputs: Vec<&[f32]> = before.iter().map(|values| &values[..]).chain(next).collect();
+                    let mut whole = vec![0.0; samples * layer.len()];
+                    layer.run(&inputs, samples, &mut whole);
+                    before = Some(whole);
+                }
+                y.copy_from_slice(&before.unwrap_or_default());
+            }
         }
     }
 
-    fn product(&self, layer: &Layer, x: &[f32], y: &mut [f32]) {
+    /// The first operand as codes stand for it, where the step reads floats as codes.
+    fn encoded(&self, step: &Step, tensors: &[Vec<f32>]) -> Option<Vec<f32>> {
+        let activations = self.activations.as_ref().filter(|_| step.encodes)?;
+        let mut values = tensors[step.inputs[0]].clone();
+        let codes = Some(activations[step.inputs[0]].codes());
+        epilogue::apply(self.isa, &Epilogue { codes, ..Epilogue::NONE }, &mut values);
+        Some(values)
+    }
+
+    fn product(&self, layer: &Layer, x: &[f32], to: &mut [f32]) {
+        let mut results = Vec::new();
+        let y = match &layer.restore {
+            None => &mut *to,
+            Some(_) => {
+                results.resize(to.len(), 0.0);
+                &mut results[..]
+            }
+        };
         let prepared = &self.layers[layer.index];
         let bias = Some(&prepared.bias[..]);
         let mut moved = Vec::new();
@@ -234,17 +273,16 @@ impl Inference {
                 multiply(self.isa, x, &positions, &runs, &prepared.packed[0], bias, y);
             }
         }
+        if let Some(from) = &layer.restore {
+            Permute::gather(from, &results, to);
+        }
     }
 }
 
 fn prepare(isa: Isa, network: &Network, layer: &Layer, weights: impl Fn(Vec<f32>) -> Vec<f32>) -> Prepared {
     let value = |p: usize| &network.parameters[p].values;
     let mut weight = weights(value(layer.weight).clone());
-    let channels = match &*layer.product {
-        Product::Convolution(c) => c.geometry().output[2],
-        Product::Depthwise(d) => d.geometry().output[2],
-        Product::Linear(l) => l.outputs,
-    };
+    let channels = layer.outputs();
     let mut bias = layer.bias.map_or_else(|| vec![0.0; channels], |b| value(b).clone());
     if let Some(norm) = &layer.norm {
         let statistics = &network.statistics[norm.statistics];
@@ -266,7 +304,7 @@ fn prepare(isa: Isa, network: &Network, layer: &Layer, weights: impl Fn(Vec<f32>
 }
 
 /// `[channel][row][column]` to `[row][column][channel]`.
-pub(crate) fn interleave(plain: &[f32], [h, w, c]: [usize; 3], image: &mut [f32]) {
+pub(crate) fn interleave(plain: &[f32], [c, h, w]: [usize; 3], image: &mut [f32]) {
     if c == 1 {
         return image.copy_from_slice(plain);
     }

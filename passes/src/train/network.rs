@@ -1,33 +1,32 @@
 //! The IR graph in the form training and evaluation execute: NHWC images, HWIO weights, parameters in one list.
 //!
-//! Does not round anything and knows no widths. A softmax that ends the network is left out: training and accuracy read
-//! the logits before it.
+//! Does not round anything and knows no widths. A softmax that ends a network of one output is left out: training and accuracy read
+//! the logits before it. Operators without a kernel here run by [`General`].
 
+use super::general::{General, Given};
 use super::kernels::convolution::{Convolution, Geometry};
 use super::kernels::depthwise::Depthwise;
 use super::kernels::linear::Linear;
 use super::kernels::pool::{Pool, PoolKind};
-use super::layers::{Product, Statistics};
-use crate::ir::{BatchNorm, BinaryKind, Clip, Graph, Node, NodeId, Op, Tensor, Window};
+use super::layers::{Permute, Product, Statistics};
+use super::layout::Layout;
+use crate::domain::{Domain, domains, needs_codes};
+use crate::float_exec::{Buffers, Operand, Single};
+use crate::ir::{BatchNorm, BinaryKind, Clip, Graph, Node, NodeId, Op, Shape, Tensor, Window};
+use crate::quantize::keeps_codes;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A graph that cannot be trained.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// The operator has no training form.
-    #[error("{node}: {label} in the middle of the network cannot be retrained; it may only end it")]
-    Unsupported {
-        /// Name of the node.
+    /// Nothing in it varies with its inputs.
+    #[error("{node}: it does not depend on the inputs; an output that does is required")]
+    Constant {
+        /// Name of the output's node.
         node: String,
-        /// Its operator.
-        label: &'static str,
     },
-    /// More or fewer than one output.
-    #[error("the network has {0} outputs; retraining needs exactly 1")]
-    Outputs(usize),
-    /// More than one input.
-    #[error("the network has {0} inputs; retraining needs exactly 1")]
-    Inputs(usize),
     /// Extents that contradict each other.
     #[error("{node}: {seen}; {required}")]
     Invalid {
@@ -44,8 +43,10 @@ pub enum NetworkError {
 #[derive(Debug)]
 pub(crate) struct Network {
     pub(crate) steps: Vec<Step>,
-    /// The node whose values are the logits.
+    /// The node whose values are the logits; the first of [`ends`](Self::ends).
     pub(crate) logits: usize,
+    /// The nodes of all outputs, each once.
+    pub(crate) ends: Vec<usize>,
     /// The initial values of all parameters.
     pub(crate) parameters: Vec<Parameter>,
     /// The initial running statistics of all batch normalisations.
@@ -57,28 +58,32 @@ pub(crate) struct Network {
 pub(crate) struct Step {
     pub(crate) kind: Kind,
     pub(crate) inputs: Vec<usize>,
-    /// Height, width, channels; a vector is 1x1.
-    pub(crate) image: [usize; 3],
+    /// Where its values lie.
+    pub(crate) layout: Layout,
     pub(crate) clip: Option<Clip>,
-    /// Whether the logits depend on it.
+    /// Whether an output depends on it.
     pub(crate) used: bool,
     /// Whether its values become 8-bit codes of their own.
     pub(crate) rounded: bool,
     /// Whether it only moves the codes of its input (max pooling, reshape).
     pub(crate) moves: bool,
+    /// Whether it reads floats as codes, which they become on the way.
+    pub(crate) encodes: bool,
 }
 
 impl Step {
     /// Values of one sample.
     pub(crate) fn len(&self) -> usize {
-        self.image.iter().product()
+        self.layout.len()
     }
 }
 
 /// What a node computes, before its clip.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Input,
+    Input(Input),
+    /// The same values for every sample; empty where nobody reads them from here.
+    Constant(Vec<f32>),
     Product(Layer),
     /// Per-channel constants.
     Affine {
@@ -92,19 +97,43 @@ pub(crate) enum Kind {
     Concat,
     /// Values in another order.
     Permute(Arc<[usize]>),
+    /// The first on its inputs, each other one on the result before it and the inputs that follow.
+    General(Vec<Arc<General>>),
+}
+
+/// Which values of a sample an input is.
+#[derive(Debug)]
+pub(crate) struct Input {
+    /// Where they begin.
+    first: usize,
+    /// Where each comes from, where the samples lie in ONNX's order.
+    from: Option<Arc<[usize]>>,
 }
 
 /// A layer with weights; numbers are places in [`Network::parameters`].
 #[derive(Debug)]
 pub(crate) struct Layer {
     pub(crate) product: Arc<Product>,
-    /// Order of its input values, where an image is read as a vector.
+    /// Order of its input values, where channels are not what it sums over.
     pub(crate) flatten: Option<Arc<[usize]>>,
+    /// Order of its results, where channels are not what it yields.
+    pub(crate) restore: Option<Arc<[usize]>>,
     pub(crate) weight: usize,
     pub(crate) bias: Option<usize>,
     pub(crate) norm: Option<Norm>,
     /// Its place among the weight layers.
     pub(crate) index: usize,
+}
+
+impl Layer {
+    /// Output channels, one scale each.
+    pub(crate) fn outputs(&self) -> usize {
+        match &*self.product {
+            Product::Convolution(c) => c.geometry().output[2],
+            Product::Depthwise(d) => d.geometry().output[2],
+            Product::Linear(l) => l.outputs,
+        }
+    }
 }
 
 /// The batch normalisation of a layer.
@@ -139,37 +168,82 @@ pub(crate) enum Role {
 impl Network {
     /// Plans a graph with or without its batch normalisation folded.
     pub(crate) fn new(graph: &Graph) -> Result<Self, NetworkError> {
-        let [(_, output)] = &graph.outputs[..] else {
-            return Err(NetworkError::Outputs(graph.outputs.len()));
+        let mut outputs: Vec<NodeId> = graph.outputs.iter().map(|(_, id)| *id).collect();
+        if let [logits] = &mut outputs[..] {
+            while let Op::Softmax { .. } = graph.node(*logits).op {
+                *logits = graph.node(*logits).inputs[0];
+            }
+        }
+        let mut ends: Vec<usize> = Vec::new();
+        for id in &outputs {
+            if !ends.contains(&id.0) {
+                ends.push(id.0);
+            }
+        }
+        let used = ancestors(graph, &ends);
+        let domains = domains(graph, &BTreeSet::new());
+        let mut network = Network {
+            steps: Vec::with_capacity(graph.nodes.len()),
+            logits: ends.first().copied().unwrap_or_default(),
+            ends,
+            parameters: Vec::new(),
+            statistics: Vec::new(),
         };
-        let inputs = graph.inputs().count();
-        if inputs != 1 {
-            return Err(NetworkError::Inputs(inputs));
-        }
-        let mut logits = *output;
-        while let Op::Softmax { .. } = graph.node(logits).op {
-            logits = graph.node(logits).inputs[0];
-        }
-        let used = ancestors(graph, logits);
-        let float = float_results(graph);
-        let mut network =
-            Network { steps: Vec::new(), logits: logits.0, parameters: Vec::new(), statistics: Vec::new() };
-        let mut layers = 0;
+        let constants = constants(graph, &used);
+        let (mut layers, mut first) = (0, 0);
+        let several = graph.inputs().count() > 1;
         for (id, node) in graph.iter() {
-            let kind = if used[id.0] { network.kind(graph, node, layers)? } else { Kind::Same };
-            layers += usize::from(matches!(node.op, Op::Conv(_) | Op::FullyConnected(_)));
-            let moves = matches!(node.op, Op::MaxPool(_) | Op::Reshape);
+            let layout = Layout::of(&node.shape);
+            let kind = match &node.op {
+                Op::Input(_) => {
+                    let from = if several || layout.images > 1 { layout.from_plain() } else { None };
+                    Kind::Input(Input { first, from })
+                }
+                _ if constants[id.0].is_some() => Kind::Constant(Vec::new()),
+                _ if used[id.0] => network.kind(graph, node, layers, &constants)?,
+                _ => Kind::Same,
+            };
+            first += if node.is_input() { node.shape.len() } else { 0 };
+            layers += usize::from(node.owns_weights());
+            let is_codes = domains[id.0] == Domain::Codes;
+            let moves = is_codes && keeps_codes(node);
             network.steps.push(Step {
                 kind,
                 inputs: node.inputs.iter().map(|i| i.0).collect(),
-                image: hwc(node),
+                layout,
                 clip: clip(node),
                 used: used[id.0],
                 moves,
-                rounded: used[id.0] && !moves && !float[id.0],
+                rounded: used[id.0] && is_codes && !moves,
+                encodes: needs_codes(node) && domains[node.inputs[0].0] == Domain::Float,
             });
         }
+        network.demand(&constants);
+        for &end in &network.ends {
+            if constants[end].is_some() {
+                return Err(NetworkError::Constant { node: graph.nodes[end].name.clone() });
+            }
+        }
         Ok(network)
+    }
+
+    /// Gives the constants that layers on the tape read their values.
+    fn demand(&mut self, constants: &[Option<Vec<f32>>]) {
+        let mut demanded = BTreeSet::new();
+        for step in self.steps.iter().filter(|step| step.used) {
+            if !matches!(step.kind, Kind::General(_) | Kind::Constant(_)) {
+                demanded.extend(step.inputs.iter().copied());
+            }
+        }
+        for node in demanded {
+            if let (Some(plain), step) = (&constants[node], &mut self.steps[node]) {
+                let values = match step.layout.from_plain() {
+                    Some(from) => from.iter().map(|&i| plain[i]).collect(),
+                    None => plain.clone(),
+                };
+                step.kind = Kind::Constant(values);
+            }
+        }
     }
 
     fn parameter(&mut self, values: Vec<f32>, role: Role) -> usize {
@@ -177,12 +251,21 @@ impl Network {
         self.parameters.len() - 1
     }
 
-    fn kind(&mut self, graph: &Graph, node: &Node, index: usize) -> Result<Kind, NetworkError> {
-        let image = |input: usize| hwc(graph.node(node.inputs[input]));
+    fn kind(
+        &mut self,
+        graph: &Graph,
+        node: &Node,
+        index: usize,
+        constants: &[Option<Vec<f32>>],
+    ) -> Result<Kind, NetworkError> {
+        let shape = |input: usize| &graph.node(node.inputs[input]).shape;
+        let layout = |input: usize| Layout::of(shape(input));
+        let own = Layout::of(&node.shape);
+        let varies = node.inputs.iter().all(|input| constants[input.0].is_none());
+        let alike = || node.inputs.iter().all(|&input| graph.node(input).shape == node.shape);
         Ok(match &node.op {
-            Op::Input(_) => Kind::Input,
             Op::Conv(conv) => {
-                let geometry = geometry(&conv.window, conv.groups, image(0), hwc(node));
+                let geometry = geometry(&conv.window, conv.groups, layout(0).image, own.image);
                 check(
                     node,
                     conv.weight.dims(),
@@ -200,17 +283,19 @@ impl Network {
                 };
                 let bias = conv.bias.clone().map(|b| self.parameter(b, Role::Bias));
                 let norm = conv.batch_norm.as_ref().map(|bn| self.norm(bn));
-                Kind::Product(Layer { product: Arc::new(product), flatten: None, weight, bias, norm, index })
+                let product = Arc::new(product);
+                Kind::Product(Layer { product, flatten: None, restore: None, weight, bias, norm, index })
             }
             Op::FullyConnected(fc) => {
-                let inputs = image(0).iter().product();
-                check(node, fc.weight.dims(), &[node.shape.len(), inputs])?;
+                let last = |shape: &Shape| shape.dims().last().copied().unwrap_or(1);
+                let (inputs, outputs) = (last(shape(0)), last(&node.shape));
+                check(node, fc.weight.dims(), &[outputs, inputs])?;
                 let weight = self.parameter(hwio(&fc.weight), Role::Weight);
-                let product = Arc::new(Product::Linear(Linear { inputs, outputs: node.shape.len() }));
+                let product = Arc::new(Product::Linear(Linear { inputs, outputs }));
                 let bias = fc.bias.clone().map(|b| self.parameter(b, Role::Bias));
                 let norm = fc.batch_norm.as_ref().map(|bn| self.norm(bn));
-                let flatten = reorder(image(0), [1, 1, inputs]);
-                Kind::Product(Layer { product, flatten, weight, bias, norm, index })
+                let (flatten, restore) = (layout(0).to_plain(), own.from_plain());
+                Kind::Product(Layer { product, flatten, restore, weight, bias, norm, index })
             }
             Op::BatchNorm(bn) => {
                 let (mul, add) = bn.affine();
@@ -218,16 +303,21 @@ impl Network {
             }
             Op::ChannelAffine { mul, add } => Kind::Affine { mul: mul.clone(), add: add.clone() },
             Op::Clip(_) => Kind::Same,
-            Op::MaxPool(window) => Kind::Pool(Arc::new(pool(window, PoolKind::Max, image(0), hwc(node)))),
+            Op::MaxPool(window) => Kind::Pool(Arc::new(pool(window, PoolKind::Max, layout(0).image, own.image))),
             Op::AveragePool { window, count_include_pad } => {
                 let kind = PoolKind::Average { count_include_pad: *count_include_pad };
-                Kind::Pool(Arc::new(pool(window, kind, image(0), hwc(node))))
+                Kind::Pool(Arc::new(pool(window, kind, layout(0).image, own.image)))
             }
-            Op::Binary(BinaryKind::Add) => Kind::Add,
-            Op::Concat { .. } => Kind::Concat,
-            Op::Reshape => reorder(image(0), hwc(node)).map_or(Kind::Same, Kind::Permute),
+            Op::Binary(BinaryKind::Add) if varies && alike() => Kind::Add,
+            Op::Concat { axis: 1 } if varies && node.shape.rank() > 1 => Kind::Concat,
+            Op::Reshape => layout(0).reshaped(own).map_or(Kind::Same, Kind::Permute),
             _ => {
-                return Err(NetworkError::Unsupported { node: node.name.clone(), label: node.op.label() });
+                let operand = |input: &NodeId| Given {
+                    shape: &graph.node(*input).shape,
+                    constant: constants[input.0].as_deref(),
+                };
+                let operands: Vec<Given<'_>> = node.inputs.iter().map(operand).collect();
+                Kind::General(General::chain(graph, node, &operands))
             }
         })
     }
@@ -250,9 +340,29 @@ impl Network {
         })
     }
 
-    /// Values of one input sample.
+    /// Values of one sample of all inputs.
     pub(crate) fn input_len(&self) -> usize {
-        self.steps[0].len()
+        self.steps.iter().filter(|step| matches!(step.kind, Kind::Input(_))).map(Step::len).sum()
+    }
+
+    /// Whether samples lie in ONNX's order, not channels last.
+    pub(crate) fn reads_plain(&self) -> bool {
+        let inputs = || self.steps.iter().filter(|step| matches!(step.kind, Kind::Input(_)));
+        inputs().count() > 1 || inputs().any(|step| step.layout.images > 1)
+    }
+
+    /// The values of an input in a batch.
+    pub(crate) fn input_of(&self, step: &Step, input: &Input, batch: &[f32]) -> Vec<f32> {
+        let (whole, len) = (self.input_len(), step.len());
+        let mut values = vec![0.0; batch.len() / whole * len];
+        for (sample, to) in batch.chunks_exact(whole).zip(values.chunks_exact_mut(len)) {
+            let own = &sample[input.first..][..len];
+            match &input.from {
+                Some(from) => Permute::gather(from, own, to),
+                None => to.copy_from_slice(own),
+            }
+        }
+        values
     }
 
     /// Number of logits.
@@ -261,27 +371,9 @@ impl Network {
     }
 }
 
-/// The nodes whose results the integer artifact gives as f32: floats can leave them and nothing needs their codes.
-/// The rule of the quantizer, see docs/quantization.md.
-fn float_results(graph: &Graph) -> Vec<bool> {
-    let users = graph.users();
-    let owns_weights = |id: NodeId| matches!(graph.node(id).op, Op::Conv(_) | Op::FullyConnected(_));
-    let mut float = vec![false; graph.nodes.len()];
-    for (id, node) in graph.iter().collect::<Vec<_>>().into_iter().rev() {
-        let capable = match node.op {
-            Op::Conv(_) | Op::FullyConnected(_) | Op::Reshape => node.activation.is_none(),
-            Op::Softmax { .. } => true,
-            _ => false,
-        };
-        float[id.0] = capable && users[id.0].iter().all(|&user| float[user.0] && !owns_weights(user));
-    }
-    float
-}
-
-fn ancestors(graph: &Graph, from: NodeId) -> Vec<bool> {
-    let mut used = vec![false; graph.nodes.len()];
-    used[0] = true;
-    used[from.0] = true;
+fn ancestors(graph: &Graph, from: &[usize]) -> Vec<bool> {
+    let mut used: Vec<bool> = graph.nodes.iter().map(Node::is_input).collect();
+    from.iter().for_each(|&end| used[end] = true);
     for (id, node) in graph.iter().collect::<Vec<_>>().into_iter().rev() {
         if used[id.0] {
             node.inputs.iter().for_each(|i| used[i.0] = true);
@@ -290,9 +382,28 @@ fn ancestors(graph: &Graph, from: NodeId) -> Vec<bool> {
     used
 }
 
-fn hwc(node: &Node) -> [usize; 3] {
-    let [c, h, w] = node.shape.chw();
-    [h, w, c]
+/// The values, in ONNX's order, of the used nodes that no input reaches; layers with weights are none of them.
+fn constants(graph: &Graph, used: &[bool]) -> Vec<Option<Vec<f32>>> {
+    let mut constants: Vec<Option<Vec<f32>>> = Vec::with_capacity(graph.nodes.len());
+    for (id, node) in graph.iter() {
+        let values = match &node.op {
+            Op::Constant(tensor) => Some(tensor.data().to_vec()),
+            _ if !used[id.0] || node.inputs.is_empty() || node.owns_weights() => None,
+            _ => {
+                let operands: Option<Vec<Operand<'_>>> = node
+                    .inputs
+                    .iter()
+                    .map(|input| constants[input.0].as_deref().map(|v| Operand::Constant(Cow::Borrowed(v))))
+                    .collect();
+                let run = |operands: Vec<Operand<'_>>| {
+                    Single::new(graph, node.clone()).run(&operands, 1, &mut Buffers::default())
+                };
+                operands.map(run)
+            }
+        };
+        constants.push(values);
+    }
+    constants
 }
 
 /// The clip of a node and of a standing clip operator together.
@@ -371,20 +482,4 @@ pub(crate) fn from_hwio<T: Copy>(values: &[T], like: &Tensor) -> Vec<T> {
 fn oihw(weight: &Tensor) -> (usize, usize, usize) {
     let dims = weight.dims();
     (dims[0], dims[1], dims[2..].iter().product())
-}
-
-/// Where each NHWC value of `to` comes from in `from`, both in (channel, row, column) order; `None` where nothing moves.
-fn reorder(from: [usize; 3], to: [usize; 3]) -> Option<Arc<[usize]>> {
-    let mut table = Vec::with_capacity(to.iter().product());
-    for y in 0..to[0] {
-        for x in 0..to[1] {
-            for c in 0..to[2] {
-                let plain = (c * to[0] + y) * to[1] + x;
-                let (channel, cell) = (plain / (from[0] * from[1]), plain % (from[0] * from[1]));
-                table.push(cell * from[2] + channel);
-            }
-        }
-    }
-    let moves = table.iter().enumerate().any(|(i, &t)| i != t);
-    moves.then(|| table.into())
 }

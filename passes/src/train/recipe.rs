@@ -59,6 +59,17 @@ pub struct Oscillation {
     pub to: f32,
 }
 
+/// What the outputs of a network are brought near to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Comparison {
+    /// Labels, and the classes of the float network: of one output.
+    #[default]
+    Classes,
+    /// The values of the float network: the mean over the outputs of the square error in parts of the power, `sum (z - y)^2 / sum y^2`
+    /// over a batch. Labels are not looked at.
+    Values,
+}
+
 /// Everything about a training run that is not the network, the data, the widths or the seed.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Recipe {
@@ -70,6 +81,9 @@ pub struct Recipe {
     pub optimizer: Optimizer,
     /// Learning rate at the start; falls to 0 along half a cosine (Loshchilov and Hutter 2017).
     pub learning_rate: f32,
+    /// What outputs are compared with.
+    #[serde(default)]
+    pub compares: Comparison,
     /// Steps over which the learning rate rises to its start value.
     pub warmup: usize,
     /// Largest norm of a gradient relative to that of its parameter (adaptive gradient clipping, Brock et al. 2021, here for whole tensors).
@@ -111,6 +125,7 @@ impl Recipe {
             batch: 128,
             optimizer: Optimizer::Sgd { momentum: 0.9 },
             learning_rate: 0.02,
+            compares: Comparison::Classes,
             warmup: steps / 50,
             largest_gradient: 0.05,
             weight_decay: 1e-4,

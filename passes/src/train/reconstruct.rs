@@ -12,7 +12,7 @@ use super::inference::Inference;
 use super::kernels::simd::Isa;
 use super::layers::{Distance, Loss, NormMode, RoundWeights, Targets, WeightRounding};
 use super::network::{Network, Parameter, Role};
-use super::recipe::Augmentation;
+use super::recipe::{Augmentation, Comparison};
 use super::recording::{Recording, Rounding};
 use super::session::{Progress, State};
 use super::tape::{apply, constant, values};
@@ -34,7 +34,7 @@ pub enum Aim {
         /// `T`.
         temperature: f32,
     },
-    /// Values: square error in parts of the power.
+    /// Values: the mean over the outputs of the square error in parts of the power.
     Values,
 }
 
@@ -80,7 +80,7 @@ pub struct Reconstructor<'a> {
     seed: u64,
     float: Network,
     teacher: Inference,
-    /// Ends of the blocks, and the logits.
+    /// Ends of the blocks, then the outputs.
     ends: Vec<usize>,
 }
 
@@ -103,10 +103,14 @@ impl<'a> Reconstructor<'a> {
         seed: u64,
     ) -> Result<Self, TrainError> {
         let float = Network::new(&calibrated.folded)?;
-        check_data(&calibrated.folded, &float, data)?;
+        let compares = match recipe.aim {
+            Aim::Classes { .. } => Comparison::Classes,
+            Aim::Values => Comparison::Values,
+        };
+        check_data(&calibrated.folded, &float, data, compares)?;
         let teacher = Inference::float(&calibrated.folded)?;
         let mut ends = float.block_ends();
-        ends.push(float.logits);
+        ends.extend(&float.ends);
         Ok(Reconstructor { calibrated, data, recipe, seed, float, teacher, ends })
     }
 
@@ -203,11 +207,13 @@ impl<'a> Reconstructor<'a> {
             norm: NormMode::Fixed,
             buffers,
         };
-        let (mut seen, _) = recording.values_of(constant(batch, &device), &self.ends);
-        let (logits, target) = (seen.pop().expect("the logits are last"), targets.pop().unwrap_or_default());
+        let (mut seen, _) = recording.values_of(&batch, &device, &self.ends);
+        let blocks = seen.len() - self.float.ends.len();
+        let (outputs, mut wanted) = (seen.split_off(blocks), targets.split_off(blocks));
         let mut classes = None;
         let mut total = match self.recipe.aim {
             Aim::Classes { temperature } => {
+                let target = wanted.swap_remove(0);
                 let loss = Arc::new(Loss {
                     classes: network.classes(),
                     temperature,
@@ -216,9 +222,14 @@ impl<'a> Reconstructor<'a> {
                     result: Default::default(),
                 });
                 classes = Some(Arc::clone(&loss));
-                apply(loss, &[&logits], buffers)
+                apply(loss, &[&outputs[0]], buffers)
             }
-            Aim::Values => apply(Arc::new(Distance::new(target, 1.0)), &[&logits], buffers),
+            Aim::Values => {
+                let weight = 1.0 / outputs.len() as f32;
+                let distance = |(output, target)| apply(Arc::new(Distance::new(target, weight)), &[output], buffers);
+                let parts = outputs.iter().zip(wanted).map(distance);
+                parts.reduce(|sum, part| sum + part).expect("a network has outputs")
+            }
         };
         if self.recipe.blocks > 0.0 {
             let weight = self.recipe.blocks / seen.len().max(1) as f32;
@@ -226,7 +237,7 @@ impl<'a> Reconstructor<'a> {
                 total = total + apply(Arc::new(Distance::new(target, weight)), &[seen], buffers);
             }
         }
-        drop(seen);
+        drop((seen, outputs));
         let loss = values(total.clone())[0];
         let mut gradients = total.backward();
         let gradients = tensors.iter().map(|t| t.grad_remove(&mut gradients).map(values)).collect();

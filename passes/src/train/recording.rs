@@ -9,7 +9,7 @@ use super::layers::{
 use super::network::{Kind, Layer, Network, Step};
 use super::tape::{self, Differentiable};
 use crate::annotate::ActivationQuant;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
 
 /// How weights and tensors are rounded while training.
@@ -50,27 +50,37 @@ impl Recording<'_> {
         tape::apply(layer, inputs, self.buffers)
     }
 
-    /// The logits of a batch, with the normalisations executed, in the order of the statistics.
-    pub(crate) fn forward(&self, batch: Tensor<1>) -> (Tensor<1>, Vec<Arc<Normalize>>) {
-        let (mut logits, norms) = self.values_of(batch, &[self.network.logits]);
-        (logits.remove(0), norms)
-    }
-
-    /// The values of these nodes, which the logits depend on or are; and the normalisations executed.
-    pub(crate) fn values_of(&self, batch: Tensor<1>, nodes: &[usize]) -> (Vec<Tensor<1>>, Vec<Arc<Normalize>>) {
+    /// The values of these nodes, which the outputs depend on or are, for a batch; and the normalisations executed, in the order of the
+    /// statistics.
+    pub(crate) fn values_of(
+        &self,
+        batch: &[f32],
+        device: &Device,
+        nodes: &[usize],
+    ) -> (Vec<Tensor<1>>, Vec<Arc<Normalize>>) {
+        let samples = batch.len() / self.network.input_len();
         let mut norms = Vec::new();
         let mut tensors: Vec<Option<Tensor<1>>> = Vec::with_capacity(self.network.steps.len());
         for (node, step) in self.network.steps.iter().enumerate() {
             let input = |i: usize| tensors[step.inputs[i]].as_ref().expect("inputs precede their users");
             let result = match &step.kind {
                 _ if !step.used => None,
-                Kind::Input => Some(self.finish(node, step, batch.clone())),
-                Kind::Product(layer) => Some(self.product(node, step, layer, input(0), &mut norms)),
+                Kind::Input(input) => {
+                    let values = tape::constant(self.network.input_of(step, input, batch), device);
+                    Some(self.finish(node, step, values))
+                }
+                Kind::Constant(values) if values.is_empty() => None,
+                Kind::Constant(values) => Some(tape::constant(values.repeat(samples), device)),
+                Kind::Product(layer) => {
+                    let x = self.encoded(step, input(0));
+                    Some(self.product(node, step, layer, &x, &mut norms))
+                }
                 Kind::Affine { mul, add } => Some(self.affine(node, step, input(0), mul.clone(), add.clone())),
                 Kind::Same => Some(self.finish(node, step, input(0).clone())),
                 Kind::Pool(pool) => {
                     let layer = Pooling { isa: self.isa, pool: Arc::clone(pool) };
-                    Some(self.finish(node, step, self.apply(Arc::new(layer), &[input(0)])))
+                    let x = self.encoded(step, input(0));
+                    Some(self.finish(node, step, self.apply(Arc::new(layer), &[&x])))
                 }
                 Kind::Permute(from) => {
                     let moved = self.apply(Arc::new(Permute { from: Arc::clone(from) }), &[input(0)]);
@@ -79,19 +89,43 @@ impl Recording<'_> {
                 Kind::Add => Some(self.sum(node, step, (0..step.inputs.len()).map(input).collect())),
                 Kind::Concat => {
                     let mut whole = input(0).clone();
-                    let mut channels = self.network.steps[step.inputs[0]].image[2];
+                    let mut channels = self.network.steps[step.inputs[0]].layout.image[2];
                     for i in 1..step.inputs.len() {
-                        let more = self.network.steps[step.inputs[i]].image[2];
+                        let more = self.network.steps[step.inputs[i]].layout.image[2];
                         whole = self.apply(Arc::new(Concat { channels: [channels, more] }), &[&whole, input(i)]);
                         channels += more;
                     }
                     Some(self.finish(node, step, whole))
                 }
+                Kind::General(layers) => {
+                    // Constant operands are the layers' own.
+                    let is_constant = |&&input: &&usize| matches!(self.network.steps[input].kind, Kind::Constant(_));
+                    let mut varying = step.inputs.iter().filter(|input| !is_constant(input));
+                    let mut before: Option<Tensor<1>> = None;
+                    for layer in layers {
+                        let count = layer.inputs() - usize::from(before.is_some());
+                        let next = varying.by_ref().take(count);
+                        let next = next.map(|&i| tensors[i].as_ref().expect("inputs precede their users"));
+                        let inputs: Vec<&Tensor<1>> = before.iter().chain(next).collect();
+                        let whole = self.apply(Arc::clone(layer) as _, &inputs);
+                        before = Some(whole);
+                    }
+                    before.map(|whole| self.finish(node, step, whole))
+                }
             };
             tensors.push(result);
         }
-        let value = |&node: &usize| tensors[node].clone().expect("the logits depend on it");
+        let value = |&node: &usize| tensors[node].clone().expect("an output depends on it");
         (nodes.iter().map(value).collect(), norms)
+    }
+
+    /// The input of a step in codes, where it is floats.
+    fn encoded(&self, step: &Step, input: &Tensor<1>) -> Tensor<1> {
+        let (Some(rounding), true) = (self.rounding, step.encodes) else { return input.clone() };
+        let node = step.inputs[0];
+        let epilogue = Epilogue { codes: Some(rounding.activations[node].codes()), ..Epilogue::NONE };
+        let sample = self.network.steps[node].len();
+        self.apply(Arc::new(Affine { isa: self.isa, mul: vec![1.0], add: vec![0.0], sample, epilogue }), &[input])
     }
 
     fn product(
@@ -116,12 +150,16 @@ impl Recording<'_> {
             Some(bias) => self.apply(product, &[&x, &weight, &self.parameters[bias]]),
             None => self.apply(product, &[&x, &weight]),
         };
+        let restored = |y: Tensor<1>| match &layer.restore {
+            Some(from) => self.apply(Arc::new(Permute { from: Arc::clone(from) }), &[&y]),
+            None => y,
+        };
         let Some(norm) = &layer.norm else {
-            return self.finish(node, step, y);
+            return restored(self.finish(node, step, y));
         };
         let normalize = Arc::new(Normalize {
             isa: self.isa,
-            channels: step.image[2],
+            channels: layer.outputs(),
             sample: step.len(),
             epsilon: norm.epsilon,
             mode: self.norm,
@@ -131,10 +169,10 @@ impl Recording<'_> {
         });
         norms.push(Arc::clone(&normalize));
         let (gamma, beta) = (&self.parameters[norm.gamma], &self.parameters[norm.beta]);
-        match self.step_of(node) {
+        restored(match self.step_of(node) {
             Some(step) => self.apply(normalize, &[&y, gamma, beta, step]),
             None => self.apply(normalize, &[&y, gamma, beta]),
-        }
+        })
     }
 
     fn sum(&self, node: usize, step: &Step, inputs: Vec<&Tensor<1>>) -> Tensor<1> {

@@ -4,11 +4,11 @@ use super::batches::Batches;
 use super::buffers::Buffers;
 use super::inference::Inference;
 use super::kernels::simd::Isa;
-use super::layers::{Loss, NormMode, Statistics, Targets};
+use super::layers::{Distance, Loss, NormMode, Statistics, Targets};
 use super::network::{Network, Parameter};
 use super::optimizer::Updates;
 use super::oscillation::Oscillations;
-use super::recipe::{NormStatistics, Recipe};
+use super::recipe::{Comparison, NormStatistics, Recipe};
 use super::recording::{Recording, Rounding};
 use super::statistics;
 use super::tape::{apply, constant, values};
@@ -30,7 +30,7 @@ pub struct Progress {
     pub steps: usize,
     /// Loss of this batch.
     pub loss: f32,
-    /// Share of this batch whose class is the label (or the float network's class, without labels).
+    /// Share of this batch whose class is the label (or the float network's class, without labels); 0 where values are compared.
     pub accuracy: f32,
 }
 
@@ -150,7 +150,8 @@ fn update(
     let batch = batches.next();
     let classes = network.classes();
     let labels = lesson.data.labels().map(|l| batch.samples.iter().map(|&s| l[s]).collect::<Vec<_>>());
-    let teacher = lesson.teacher.map(|teacher| match lesson.teacher_logits {
+    let of_values = lesson.recipe.compares == Comparison::Values;
+    let teacher = lesson.teacher.filter(|_| !of_values).map(|teacher| match lesson.teacher_logits {
         Some(all) => batch.samples.iter().flat_map(|&s| all[s * classes..(s + 1) * classes].iter().copied()).collect(),
         None => teacher.logits_of(&batch.input),
     });
@@ -169,15 +170,27 @@ fn update(
         norm,
         buffers,
     };
-    let (logits, norms) = recording.forward(constant(batch.input, &device));
-    let loss = Arc::new(Loss {
-        classes,
-        temperature: lesson.recipe.temperature,
-        weight: lesson.recipe.distillation,
-        targets: Targets { labels, teacher },
-        result: Default::default(),
-    });
-    let total = apply(Arc::clone(&loss) as _, &[&logits], buffers);
+    let (outputs, norms) = recording.values_of(&batch.input, &device, &network.ends);
+    let mut classes_of = None;
+    let total = if of_values {
+        let targets = lesson.teacher.map(|teacher| teacher.values_of(&batch.input, &network.ends));
+        let weight = 1.0 / outputs.len() as f32;
+        let distance = |(output, target)| apply(Arc::new(Distance::new(target, weight)), &[output], buffers);
+        let parts = outputs.iter().zip(targets.unwrap_or_default()).map(distance);
+        parts.reduce(|sum, part| sum + part).expect("a network has outputs, and a lesson of values a teacher")
+    } else {
+        let loss = Arc::new(Loss {
+            classes,
+            temperature: lesson.recipe.temperature,
+            weight: lesson.recipe.distillation,
+            targets: Targets { labels, teacher },
+            result: Default::default(),
+        });
+        classes_of = Some(Arc::clone(&loss));
+        apply(loss, &[&outputs[0]], buffers)
+    };
+    drop(outputs);
+    let of_total = values(total.clone())[0];
     let mut gradients = total.backward();
     let gradients: Vec<Option<Vec<f32>>> = tensors.iter().map(|t| t.grad_remove(&mut gradients).map(values)).collect();
     drop(tensors);
@@ -192,7 +205,7 @@ fn update(
         }
     }
     apply_gradients(state, &gradients);
-    loss.summary()
+    classes_of.map_or((of_total, 0.0), |loss| loss.summary())
 }
 
 fn blend(running: &mut [f32], batch: &[f32], factor: f32) {

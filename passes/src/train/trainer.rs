@@ -6,7 +6,7 @@ use super::inference::Inference;
 use super::kernels::simd::Isa;
 use super::layers::{RoundWeights, WeightRounding, largest};
 use super::network::{Network, NetworkError, Parameter, Role};
-use super::recipe::{Augmentation, NormStatistics, Recipe, WeightMethod};
+use super::recipe::{Augmentation, Comparison, NormStatistics, Recipe, WeightMethod};
 use super::recording::Rounding;
 use super::session::{Lesson, Outcome, Progress, State, train};
 use super::statistics;
@@ -36,6 +36,9 @@ pub enum TrainError {
         /// Weight layers of the graph.
         layers: usize,
     },
+    /// Classes of several outputs.
+    #[error("the network has {0} outputs; classes are compared of exactly 1")]
+    Outputs(usize),
     /// Samples that are not inputs of the network.
     #[error("samples of shape {seen}; the network reads {required}")]
     SampleShape {
@@ -100,7 +103,7 @@ impl<'a> Trainer<'a> {
     /// Where graph and data do not fit each other or the graph has no training form.
     pub fn new(calibrated: &'a Calibrated, train: &'a Dataset, recipe: Recipe, seed: u64) -> Result<Self, TrainError> {
         let network = Network::new(&calibrated.graph)?;
-        check_data(&calibrated.graph, &network, train)?;
+        check_data(&calibrated.graph, &network, train, recipe.compares)?;
         let teacher = Inference::float(&calibrated.folded)?;
         Ok(Trainer {
             calibrated,
@@ -167,8 +170,9 @@ impl<'a> Trainer<'a> {
         progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<(State, Rounding, Outcome), TrainError> {
         let (mut state, rounding) = self.start(bits)?;
-        let distils = self.recipe.distillation > 0.0 || self.data.labels().is_none();
-        let fixed = self.recipe.augmentation == Augmentation::NONE;
+        let of_classes = self.recipe.compares == Comparison::Classes;
+        let distils = self.recipe.distillation > 0.0 || self.data.labels().is_none() || !of_classes;
+        let fixed = self.recipe.augmentation == Augmentation::NONE && of_classes;
         let lesson = Lesson {
             data: self.data,
             teacher: distils.then_some(&self.teacher),
@@ -214,10 +218,9 @@ impl<'a> Trainer<'a> {
             activations: self.calibrated.ranges.iter().map(|&range| ActivationQuant::of(range)).collect(),
             activation_steps: vec![None; self.network.steps.len()],
         };
-        for ((id, layer), width) in self.network.layers().zip(bits) {
+        for ((_, layer), width) in self.network.layers().zip(bits) {
             let max_code = f32::from(width.max_code());
-            let channels = self.network.steps[id.0].image[2];
-            let steps = initial_steps(&parameters[layer.weight].values, channels, max_code, self.recipe.method);
+            let steps = initial_steps(&parameters[layer.weight].values, layer.outputs(), max_code, self.recipe.method);
             rounding.weight_steps.push(parameters.len());
             parameters.push(Parameter { values: steps, role: Role::WeightStep });
             let kind = match self.recipe.method {
@@ -240,13 +243,30 @@ impl<'a> Trainer<'a> {
     }
 }
 
-pub(super) fn check_data(graph: &Graph, network: &Network, data: &Dataset) -> Result<(), TrainError> {
+pub(super) fn check_data(
+    graph: &Graph,
+    network: &Network,
+    data: &Dataset,
+    compares: Comparison,
+) -> Result<(), TrainError> {
     if data.is_empty() {
         return Err(TrainError::Empty);
     }
-    if data.shape().len() != graph.input_shape().len() || data.shape().chw() != graph.input_shape().chw() {
-        let (seen, required) = (data.shape().to_string(), graph.input_shape().to_string());
-        return Err(TrainError::SampleShape { seen, required });
+    // Samples of several inputs are one vector.
+    let [channels, rows, columns] = data.shape().chw();
+    let fits = match network.reads_plain() {
+        true => channels == 1 || rows * columns == 1,
+        false => data.shape().chw() == graph.input_shape().chw(),
+    };
+    if data.shape().len() != network.input_len() || !fits {
+        let shapes: Vec<String> = graph.inputs().map(|(_, node)| node.shape.to_string()).collect();
+        return Err(TrainError::SampleShape { seen: data.shape().to_string(), required: shapes.join(" and ") });
+    }
+    if compares == Comparison::Values {
+        return Ok(());
+    }
+    if network.ends.len() != 1 {
+        return Err(TrainError::Outputs(network.ends.len()));
     }
     let classes = network.classes();
     let wrong = data.labels().and_then(|l| l.iter().position(|&l| l as usize >= classes).map(|i| (i, l[i])));
@@ -282,11 +302,12 @@ pub fn train_float_parameters(
     mut progress: impl FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
     let network = Network::new(graph)?;
-    check_data(graph, &network, data)?;
+    check_data(graph, &network, data, Comparison::Classes)?;
     if data.labels().is_none() {
         return Err(TrainError::NoLabels);
     }
     let mut state = State { parameters: network.parameters.clone(), statistics: network.statistics.clone() };
+    let recipe = &Recipe { compares: Comparison::Classes, ..recipe.clone() };
     let lesson = Lesson { data, teacher: None, teacher_logits: None, recipe, seed };
     train(&network, &mut state, None, &lesson, &mut progress);
     Ok(state.vectors())
@@ -362,7 +383,7 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// Where graph and data do not fit each other or the graph has no training form.
     pub fn new(folded: &Graph, data: &'a Dataset) -> Result<Self, TrainError> {
-        check_data(folded, &Network::new(folded)?, data)?;
+        check_data(folded, &Network::new(folded)?, data, Comparison::Classes)?;
         Ok(Evaluator { data, float_classes: classes(&Inference::float(folded)?, data) })
     }
 

@@ -35,6 +35,8 @@ pub(super) struct LayerReport {
     bits: Option<u8>,
     median_us: f64,
     share: f64,
+    /// Whether it computes floats from floats: a part of an island.
+    island: bool,
     macs: u64,
     /// Bytes of weights that a run reads, packed or widened as planned.
     weight_bytes: usize,
@@ -86,6 +88,7 @@ pub(super) fn measure(
             bits: conv.map(|conv| conv.bits.bits()),
             median_us: own,
             share: own / total.max(f64::MIN_POSITIVE),
+            island: op.is_float(),
             macs,
             weight_bytes,
             weights: conv.map(|conv| limits.weighted(conv.bits, macs, weight_bytes, own, wide)),
@@ -93,6 +96,11 @@ pub(super) fn measure(
     };
     let layers = artifact.program().ops.iter().enumerate().map(layer).collect();
     Ok((limits, layers))
+}
+
+/// The share of the time that islands take, 0..=1.
+pub(super) fn island_share(layers: &[LayerReport]) -> f64 {
+    layers.iter().filter(|layer| layer.island).fold(0.0, |sum, layer| sum + layer.share)
 }
 
 fn median(times: &mut [Duration]) -> f64 {
@@ -209,5 +217,9 @@ pub(super) fn text(layers: &[LayerReport]) -> String {
         Some(format!("{}: {times:.2} times as slow at {bits} bit as at 8 bit\n", layer.name))
     };
     let notes: String = layers.iter().filter_map(slower).collect();
-    format!("{table}{notes}")
+    let islands = match island_share(layers) {
+        0.0 => String::new(),
+        share => format!("operators on floats alone take {:.1} % of the time\n", 100.0 * share),
+    };
+    format!("{table}{notes}{islands}")
 }

@@ -1,17 +1,15 @@
-//! Operators of old converters that left the standard: ImageScaler, Crop and ParametricSoftplus.
+//! Operators of old converters that left the standard: ImageScaler and Crop.
 //!
-//! Takes constant attributes, and `[N, C, H, W]` but for ParametricSoftplus, which takes any shape; returns affine maps, a gather or a
-//! softplus.
+//! Takes constant attributes and `[N, C, H, W]`; returns an affine map or a gather.
 
 use super::forms::one;
 use crate::import::Rule;
 use crate::import::build::{Builder, Value};
 use crate::import::error::{Problem, invalid};
 use crate::import::source::Step;
-use crate::ir::{Function, Op};
+use crate::ir::Op;
 
-pub(super) const RULES: &[(&str, Rule)] =
-    &[("Crop", crop), ("ImageScaler", image_scaler), ("ParametricSoftplus", parametric_softplus)];
+pub(super) const RULES: &[(&str, Rule)] = &[("Crop", crop), ("ImageScaler", image_scaler)];
 
 /// `x * scale + bias[channel]`.
 fn image_scaler(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
@@ -47,14 +45,4 @@ fn crop(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
         result = b.slice(result, axis, before, count)?;
     }
     one(result)
-}
-
-/// `alpha * softplus(beta * x)`.
-fn parametric_softplus(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
-    let x = b.node(step, 0)?;
-    let attributes = step.attributes();
-    let (alpha, beta) = (attributes.float("alpha", 1.0)?, attributes.float("beta", 1.0)?);
-    let inner = b.affine(x, beta, 0.0)?;
-    let softplus = b.unary(Function::Softplus, inner)?;
-    one(b.affine(softplus, alpha, 0.0)?)
 }

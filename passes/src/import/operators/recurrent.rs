@@ -10,6 +10,7 @@ use crate::import::build::{Builder, Value};
 use crate::import::error::{Problem, invalid, unsupported};
 use crate::import::source::Step;
 use crate::ir::{Function, NodeId, Op, Recurrent, RecurrentKind};
+use crate::onnx::functions::read_activation;
 
 pub(super) const RULES: &[(&str, Rule)] = &[("GRU", recurrent), ("LSTM", recurrent), ("RNN", recurrent)];
 
@@ -68,27 +69,12 @@ impl Layer {
 
 /// The functions of some names; parameters are consumed by those that have any, in order.
 fn functions(names: &[String], alphas: &[f32], betas: &[f32]) -> Result<Vec<Function>, Problem> {
-    let (mut alphas, mut betas) = (alphas.iter().copied(), betas.iter().copied());
-    let mut result = Vec::with_capacity(names.len());
-    for name in names {
-        let mut alpha = |missing: f32| alphas.next().unwrap_or(missing);
-        let mut beta = |missing: f32| betas.next().unwrap_or(missing);
-        result.push(match name.to_ascii_lowercase().as_str() {
-            "affine" => Function::Scale { mul: alpha(1.0), add: beta(0.0) },
-            "elu" => Function::Elu { alpha: alpha(1.0) },
-            "hardsigmoid" => Function::HardSigmoid { alpha: alpha(0.2), beta: beta(0.5) },
-            "leakyrelu" => Function::LeakyRelu { alpha: alpha(0.01) },
-            "relu" => Function::Clip { min: 0.0, max: f32::INFINITY },
-            "scaledtanh" => Function::ScaledTanh { alpha: alpha(1.0), beta: beta(1.0) },
-            "sigmoid" => Function::Sigmoid,
-            "softplus" => Function::Softplus,
-            "softsign" => Function::Softsign,
-            "tanh" => Function::Tanh,
-            "thresholdedrelu" => Function::ThresholdedRelu { alpha: alpha(1.0) },
-            _ => return Err(invalid(format!("activation {name:?}; ONNX has no such function"))),
-        });
-    }
-    Ok(result)
+    let mut lists = [alphas.iter().copied(), betas.iter().copied()];
+    let function = |name: &String| {
+        let found = read_activation(name, |list, missing| lists[list].next().unwrap_or(missing));
+        found.ok_or_else(|| invalid(format!("activation {:?}; ONNX has no such function", name.to_ascii_lowercase())))
+    };
+    names.iter().map(function).collect()
 }
 
 /// One direction's part of a constant whose first axis are the directions.

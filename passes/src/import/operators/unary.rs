@@ -1,4 +1,4 @@
-//! Functions of one value, one row each: a new one is a row here and one in the runtime's table of functions.
+//! Functions of one value: those of the table of functions, and those whose parameters are inputs or stand elsewhere.
 //!
 //! Takes an activation of any shape and the operator's attributes; returns one [`Op::Unary`].
 //! Refuses attributes outside of ONNX's definition (`Gelu` with an unknown `approximate`).
@@ -10,119 +10,46 @@ use crate::import::build::{Builder, Value};
 use crate::import::error::{Problem, invalid};
 use crate::import::source::Step;
 use crate::ir::{BinaryKind, Clip, Function, Op};
+use crate::onnx::functions;
 
 pub(super) const RULES: &[(&str, Rule)] = &[
-    ("Abs", unary),
-    ("Acos", unary),
-    ("Acosh", unary),
-    ("Affine", unary),
-    ("Asin", unary),
-    ("Asinh", unary),
-    ("Atan", unary),
-    ("Atanh", unary),
-    ("Ceil", unary),
-    ("Celu", unary),
     ("Clip", clip),
-    ("Cos", unary),
-    ("Cosh", unary),
-    ("Elu", unary),
-    ("Erf", unary),
-    ("Exp", unary),
-    ("Floor", unary),
-    ("Gelu", unary),
-    ("HardSigmoid", unary),
-    ("HardSwish", unary),
-    ("IsInf", unary),
-    ("IsNaN", unary),
-    ("LeakyRelu", unary),
-    ("Log", unary),
-    ("Mish", unary),
-    ("Neg", unary),
-    ("Not", unary),
     ("PRelu", prelu),
-    ("Reciprocal", unary),
     ("Relu", relu),
-    ("Round", unary),
-    ("ScaledTanh", unary),
-    ("Selu", unary),
-    ("Shrink", unary),
-    ("Sigmoid", unary),
-    ("Sign", unary),
-    ("Sin", unary),
-    ("Sinh", unary),
-    ("Softplus", unary),
-    ("Softsign", unary),
-    ("Sqrt", unary),
-    ("Swish", unary),
-    ("Tan", unary),
-    ("Tanh", unary),
-    ("ThresholdedRelu", unary),
     ("com.microsoft.FastGelu", fast_gelu),
     ("com.microsoft.Gelu", exact_gelu),
     ("com.microsoft.QuickGelu", quick_gelu),
 ];
 
-fn function(op_type: &str, attributes: Attributes<'_>) -> Result<Function, Problem> {
-    let float = |name: &str, default: f32| attributes.float(name, default);
-    Ok(match op_type {
-        "Abs" => Function::Abs,
-        "Acos" => Function::Acos,
-        "Acosh" => Function::Acosh,
-        "Affine" => Function::Scale { mul: float("alpha", 1.0)?, add: float("beta", 0.0)? },
-        "Asin" => Function::Asin,
-        "Asinh" => Function::Asinh,
-        "Atan" => Function::Atan,
-        "Atanh" => Function::Atanh,
-        "Ceil" => Function::Ceil,
-        "Celu" => Function::Celu { alpha: float("alpha", 1.0)? },
-        "Cos" => Function::Cos,
-        "Cosh" => Function::Cosh,
-        "Elu" => Function::Elu { alpha: float("alpha", 1.0)? },
-        "Erf" => Function::Erf,
-        "Exp" => Function::Exp,
-        "Floor" => Function::Floor,
-        "Gelu" => match attributes.string("approximate", "none")? {
-            "none" => Function::Gelu,
-            "tanh" => Function::GeluTanh,
-            other => return Err(invalid(format!("approximate {other:?}; none or tanh is required"))),
-        },
-        "HardSigmoid" => Function::HardSigmoid { alpha: float("alpha", 0.2)?, beta: float("beta", 0.5)? },
-        "HardSwish" => Function::HardSwish,
-        "IsInf" => {
-            let wanted = |name| Ok::<f32, Problem>(if attributes.flag(name, true)? { 1.0 } else { 0.0 });
-            Function::IsInf { negative: wanted("detect_negative")?, positive: wanted("detect_positive")? }
-        }
-        "IsNaN" => Function::IsNaN,
-        "LeakyRelu" => Function::LeakyRelu { alpha: float("alpha", 0.01)? },
-        "Log" => Function::Log,
-        "Mish" => Function::Mish,
-        "Neg" => Function::Neg,
-        "Not" => Function::Not,
-        "Reciprocal" => Function::Reciprocal,
-        "Round" => Function::Round,
-        "ScaledTanh" => Function::ScaledTanh { alpha: float("alpha", 1.0)?, beta: float("beta", 1.0)? },
-        "Selu" => Function::Selu { alpha: float("alpha", 1.673_263_2)?, gamma: float("gamma", 1.050_701)? },
-        "Shrink" => Function::Shrink { lambd: float("lambd", 0.5)?, bias: float("bias", 0.0)? },
-        "Sigmoid" => Function::Sigmoid,
-        "Sign" => Function::Sign,
-        "Sin" => Function::Sin,
-        "Sinh" => Function::Sinh,
-        "Softplus" => Function::Softplus,
-        "Softsign" => Function::Softsign,
-        "Sqrt" => Function::Sqrt,
-        "Swish" => match float("alpha", 1.0)? {
-            1.0 => Function::Silu,
-            alpha => Function::Swish { alpha },
-        },
-        "Tan" => Function::Tan,
-        "Tanh" => Function::Tanh,
-        "ThresholdedRelu" => Function::ThresholdedRelu { alpha: float("alpha", 1.0)? },
-        other => return Err(invalid(format!("operator {other} in the table of functions; it has no row"))),
-    })
+/// The operators that the table of functions reads.
+pub(super) fn rules() -> impl Iterator<Item = (&'static str, Rule)> {
+    let mut last = "";
+    let rows = functions::ROWS.iter().filter(|row| row.is_read).map(|row| row.operator);
+    rows.filter(move |name| std::mem::replace(&mut last, name) != *name).map(|name| (name, unary as Rule))
+}
+
+impl functions::Given for Attributes<'_> {
+    type Error = Problem;
+
+    fn float(&self, name: &str, missing: f32) -> Result<f32, Problem> {
+        Attributes::float(self, name, missing)
+    }
+
+    fn flag(&self, name: &str, missing: bool) -> Result<bool, Problem> {
+        Attributes::flag(self, name, missing)
+    }
+
+    fn word(&self, name: &str, missing: &'static str) -> Result<String, Problem> {
+        self.string(name, missing).map(str::to_owned)
+    }
+
+    fn refused(seen: String) -> Problem {
+        invalid(seen)
+    }
 }
 
 fn unary(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
-    let function = function(step.op_type(), step.attributes())?;
+    let function = functions::read(step.op_type(), &step.attributes())?;
     let x = b.node(step, 0)?;
     one(b.unary(function, x)?)
 }

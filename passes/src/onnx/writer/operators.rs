@@ -1,15 +1,15 @@
 //! The ONNX form of operators without weights, where there is one that says the same.
 
-use super::{Part, Writer, float, int, ints};
-use crate::ir::{BinaryKind, Function, Node, Op, ReduceKind};
-use crate::onnx::onnx_protobuf::AttributeProto;
+use super::{OPSET, Part, Writer, int, ints};
+use crate::ir::{BinaryKind, Node, Op, ReduceKind};
+use crate::onnx::functions;
 
 /// The node of an operator that keeps its operands `x`; `None` where ONNX has none that comes back as it was.
 pub(super) fn parts(writer: &mut Writer, node: &Node, x: Vec<String>) -> Option<Vec<Part>> {
     let standard = |op_type, x, attributes| Some(vec![Part::new("", op_type, x, attributes)]);
     match &node.op {
         Op::Unary(function) => {
-            let (op_type, attributes) = standard_function(*function)?;
+            let (op_type, attributes) = functions::operator(*function, OPSET)?;
             standard(op_type, x, attributes)
         }
         Op::PRelu { slope } => {
@@ -58,37 +58,6 @@ fn standard_reduction(kind: ReduceKind) -> Option<&'static str> {
         ReduceKind::SumSquare => "ReduceSumSquare",
         ReduceKind::LogSum => "ReduceLogSum",
         ReduceKind::LogSumExp => "ReduceLogSumExp",
-        _ => return None,
-    })
-}
-
-fn standard_function(function: Function) -> Option<(&'static str, Vec<AttributeProto>)> {
-    Some(match function {
-        Function::Sigmoid => ("Sigmoid", vec![]),
-        Function::Tanh => ("Tanh", vec![]),
-        Function::HardSigmoid { alpha, beta } => ("HardSigmoid", vec![float("alpha", alpha), float("beta", beta)]),
-        Function::HardSwish => ("HardSwish", vec![]),
-        Function::LeakyRelu { alpha } => ("LeakyRelu", vec![float("alpha", alpha)]),
-        Function::Elu { alpha } => ("Elu", vec![float("alpha", alpha)]),
-        Function::Selu { alpha, gamma } => ("Selu", vec![float("alpha", alpha), float("gamma", gamma)]),
-        Function::Celu { alpha } => ("Celu", vec![float("alpha", alpha)]),
-        Function::Softplus => ("Softplus", vec![]),
-        Function::Softsign => ("Softsign", vec![]),
-        Function::ThresholdedRelu { alpha } => ("ThresholdedRelu", vec![float("alpha", alpha)]),
-        Function::Shrink { lambd, bias } => ("Shrink", vec![float("lambd", lambd), float("bias", bias)]),
-        Function::Exp => ("Exp", vec![]),
-        Function::Log => ("Log", vec![]),
-        Function::Sqrt => ("Sqrt", vec![]),
-        Function::Abs => ("Abs", vec![]),
-        Function::Neg => ("Neg", vec![]),
-        Function::Reciprocal => ("Reciprocal", vec![]),
-        Function::Erf => ("Erf", vec![]),
-        Function::Sign => ("Sign", vec![]),
-        Function::Round => ("Round", vec![]),
-        Function::Floor => ("Floor", vec![]),
-        Function::Ceil => ("Ceil", vec![]),
-        Function::Sin => ("Sin", vec![]),
-        Function::Cos => ("Cos", vec![]),
         _ => return None,
     })
 }
