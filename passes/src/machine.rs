@@ -7,6 +7,7 @@ mod energy;
 
 pub use energy::{Energies, EnergyEntry, energies};
 
+use releqc_runtime::accel::config::ENOUGH_BANKS;
 use releqc_runtime::accel::{AccelConfig, AccelError, AccelProgram, Serial};
 use serde::Deserialize;
 use thiserror::Error;
@@ -77,12 +78,21 @@ fn one() -> u32 {
     1
 }
 
+fn enough() -> u32 {
+    ENOUGH_BANKS
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Buffers {
     weight_bytes: u32,
     activation_bytes: u32,
     constant_slots: u32,
+    /// Words of 16 bytes that a buffer serves in a cycle.
+    #[serde(default = "enough")]
+    weight_banks: u32,
+    #[serde(default = "enough")]
+    activation_banks: u32,
 }
 
 #[derive(Deserialize)]
@@ -134,6 +144,8 @@ impl Machine {
             clock_mhz,
             requantizers: array.requantizers,
             serial,
+            weight_banks: buffers.weight_banks,
+            activation_banks: buffers.activation_banks,
         };
         config.check()?;
         Ok(Machine { name: name.to_owned(), config, energy })
@@ -193,6 +205,18 @@ mod tests {
         let refused = with("serial = \"neither\"").expect_err("no operand");
         assert_eq!(refused.to_string(), "serial \"neither\"; one of weights, activations, both is required");
         assert!(with("requantizers = 0").is_err());
+    }
+
+    #[test]
+    fn banks_may_be_said_and_change_no_program() {
+        let text = include_str!("machine/default.toml");
+        let stated = "weight_banks = 4\nactivation_banks = 16\n";
+        let with = |banks: &str| Machine::read("mine", &text.replace(stated, banks)).map(|machine| machine.config);
+        let [own, few, unsaid] =
+            [stated, "weight_banks = 1\nactivation_banks = 2\n", ""].map(|banks| with(banks).expect("valid"));
+        assert_eq!((few.weight_banks, few.activation_banks, unsaid.activation_banks), (1, 2, ENOUGH_BANKS));
+        assert!(own.hash() == few.hash() && own.hash() == unsaid.hash());
+        assert!(with("weight_banks = 0\n").is_err() && with("activation_banks = 99999999\n").is_err());
     }
 
     /// Any change of a description is read or refused, and every size that is read is in its range. `RELEQC_MUTANTS` sets how many.

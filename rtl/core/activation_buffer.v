@@ -1,7 +1,7 @@
 // The activation buffer and its gather: LANES bytes for each of COLUMNS result positions, and the results' way back.
 //
 // Byte of (y, x, channel): base + (y * width + x) * channels + channel. Cells outside the image hold the zero point; lanes beyond the
-// depth and columns beyond the row hold 0. The memory is a model with a port for every byte: banks are not modelled.
+// depth and columns beyond the result hold 0. The memory is a model with a port for every byte: banks are not modelled.
 `default_nettype none
 
 module activation_buffer #(
@@ -32,8 +32,10 @@ module activation_buffer #(
     input  wire [31:0] padding_left,
     input  wire [31:0] group_channels,
     input  wire [31:0] group,
+    // Row and column of the first position; positions go on in the next row of `result_width`.
     input  wire [31:0] row,
-    input  wire [31:0] column_first,
+    input  wire [31:0] column,
+    input  wire [31:0] result_width,
     input  wire [31:0] columns_used,
     input  wire [31:0] ky,
     input  wire [31:0] kx,
@@ -83,15 +85,34 @@ module activation_buffer #(
     end
 
     wire [31:0] group_base = base + group * group_channels;
-    wire [31:0] row_first = row * stride_height - padding_top;
+
+    // First row and column of the image under the window of each position.
+    reg [COLUMNS*32-1:0] window_y, window_x;
+    reg [31:0] next_row, next_column;
+    integer place;
+    always @* begin
+        next_row = row;
+        next_column = column;
+        window_y = {COLUMNS*32{1'b0}};
+        window_x = {COLUMNS*32{1'b0}};
+        for (place = 0; place < COLUMNS; place = place + 1) begin
+            window_y[32*place +: 32] = next_row * stride_height - padding_top;
+            window_x[32*place +: 32] = next_column * stride_width - padding_left;
+            next_column = next_column + 32'd1;
+            if (next_column == result_width) begin
+                next_column = 32'd0;
+                next_row = next_row + 32'd1;
+            end
+        end
+    end
 
     // {outside the buffer, byte} of lane `l` of column `c`.
     function [8:0] gathered(input integer c, input integer l);
         reg [31:0] y, x, of_channel, address;
         reg        visible;
         begin
-            y = row_first + lane_ky[32*l +: 32] * dilation_height;
-            x = (column_first + c) * stride_width + lane_kx[32*l +: 32] * dilation_width - padding_left;
+            y = window_y[32*c +: 32] + lane_ky[32*l +: 32] * dilation_height;
+            x = window_x[32*c +: 32] + lane_kx[32*l +: 32] * dilation_width;
             of_channel = over_taps ? channel : channel + l;
             // Negative places are large as unsigned ones.
             visible = over_depth || (y < image_height && x < image_width);

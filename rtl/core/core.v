@@ -47,15 +47,16 @@ module core #(
     wire         offered, to_host, signals_load, signals_store, decoder_fault;
     wire [31:0]  input_address, input_height, input_width, input_channels;
     wire [31:0]  output_address, output_height, output_width, output_channels;
-    wire [7:0]   input_zero_point, output_zero_point, lo, hi;
+    wire [31:0]  addend_address, multiplier, addend_multiplier;
+    wire [7:0]   input_zero_point, addend_zero_point, output_zero_point, lo, hi;
     wire [31:0]  kernel_height, kernel_width, dilation_height, dilation_width, stride_height, stride_width;
     wire [31:0]  padding_top, padding_left, padding_bottom, layer_outputs, groups;
     wire [3:0]   bits;
     wire [1:0]   lanes_over;
     wire [31:0]  host_first, host_height, host_width, host_channels;
     wire         host_channel_last;
-    wire [31:0]  weights, slot, first_output, outputs, place, quantize_host, inverse_scale;
-    wire         quantizes, pools, quantize_channel_last;
+    wire [31:0]  weights, slot, first_output, outputs, place, quantize_host;
+    wire         quantizes, pools, means, adds, quantize_channel_last, count_padding;
 
     decoder decoder (
         .clock(clock), .reset(reset), .instruction_valid(instruction_valid), .instruction(instruction),
@@ -65,37 +66,39 @@ module core #(
         .input_channels(input_channels), .input_zero_point(input_zero_point),
         .output_address(output_address), .output_height(output_height), .output_width(output_width),
         .output_channels(output_channels), .output_zero_point(output_zero_point),
+        .addend_address(addend_address), .addend_zero_point(addend_zero_point),
         .kernel_height(kernel_height), .kernel_width(kernel_width),
         .dilation_height(dilation_height), .dilation_width(dilation_width),
         .stride_height(stride_height), .stride_width(stride_width),
         .padding_top(padding_top), .padding_left(padding_left), .padding_bottom(padding_bottom),
         .bits(bits), .layer_outputs(layer_outputs), .groups(groups), .lanes_over(lanes_over), .lo(lo), .hi(hi),
         .host_address(host_first), .host_height(host_height), .host_width(host_width), .host_channels(host_channels),
-        .host_channel_last(host_channel_last), .to_host(to_host), .quantize(quantizes), .pool(pools),
-        .quantize_host(quantize_host), .quantize_channel_last(quantize_channel_last), .inverse_scale(inverse_scale),
+        .host_channel_last(host_channel_last), .to_host(to_host), .quantize(quantizes), .pool(pools), .mean(means), .add(adds),
+        .quantize_host(quantize_host), .quantize_channel_last(quantize_channel_last), .multiplier(multiplier),
+        .addend_multiplier(addend_multiplier), .count_padding(count_padding),
         .signal_load(signals_load), .signal_store(signals_store),
         .weights(weights), .slot(slot), .first_output(first_output), .outputs(outputs), .place(place), .fault(decoder_fault)
     );
 
     // The operation under way: its copy of the descriptors.
     reg [31:0] x_address, x_height, x_width, x_channels, y_address, y_height, y_width, y_channels;
-    reg [7:0]  x_zero, y_zero, y_lo, y_hi;
+    reg [31:0] a_address, x_multiplier, a_multiplier;
+    reg [7:0]  x_zero, a_zero, y_zero, y_lo, y_hi;
     reg [31:0] k_height, k_width, d_height, d_width, s_height, s_width, p_top, p_left, p_bottom;
     reg [31:0] l_outputs, l_groups, w_address, c_slot, o_first, o_count, o_place, h_first, h_height, h_width, h_channels;
     reg [3:0]  w_bits;
     reg [1:0]  over;
-    reg        host, channel_last, gives_load, gives_store, quantize, vector;
-    reg [31:0] inverse;
+    reg        host, channel_last, gives_load, gives_store, quantize, mean, add, padding_counts, vector;
 
     // Sizes that follow from them.
-    reg [31:0] group_inputs, group_outputs, group_first, group_left, depth, result_height, result_width, taps, span;
+    reg [31:0] group_inputs, group_outputs, group_first, group_left, depth, result_height, result_width, positions, taps, span;
     reg        phase_1, phase_2, phase_3;
     wire       over_taps = over == 2'd1;
     wire       over_depth = over == 2'd2;
 
     wire       walking, step_first, block_first, block_last;
     wire [2:0] plane;
-    wire [31:0] group, output_offset, rows_used, row, column_first, columns_used, ky, kx, tap, channel;
+    wire [31:0] group, output_offset, rows_used, position, row, column, columns_used, ky, kx, tap, channel;
     wire       stall, drain_write;
     wire [31:0] drain_left, drain_address, drain_columns, drain_count;
     wire [REQUANTIZERS*ROWS*32-1:0] drain_values;
@@ -104,10 +107,10 @@ module core #(
     // The plane that is in the array.
     reg        summing, sum_first, sum_last;
     reg [2:0]  sum_plane;
-    reg [31:0] sum_offset, sum_rows, sum_row, sum_column, sum_columns;
+    reg [31:0] sum_offset, sum_rows, sum_position, sum_columns;
     // A block whose last plane has been summed.
     reg        done;
-    reg [31:0] done_offset, done_rows, done_row, done_column, done_columns;
+    reg [31:0] done_offset, done_rows, done_position, done_columns;
 
     // The last write of an operation, and with it the next may be taken.
     wire drain_last;
@@ -170,8 +173,14 @@ module core #(
             h_channels <= host_channels;
             channel_last <= quantizes ? quantize_channel_last : host_channel_last;
             quantize <= quantizes;
-            vector <= quantizes || pools;
-            inverse <= inverse_scale;
+            mean <= means;
+            add <= adds;
+            vector <= quantizes || pools || means || adds;
+            x_multiplier <= multiplier;
+            a_multiplier <= addend_multiplier;
+            padding_counts <= count_padding;
+            a_address <= addend_address;
+            a_zero <= addend_zero_point;
             host <= to_host;
             gives_load <= signals_load;
             gives_store <= signals_store;
@@ -195,15 +204,16 @@ module core #(
                 k_width <= 32'd1;
             end
         end
+        if (phase_3) positions <= result_height * result_width;
     end
 
     walker #(.ROWS(ROWS), .COLUMNS(COLUMNS), .LANES(LANES)) walker (
         .clock(clock), .reset(reset), .start(phase_3 && !vector), .advance(!stall), .over_taps(over_taps), .bits(w_bits),
         .channels(group_inputs), .kernel_height(k_height), .kernel_width(k_width), .outputs(o_count),
         .group_outputs(group_outputs), .group_first(group_first), .group_left(group_left),
-        .height(result_height), .width(result_width),
-        .busy(walking), .plane(plane), .group(group), .output_offset(output_offset), .rows_used(rows_used), .row(row),
-        .column_first(column_first), .columns_used(columns_used), .ky(ky), .kx(kx), .tap(tap), .channel(channel),
+        .positions(positions), .width(result_width),
+        .busy(walking), .plane(plane), .group(group), .output_offset(output_offset), .rows_used(rows_used), .position(position),
+        .row(row), .column(column), .columns_used(columns_used), .ky(ky), .kx(kx), .tap(tap), .channel(channel),
         .step_first(step_first), .block_first(block_first), .block_last(block_last)
     );
 
@@ -224,7 +234,7 @@ module core #(
         .image_height(x_height), .image_width(x_width), .image_channels(x_channels), .zero_point(x_zero),
         .kernel_height(k_height), .kernel_width(k_width), .dilation_height(d_height), .dilation_width(d_width),
         .stride_height(s_height), .stride_width(s_width), .padding_top(p_top), .padding_left(p_left),
-        .group_channels(group_inputs), .group(group), .row(row), .column_first(column_first), .columns_used(columns_used),
+        .group_channels(group_inputs), .group(group), .row(row), .column(column), .result_width(result_width), .columns_used(columns_used),
         .ky(ky), .kx(kx), .channel(channel), .activations(activations),
         .write(drain_write && !host), .write_address(drain_address), .write_columns(drain_columns),
         .write_pitch(y_channels), .write_count(drain_count), .write_codes(drain_codes),
@@ -256,14 +266,12 @@ module core #(
             sum_plane <= plane;
             sum_offset <= output_offset;
             sum_rows <= rows_used;
-            sum_row <= row;
-            sum_column <= column_first;
+            sum_position <= position;
             sum_columns <= columns_used;
         end
         done_offset <= sum_offset;
         done_rows <= sum_rows;
-        done_row <= sum_row;
-        done_column <= sum_column;
+        done_position <= sum_position;
         done_columns <= sum_columns;
     end
 
@@ -279,13 +287,11 @@ module core #(
     );
 
     // Where a block's results go: codes lie (row, column, channel), host values in either order.
-    wire [31:0] position = done_row * y_width + done_column;
-    wire [31:0] code_address = y_address + position * y_channels + o_place + done_offset;
-    wire [31:0] host_row = o_place + done_row;
+    wire [31:0] code_address = y_address + done_position * y_channels + o_place + done_offset;
     wire [31:0] host_channel = o_first + done_offset;
     wire [31:0] value_address = h_first + (channel_last
-        ? (host_row * h_width + done_column) * h_channels + host_channel
-        : (host_channel * h_height + host_row) * h_width + done_column);
+        ? (o_place * h_width + done_position) * h_channels + host_channel
+        : (host_channel * h_height + o_place) * h_width + done_position);
 
     wire [31:0] column_pitch = host ? (channel_last ? h_channels : 32'd1) : y_channels;
 
@@ -306,12 +312,14 @@ module core #(
     assign host_values = drain_values;
 
     vector_unit #(.LANES(VECTOR_LANES)) vector_unit (
-        .clock(clock), .reset(reset), .start(phase_3 && vector), .quantize(quantize),
+        .clock(clock), .reset(reset), .start(phase_3 && vector), .quantize(quantize), .mean(mean), .add(add),
         .input_address(x_address), .input_height(x_height), .input_width(x_width), .input_channels(x_channels),
+        .input_zero_point(x_zero), .addend_address(a_address), .addend_zero_point(a_zero),
         .output_address(y_address), .output_height(y_height), .output_width(y_width), .output_channels(y_channels),
         .output_zero_point(y_zero), .kernel_height(k_height), .kernel_width(k_width), .dilation_height(d_height),
         .dilation_width(d_width), .stride_height(s_height), .stride_width(s_width), .padding_top(p_top), .padding_left(p_left),
-        .lo(y_lo), .hi(y_hi), .host_address(h_first), .channel_last(channel_last), .inverse_scale(inverse),
+        .lo(y_lo), .hi(y_hi), .host_address(h_first), .channel_last(channel_last), .multiplier(x_multiplier),
+        .addend_multiplier(a_multiplier), .count_padding(padding_counts),
         .read(vector_read), .read_inside(vector_inside), .read_addresses(vector_addresses), .read_bytes(vector_bytes),
         .read_values(host_read_values), .write(vector_write), .write_address(vector_address), .write_count(vector_count),
         .write_codes(vector_codes), .finishing(vector_finishing)

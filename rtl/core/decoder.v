@@ -28,6 +28,8 @@ module decoder (
     output reg  [31:0]  output_width,
     output reg  [31:0]  output_channels,
     output reg  [7:0]   output_zero_point,
+    output reg  [31:0]  addend_address,
+    output reg  [7:0]   addend_zero_point,
     output reg  [31:0]  kernel_height,
     output reg  [31:0]  kernel_width,
     output reg  [31:0]  dilation_height,
@@ -51,10 +53,16 @@ module decoder (
     output wire         to_host,
     output wire         quantize,
     output wire         pool,
-    // Of QUANTIZE: the first host value, its order and 1 / scale.
+    output wire         mean,
+    output wire         add,
+    // Of QUANTIZE: the first host value and its order.
     output wire [31:0]  quantize_host,
     output wire         quantize_channel_last,
-    output wire [31:0]  inverse_scale,
+    // Of QUANTIZE 1 / scale, of POOL_AVG, of the two operands of ADD.
+    output wire [31:0]  multiplier,
+    output wire [31:0]  addend_multiplier,
+    // Of POOL_AVG.
+    output wire         count_padding,
     output wire         signal_load,
     output wire         signal_store,
     output wire [31:0]  weights,
@@ -65,16 +73,17 @@ module decoder (
     output wire [31:0]  place,
     output reg          fault
 );
-    localparam [7:0] SET_INPUT = 8'h01, SET_OUTPUT = 8'h03, SET_KERNEL = 8'h04, SET_STRIDE = 8'h05, SET_PADDING = 8'h06,
+    localparam [7:0] SET_INPUT = 8'h01, SET_ADDEND = 8'h02, SET_OUTPUT = 8'h03, SET_KERNEL = 8'h04, SET_STRIDE = 8'h05, SET_PADDING = 8'h06,
         SET_WEIGHTS = 8'h07, SET_CLAMP = 8'h08, SET_HOST = 8'h09,
-        QUANTIZE = 8'h10, POOL_MAX = 8'h13, EXECUTE = 8'h22, EXECUTE_HOST = 8'h23;
+        QUANTIZE = 8'h10, POOL_MAX = 8'h13, POOL_AVG = 8'h14, ADD = 8'h15, EXECUTE = 8'h22, EXECUTE_HOST = 8'h23;
 
     wire [7:0] opcode = instruction[7:0];
     wire on_array = opcode == EXECUTE || opcode == EXECUTE_HOST;
-    wire executes = on_array || opcode == QUANTIZE || opcode == POOL_MAX;
+    wire executes = on_array || quantize || pool || mean || add;
     // Operands must lie in the activation buffer.
-    reg  input_in_dram, output_in_dram;
-    wire in_dram = (opcode != QUANTIZE && input_in_dram) || (opcode != EXECUTE_HOST && output_in_dram);
+    reg input_in_dram, addend_in_dram, output_in_dram;
+    wire in_dram =
+        (opcode != QUANTIZE && input_in_dram) || (add && addend_in_dram) || (opcode != EXECUTE_HOST && output_in_dram);
 
     reg [7:0] tokens_load, tokens_store;
     wire wait_load = on_array && instruction[8];
@@ -86,10 +95,14 @@ module decoder (
     assign to_host = opcode == EXECUTE_HOST;
     assign quantize = opcode == QUANTIZE;
     assign pool = opcode == POOL_MAX;
+    assign mean = opcode == POOL_AVG;
+    assign add = opcode == ADD;
     assign signal_load = on_array && instruction[10];
     assign signal_store = on_array && instruction[11];
     assign quantize_host = instruction[39:8];
-    assign inverse_scale = instruction[71:40];
+    assign multiplier = quantize ? instruction[71:40] : instruction[39:8];
+    assign addend_multiplier = instruction[71:40];
+    assign count_padding = mean && instruction[40];
     assign quantize_channel_last = instruction[72];
     assign weights = {8'd0, instruction[35:12]};
     assign slot = {20'd0, instruction[47:36]};
@@ -116,6 +129,13 @@ module decoder (
                     input_channels <= {7'd0, instruction[114:90]};
                     input_zero_point <= instruction[122:115];
                     input_in_dram <= instruction[123];
+                    if (instruction[127:124] != 4'd0) fault <= 1'b1;
+                end
+                SET_ADDEND: begin
+                    // Its extents are those of the input.
+                    addend_address <= instruction[39:8];
+                    addend_zero_point <= instruction[122:115];
+                    addend_in_dram <= instruction[123];
                     if (instruction[127:124] != 4'd0) fault <= 1'b1;
                 end
                 SET_OUTPUT: begin
@@ -170,6 +190,8 @@ module decoder (
                 EXECUTE, EXECUTE_HOST: if (instruction[127:115] != 13'd0 || in_dram) fault <= 1'b1;
                 QUANTIZE: if (instruction[127:73] != 55'd0 || in_dram) fault <= 1'b1;
                 POOL_MAX: if (instruction[127:8] != 120'd0 || in_dram) fault <= 1'b1;
+                POOL_AVG: if (instruction[127:41] != 87'd0 || in_dram) fault <= 1'b1;
+                ADD: if (instruction[127:72] != 56'd0 || in_dram) fault <= 1'b1;
                 default: fault <= 1'b1;
             endcase
         end

@@ -1,6 +1,6 @@
-// The loops of a convolution, a plane a cycle: row blocks, result rows, column blocks, steps, planes.
+// The loops of a convolution, a plane a cycle: row blocks, blocks of positions, steps, planes.
 //
-// A row block holds up to ROWS output channels and never crosses a group. A step is a tap and LANES channels, or, over taps, a channel and
+// A row block holds up to ROWS output channels and never crosses a group. COLUMNS positions go on from one result row to the next. A step is a tap and LANES channels, or, over taps, a channel and
 // LANES taps. `busy` is up while a plane is due; `advance` moves on to the next.
 `default_nettype none
 
@@ -24,7 +24,8 @@ module walker #(
     input  wire [31:0] group_first,
     // Channels from the first output to the end of its group.
     input  wire [31:0] group_left,
-    input  wire [31:0] height,
+    // Positions of the result, and those of a row of it.
+    input  wire [31:0] positions,
     input  wire [31:0] width,
 
     output reg         busy,
@@ -33,8 +34,10 @@ module walker #(
     // First channel of the row block, counted from the instruction's first output.
     output reg  [31:0] output_offset,
     output wire [31:0] rows_used,
+    // The first position of the block, its row and its column.
+    output reg  [31:0] position,
     output reg  [31:0] row,
-    output reg  [31:0] column_first,
+    output reg  [31:0] column,
     output wire [31:0] columns_used,
     output reg  [31:0] ky,
     output reg  [31:0] kx,
@@ -59,11 +62,24 @@ module walker #(
             end else far_kx = far_kx + 32'd1;
     end
 
+    // COLUMNS positions on.
+    reg [31:0] far_row, far_column;
+    integer place;
+    always @* begin
+        far_row = row;
+        far_column = column;
+        for (place = 0; place < COLUMNS; place = place + 1)
+            if (far_column + 32'd1 == width) begin
+                far_column = 32'd0;
+                far_row = far_row + 32'd1;
+            end else far_column = far_column + 32'd1;
+    end
+
     reg [31:0] left;
     wire [31:0] outputs_left = outputs - output_offset;
     wire [31:0] rows_left = left < outputs_left ? left : outputs_left;
     assign rows_used = rows_left < ROWS ? rows_left : ROWS;
-    wire [31:0] columns_left = width - column_first;
+    wire [31:0] columns_left = positions - position;
     assign columns_used = columns_left < COLUMNS ? columns_left : COLUMNS;
 
     wire plane_last = {1'b0, plane} + 4'd1 == bits;
@@ -74,8 +90,7 @@ module walker #(
     assign step_first = plane == 3'd0;
     assign block_last = plane_last && channel_last && tap_last;
 
-    wire column_last = column_first + COLUMNS >= width;
-    wire row_last = row + 32'd1 == height;
+    wire position_last = columns_left <= COLUMNS;
     wire output_last = rows_used == outputs_left;
 
     always @(posedge clock) begin
@@ -86,8 +101,9 @@ module walker #(
             group <= group_first;
             left <= group_left;
             output_offset <= 32'd0;
+            position <= 32'd0;
             row <= 32'd0;
-            column_first <= 32'd0;
+            column <= 32'd0;
             ky <= 32'd0;
             kx <= 32'd0;
             tap <= 32'd0;
@@ -111,9 +127,10 @@ module walker #(
                 end
             end
             if (block_last) begin
-                column_first <= column_last ? 32'd0 : column_first + COLUMNS;
-                if (column_last) row <= row_last ? 32'd0 : row + 32'd1;
-                if (column_last && row_last) begin
+                position <= position_last ? 32'd0 : position + COLUMNS;
+                row <= position_last ? 32'd0 : far_row;
+                column <= position_last ? 32'd0 : far_column;
+                if (position_last) begin
                     output_offset <= output_offset + rows_used;
                     left <= left == rows_used ? group_outputs : left - rows_used;
                     if (left == rows_used) group <= group + 32'd1;

@@ -8,12 +8,13 @@ usage: mutants.py instructions.hex COUNT
 import random
 import sys
 
-EXECUTE, EXECUTE_HOST, SET_INPUT, SET_WEIGHTS = 0x22, 0x23, 0x01, 0x07
-# Weights, slot and outputs; address and channels; bits.
+EXECUTE, EXECUTE_HOST, SET_INPUT, SET_ADDEND, SET_WEIGHTS = 0x22, 0x23, 0x01, 0x02, 0x07
+# Weights, slot and outputs; address and channels; address; bits.
 MATTER = {
     EXECUTE: [0, *range(12, 48), *range(73, 90)],
     EXECUTE_HOST: [0, *range(12, 48), *range(73, 90)],
     SET_INPUT: [*range(8, 40), *range(90, 115)],
+    SET_ADDEND: [*range(8, 40)],
     SET_WEIGHTS: [*range(72, 76)],
 }
 

@@ -55,6 +55,7 @@ def lenet(folder, widths):
 
     def pool(image, channels, x_at, y_at):
         case = object.__new__(Pool)
+        case.mean, case.zero = False, [0, 0]
         case.kernel, case.stride, case.dilation, case.padding = [2, 2], [2, 2], [1, 1], [0] * 4
         case.image, case.channels, case.extent = [image] * 2, channels, [image // 2] * 2
         case.x_len, case.y_len, case.x_at, case.y_at = image * image * channels, image * image * channels // 4, x_at, y_at

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Vectors for core_test.v by an independent model of docs/accelerator.md: small random operations, a convolution, a pool or a
-quantization each.
+"""Vectors for core_test.v by an independent model of docs/accelerator.md: small random operations, a convolution, a pool, a
+sum or a quantization each.
 
 It shares no code with the compiler and the simulators. Needs Python alone.
 usage: vectors.py DIR SEED COUNT ROWS COLUMNS LANES WEIGHT_BYTES ACTIVATION_BYTES CONSTANT_SLOTS [REQUANTIZERS] [plain]
@@ -177,10 +177,11 @@ class Case:
             o = min(o + rows, (o // outputs + 1) * outputs, self.first + self.outputs)
             blocks += 1
         computed = drained = 0
-        for _ in range(blocks * self.extent[0]):
-            for column in range(0, self.extent[1], columns):
+        positions = self.extent[0] * self.extent[1]
+        for _ in range(blocks):
+            for position in range(0, positions, columns):
                 computed = max(computed + steps * self.k, drained)
-                drained = computed + -(-min(columns, self.extent[1] - column) // requantizers)
+                drained = computed + -(-min(columns, positions - position) // requantizers)
         return 8 + drained
 
     def instructions(self):
@@ -202,15 +203,18 @@ VECTOR_LANES = 16
 
 
 class Pool:
-    """A random POOL_MAX."""
+    """A random POOL_MAX or POOL_AVG."""
 
     def __init__(self, rng, machine):
+        self.mean, self.count_padding, self.zero = rng.random() < 0.5, rng.randint(0, 1), [rng.randint(0, 255), rng.randint(0, 255)]
+        self.multiplier = rng.choice([1.0, 0.5, f32(2.0 ** rng.uniform(-6, 4))])
         while not self.draw(rng, machine[4]):
             pass
 
     def draw(self, rng, activation_bytes):
         self.kernel, self.stride = [rng.randint(1, 4), rng.randint(1, 4)], [rng.randint(1, 3), rng.randint(1, 3)]
-        self.dilation, self.padding = [rng.choice([1, 1, 2]), rng.choice([1, 1, 3])], [rng.randint(0, 2) for _ in range(4)]
+        self.dilation = [1, 1] if self.mean else [rng.choice([1, 1, 2]), rng.choice([1, 1, 3])]
+        self.padding = [rng.randint(0, 2) for _ in range(4)]
         self.image, self.channels = [rng.randint(1, 9), rng.randint(1, 9)], rng.randint(1, 21)
         spans = [self.image[i] + self.padding[i] + self.padding[i + 2] - self.dilation[i] * (self.kernel[i] - 1) - 1 for i in (0, 1)]
         if min(spans) < 0:
@@ -230,26 +234,64 @@ class Pool:
         for row in range(self.extent[0]):
             for column in range(self.extent[1]):
                 for channel in range(self.channels):
-                    most = 0
+                    cells = []
                     for ky in range(self.kernel[0]):
                         for kx in range(self.kernel[1]):
                             y = row * self.stride[0] + ky * self.dilation[0] - self.padding[0]
                             x = column * self.stride[1] + kx * self.dilation[1] - self.padding[1]
                             if 0 <= y < self.image[0] and 0 <= x < self.image[1]:
-                                most = max(most, self.x[(y * self.image[1] + x) * self.channels + channel])
-                    yield min(max(most, self.clamp[0]), self.clamp[1])
+                                cells.append(self.x[(y * self.image[1] + x) * self.channels + channel])
+                    if self.mean:
+                        count = self.kernel[0] * self.kernel[1] if self.count_padding else max(len(cells), 1)
+                        # Twice the digits of a single and more: rounding once more changes no quotient.
+                        scale = f32(self.multiplier / count)
+                        yield to_code(scaled(sum(cells) - self.zero[0] * len(cells), scale), self.zero[1], *self.clamp)
+                    else:
+                        yield min(max(0, self.clamp[0], *cells), self.clamp[1])
 
     def cycles(self):
         return 8 + -(-self.kernel[0] * self.kernel[1] * self.y_len // VECTOR_LANES)
 
     def instructions(self):
-        yield word(0x01, (self.x_at, 32), (self.image[0], 25), (self.image[1], 25), (self.channels, 25), (3, 8), (0, 1))
-        yield word(0x03, (self.y_at, 32), (self.extent[0], 25), (self.extent[1], 25), (self.channels, 25), (3, 8), (0, 1))
+        yield word(0x01, (self.x_at, 32), (self.image[0], 25), (self.image[1], 25), (self.channels, 25), (self.zero[0], 8), (0, 1))
+        yield word(0x03, (self.y_at, 32), (self.extent[0], 25), (self.extent[1], 25), (self.channels, 25), (self.zero[1], 8), (0, 1))
         yield word(0x04, *[(v, 25) for v in self.kernel + self.dilation])
         yield word(0x05, *[(v, 25) for v in self.stride])
         yield word(0x06, *[(v, 25) for v in self.padding])
         yield word(0x08, *[(v, 8) for v in self.clamp])
-        yield word(0x13)
+        yield word(0x14, (bits_of(self.multiplier), 32), (self.count_padding, 1)) if self.mean else word(0x13)
+
+
+class Add:
+    """A random ADD."""
+
+    def __init__(self, rng, machine):
+        self.extent = [rng.randint(1, 9), rng.randint(1, 9), rng.randint(1, 9)]
+        self.y_len = self.extent[0] * self.extent[1] * self.extent[2]
+        # Three places apart in any order.
+        gaps = sorted(rng.randint(0, machine[4] - 3 * self.y_len) for _ in range(3))
+        places = [gap + i * self.y_len for i, gap in enumerate(gaps)]
+        rng.shuffle(places)
+        self.a_at, self.b_at, self.y_at = places
+        self.zero = [rng.randint(0, 255) for _ in range(3)]
+        ties = rng.random() < 0.3
+        self.multipliers = [0.5, 0.25] if ties else [f32(2.0 ** rng.uniform(-12, 2)) for _ in range(2)]
+        self.a, self.b = [[rng.randint(0, 255) for _ in range(self.y_len)] for _ in range(2)]
+        self.clamp = rng.choice([[0, 255], sorted([rng.randint(0, 255), rng.randint(0, 255)])])
+
+    def results(self):
+        for a, b in zip(self.a, self.b):
+            left, right = scaled(a - self.zero[0], self.multipliers[0]), scaled(b - self.zero[1], self.multipliers[1])
+            yield to_code(f32(left + right), self.zero[2], *self.clamp)
+
+    def cycles(self):
+        return 8 + -(-2 * self.y_len // VECTOR_LANES)
+
+    def instructions(self):
+        for opcode, at, zero in zip([0x01, 0x02, 0x03], [self.a_at, self.b_at, self.y_at], self.zero):
+            yield word(opcode, (at, 32), *[(v, 25) for v in self.extent], (zero, 8), (0, 1))
+        yield word(0x08, *[(v, 8) for v in self.clamp])
+        yield word(0x15, *[(bits_of(v), 32) for v in self.multipliers])
 
 
 class Quantize:
@@ -318,7 +360,7 @@ class Vectors:
         self.lines("expected", 2, self.buffer[at : at + length])
 
     def vector(self, case):
-        """A pool or a quantization, its operands being there."""
+        """A pool, a sum or a quantization, its operands being there."""
         self.run(case)
         self.buffer[case.y_at : case.y_at + case.y_len] = bytes(case.results())
         self.expect(case.y_at, case.y_len)
@@ -363,6 +405,11 @@ def main():
         if not plain and index % 8 == 3:
             case = Pool(rng, machine)
             vectors.activations(case.x_at, case.x)
+            vectors.vector(case)
+        elif not plain and index % 8 == 5:
+            case = Add(rng, machine)
+            vectors.activations(case.a_at, case.a)
+            vectors.activations(case.b_at, case.b)
             vectors.vector(case)
         elif not plain and index % 8 == 7:
             case = Quantize(rng, machine)

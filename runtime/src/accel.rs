@@ -11,6 +11,7 @@
 
 mod access;
 mod array;
+mod banks;
 pub mod config;
 #[cfg(feature = "encode")]
 pub mod cost;

@@ -18,7 +18,8 @@ fn a_machine_changes_cycles_and_no_byte() {
         assert_eq!(place.read("y.npy"), place.read("cpu.npy"), "{machine}");
         assert!(sim["cycles"].as_u64() >= sim["bound_cycles"].as_u64(), "{sim}");
         for queue in ["load", "execute", "store"] {
-            let parts = ["busy", "starved", "blocked", "idle"].map(|part| sim[queue][part].as_u64().unwrap());
+            let parts =
+                ["busy", "starved", "blocked", "bank_conflicts", "idle"].map(|part| sim[queue][part].as_u64().unwrap());
             assert_eq!(parts.iter().sum::<u64>(), sim["cycles"].as_u64().unwrap(), "{queue}: {sim}");
         }
         assert_eq!(sim["energy_tables"].as_array().unwrap().len(), 3);
@@ -83,7 +84,8 @@ fn a_program_by_hand_runs_without_an_artifact() {
         assert_eq!(npy_values(&place.read("y.npy")), [1.0, 2.0, 3.0, 4.0, 15.0, 1.0, 100.0, 7.0]);
         assert_eq!(npy_values(&place.read("y.activations.npy"))[64..68], [15.0, 1.0, 100.0, 7.0]);
         assert_eq!(npy_values(&place.read("y.arena.npy")).len(), 0);
-        let parts = ["busy", "starved", "blocked", "idle"].map(|part| sim["execute"][part].as_u64().unwrap());
+        let parts =
+            ["busy", "starved", "blocked", "bank_conflicts", "idle"].map(|part| sim["execute"][part].as_u64().unwrap());
         assert_eq!(parts.iter().sum::<u64>(), sim["cycles"].as_u64().unwrap());
         cycles.push(sim["cycles"].as_u64().unwrap());
     }

@@ -1,6 +1,6 @@
 //! Time of blocks on the arrays.
 //!
-//! A block is `rows` output channels x `columns` positions of an image row. It takes `S` cycles of an array; then its columns
+//! A block is `rows` output channels x `columns` positions, which go on from one image row to the next. It takes `S` cycles of an array; then its columns
 //! drain, as many a cycle as a row has requantizers, in `n(b)` cycles, while the next block computes, which ends no earlier:
 //!
 //! ```text
@@ -16,10 +16,8 @@ use super::config::AccelConfig;
 pub(super) struct Blocks {
     /// How many; at least one.
     pub(super) count: u64,
-    /// Blocks that an image row is cut into.
-    pub(super) in_a_row: u64,
-    /// Positions of an image row.
-    pub(super) positions: u32,
+    /// Positions of the same channels: their last block may be narrower than the others.
+    pub(super) positions: u64,
     /// Cycles of the planes of one.
     pub(super) planes: u64,
 }
@@ -38,16 +36,18 @@ impl Blocks {
     pub(super) fn time(&self, config: &AccelConfig) -> Time {
         let tiles = u64::from(config.tiles);
         let waves = self.count.div_ceil(tiles);
-        let drain = |columns: u32| u64::from(columns.div_ceil(config.requantizers));
-        let whole = drain(config.columns.min(self.positions));
-        let rest = drain((self.positions - 1) % config.columns + 1);
-        // The last wave drains as many columns as its widest block: that of a row's end where it is alone.
+        let columns = u64::from(config.columns);
+        let drain = |columns: u64| columns.div_ceil(config.requantizers.into());
+        let whole = drain(columns.min(self.positions));
+        let rest = drain((self.positions - 1) % columns + 1);
+        let in_a_run = self.positions.div_ceil(columns);
+        // The last wave drains as many columns as its widest block: that of the last positions where it is alone.
         let alone = (self.count - 1).is_multiple_of(tiles);
-        let last = if self.in_a_row == 1 || (alone && self.count.is_multiple_of(self.in_a_row)) { rest } else { whole };
-        // Waves before the last that drain no more than the end of a row.
-        let narrow = match (self.in_a_row, tiles) {
+        let last = if in_a_run == 1 || (alone && self.count.is_multiple_of(in_a_run)) { rest } else { whole };
+        // Waves before the last that drain no more than the last positions.
+        let narrow = match (in_a_run, tiles) {
             (1, _) => waves - 1,
-            (_, 1) => (waves - 1) / self.in_a_row,
+            (_, 1) => (waves - 1) / in_a_run,
             _ => 0,
         };
         let wide = waves - 1 - narrow;
@@ -64,11 +64,12 @@ mod tests {
     /// The recurrence, wave by wave.
     fn walked(blocks: &Blocks, config: &AccelConfig) -> u64 {
         let (tiles, columns) = (u64::from(config.tiles), u64::from(config.columns));
+        let in_a_run = blocks.positions.div_ceil(columns);
         let (mut computed, mut drained) = (0u64, 0u64);
         for wave in 0..blocks.count.div_ceil(tiles) {
             let first = wave * tiles;
             let width = |block: u64| {
-                let left = u64::from(blocks.positions) - block % blocks.in_a_row * columns;
+                let left = blocks.positions - block % in_a_run * columns;
                 left.min(columns).div_ceil(config.requantizers.into())
             };
             let widest = (first..blocks.count.min(first + tiles)).map(width).max().unwrap_or(0);
@@ -81,12 +82,11 @@ mod tests {
     proptest! {
         #[test]
         fn the_closed_form_is_the_recurrence(
-            rows in 1u64..40, positions in 1u32..60, planes in 1u64..40, tiles in 1u32..9, columns in 1u32..20,
+            runs in 1u64..40, positions in 1u64..60, planes in 1u64..40, tiles in 1u32..9, columns in 1u32..20,
             requantizers in 1u32..7,
         ) {
             let config = AccelConfig { tiles, columns, requantizers, ..AccelConfig::default() };
-            let in_a_row = u64::from(positions.div_ceil(columns));
-            let blocks = Blocks { count: rows * in_a_row, in_a_row, positions, planes };
+            let blocks = Blocks { count: runs * positions.div_ceil(columns.into()), positions, planes };
             let time = blocks.time(&config);
             prop_assert_eq!(time.drained, walked(&blocks, &config));
             prop_assert!(time.compute < time.drained);

@@ -89,6 +89,10 @@ pub struct AccelConfig {
     pub requantizers: u32,
     /// Which operand is serial.
     pub serial: Serial,
+    /// Banks of the weight buffer: words of 16 bytes that it serves in a cycle.
+    pub weight_banks: u32,
+    /// Banks of the activation buffer.
+    pub activation_banks: u32,
 }
 
 impl Default for AccelConfig {
@@ -109,12 +113,17 @@ impl Default for AccelConfig {
             clock_mhz: 1000,
             requantizers: 1,
             serial: Serial::Weights,
+            weight_banks: 4,
+            activation_banks: 16,
         }
     }
 }
 
 /// The size that a later description added; it was 1.
 const SINCE_3_0: &str = "requantizers";
+
+/// Banks with which no machine has a conflict: what a description has that does not say.
+pub const ENOUGH_BANKS: u32 = 1 << 24;
 
 /// Bytes of a configuration's hash in a program header.
 pub const CONFIG_HASH_BYTES: usize = 16;
@@ -137,6 +146,14 @@ impl AccelConfig {
             ("vector_lanes", self.vector_lanes, [1, 4096]),
             ("clock_mhz", self.clock_mhz, [1, 100_000]),
             ("requantizers", self.requantizers, [1, 256]),
+        ]
+    }
+
+    /// Names, values and allowed ranges of the numbers of banks. They change cycles and no program, so they are not hashed.
+    fn banks(&self) -> [(&'static str, u32, [u32; 2]); 2] {
+        [
+            ("weight_banks", self.weight_banks, [1, ENOUGH_BANKS]),
+            ("activation_banks", self.activation_banks, [1, ENOUGH_BANKS]),
         ]
     }
 
@@ -164,7 +181,8 @@ impl AccelConfig {
     /// # Errors
     /// Names the field, its value and its range.
     pub fn check(&self) -> Result<(), AccelError> {
-        match self.fields().into_iter().find(|(_, value, [low, high])| value < low || value > high) {
+        match self.fields().into_iter().chain(self.banks()).find(|(_, value, [low, high])| value < low || value > high)
+        {
             Some((name, value, [low, high])) => {
                 Err(AccelError::Header(format!("machine: {name} is {value}; {low}..={high} is required")))
             }

@@ -250,22 +250,28 @@ pub fn program_cost(
         layer.cycles = Cycles(end - before);
         before = end;
         for counters in &mut layer.queues {
-            counters.idle = layer.cycles.0.saturating_sub(counters.busy + counters.starved + counters.blocked);
+            counters.idle = layer.cycles.0.saturating_sub(counters.occupied());
         }
     }
     for queue in Queue::ALL {
         let counters = &mut cost.queues[queue as usize];
-        counters.idle = ended.saturating_sub(counters.busy + counters.starved + counters.blocked);
+        counters.idle = ended.saturating_sub(counters.occupied());
     }
     cost.energy = cost.events.energy(&model.energy, &model.config);
     Ok(cost)
 }
 
 impl QueueCounters {
+    /// Cycles with an instruction.
+    fn occupied(&self) -> u64 {
+        self.busy + self.starved + self.blocked + self.conflicts
+    }
+
     fn count(&mut self, span: &Span) {
         self.busy += span.busy;
         self.starved += span.starved;
         self.blocked += span.blocked;
+        self.conflicts += span.conflicts;
     }
 }
 

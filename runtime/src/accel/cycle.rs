@@ -2,15 +2,18 @@
 //!
 //! A queue executes in order. The head that can start first runs next: it starts when its queue is free, its tokens have been given
 //! and what `sync` names has ended; what moves bytes of DRAM then takes the bus for whole bursts, in order of these
-//! times. A transfer leaves its queue when it leaves the bus, and ends a latency later.
+//! times. A transfer leaves its queue when it leaves the bus, and ends a latency later. Where banks are asked for by more than one,
+//! what was ready first has them ([`super::banks`]).
 
 use super::access::{Access, Memory, accesses};
 use super::array::Blocks;
+use super::banks::Words;
 use super::config::AccelConfig;
 use super::host::host_places;
 use super::step::{ConvStep, LanesOver, Operation, Queue, Step, Weights};
 use crate::program::Program;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// Cycles of decoding, fetching and writing that every operation of the execute queue has besides its work.
 pub const OVERHEAD: u64 = 8;
@@ -26,6 +29,8 @@ pub struct Span {
     pub end: u64,
     /// Cycles of work between start and free: array, vector unit or bus.
     pub busy: u64,
+    /// Cycles between start and free in which it waited for banks of a buffer.
+    pub conflicts: u64,
     /// Cycles in which the planes of the array, or the lanes of the vector unit, work.
     pub compute: u64,
     /// Cycles on the bus.
@@ -45,12 +50,14 @@ pub struct QueueCounters {
     pub starved: u64,
     /// Cycles in which it waited for what it feeds, or for `sync`.
     pub blocked: u64,
+    /// Cycles in which its work waited for banks of a buffer.
+    pub conflicts: u64,
     /// Cycles without an instruction.
     pub idle: u64,
 }
 
 impl ConvStep {
-    /// Blocks of rows x columns of this step, over all of its channels.
+    /// Blocks of rows of this step: its channels, cut anew in each group.
     pub fn row_blocks(&self, rows: u32) -> u64 {
         let size = (self.layer_outputs / self.groups).max(1);
         let (first, last) = (self.outputs.start / size, (self.outputs.end - 1) / size);
@@ -75,18 +82,21 @@ impl ConvStep {
         }
     }
 
-    /// Blocks of positions: rows, and column blocks of a row.
-    pub fn position_blocks(&self, columns: u32) -> [u64; 2] {
-        [self.extent[0].into(), self.extent[1].div_ceil(columns).into()]
+    /// Positions of the result.
+    pub fn positions(&self) -> u64 {
+        u64::from(self.extent[0]) * u64::from(self.extent[1])
+    }
+
+    /// Blocks of rows x columns, over all channels and positions.
+    pub fn blocks(&self, config: &AccelConfig) -> u64 {
+        self.row_blocks(config.rows) * self.positions().div_ceil(config.columns.into())
     }
 
     /// Cycles of the planes, and of the whole step: docs/accelerator.md.
     pub fn array_cycles(&self, config: &AccelConfig) -> [u64; 2] {
-        let [rows, in_a_row] = self.position_blocks(config.columns);
         let blocks = Blocks {
-            count: self.row_blocks(config.rows) * rows * in_a_row,
-            in_a_row,
-            positions: self.extent[1],
+            count: self.blocks(config),
+            positions: self.positions(),
             planes: self.steps(config.lanes) * config.serial.planes(self.bits),
         };
         let time = blocks.time(config);
@@ -118,12 +128,12 @@ pub(super) fn vector_elements(operation: &Operation, network: &Program) -> u64 {
     elements as u64
 }
 
-/// Bytes of DRAM that a step moves, and the cycles of the bus for them.
-pub(super) fn dram(step: &Step, network: &Program, host_places: &[u32], config: &AccelConfig) -> [u64; 2] {
+/// Bytes of DRAM that a step of some accesses moves, and the cycles of the bus for them.
+pub(super) fn dram(step: &Step, accesses: &[Access], network: &Program, config: &AccelConfig) -> [u64; 2] {
     let buffer = config.activation_sram_bytes as usize;
     let moved = |run: u64, runs: u64| [run * runs, config.dram_cycles(run, runs)];
     let add = |[a, b]: [u64; 2], [c, d]: [u64; 2]| [a + c, b + d];
-    let of = |access: Access| match access.memory {
+    let of = |access: &Access| match access.memory {
         Memory::Activations if access.first >= buffer => {
             let (run, runs) = if access.run == access.pitch { (access.len(), 1) } else { (access.run, access.runs) };
             moved(run as u64, runs as u64)
@@ -134,7 +144,7 @@ pub(super) fn dram(step: &Step, network: &Program, host_places: &[u32], config: 
         }
         _ => [0, 0],
     };
-    let operands = accesses(&step.operation, network, host_places).into_iter().map(of).fold([0, 0], add);
+    let operands = accesses.iter().map(of).fold([0, 0], add);
     let constants = match &step.operation {
         Operation::LoadWeights { source, slots, .. } => {
             let half = moved(4 * slots.len() as u64, 1);
@@ -181,22 +191,30 @@ pub fn simulate(steps: &[Step], network: &Program, config: &AccelConfig) -> Vec<
     {
         let Some(index) = queues[queue as usize].pop_front() else { break };
         let step = &steps[index];
-        let [_, bus] = dram(step, network, &host_places, config);
+        let accesses = accesses(&step.operation, network, &host_places);
+        let words = Words::of(&step.operation, &accesses, config);
+        let [_, bus] = dram(step, &accesses, network, config);
         let latency = u64::from(config.dram_latency_cycles);
         let granted = if bus > 0 { ready.time.max(clock.bus_free) } else { ready.time };
+        // Queues that move wait for banks on the bus, the execute queue does not.
+        let moved = match queue {
+            Queue::Execute => granted + bus,
+            Queue::Load | Queue::Store => words.end(granted, bus, &clock.working(&[Queue::Execute]), config),
+        };
         if bus > 0 {
-            clock.bus_free = granted + bus;
+            clock.bus_free = moved;
         }
-        let arrived = if bus > 0 { granted + bus + latency } else { 0 };
+        let arrived = if bus > 0 { moved + latency } else { 0 };
         let span = match (&step.operation, queue) {
             (Operation::Host(_) | Operation::Return { .. }, _) => {
                 Span { start: ready.time, free: ready.time, end: ready.time, ..Span::default() }
             }
             (_, Queue::Load | Queue::Store) => Span {
                 start: granted,
-                free: granted + bus,
+                free: moved,
                 end: arrived,
                 busy: bus,
+                conflicts: moved - granted - bus,
                 bus,
                 starved: ready.starved + granted - ready.time,
                 blocked: ready.blocked,
@@ -212,15 +230,19 @@ pub fn simulate(steps: &[Step], network: &Program, config: &AccelConfig) -> Vec<
                         [cycles, cycles + OVERHEAD]
                     }
                 };
+                let others = clock.working(&[Queue::Load, Queue::Store]);
+                let worked = words.end(ready.time, work, &others, config);
+                let conflicts = worked - ready.time - work;
                 // Operands that stream from and to DRAM hold the unit up.
-                let end = (ready.time + work).max(arrived);
-                let waited = end - ready.time - work;
+                let end = worked.max(arrived);
+                let waited = end - worked;
                 let starved = ready.starved + waited;
                 Span {
                     start: ready.time + waited,
                     free: end,
                     end,
                     busy: work,
+                    conflicts,
                     compute,
                     bus,
                     starved,
@@ -228,7 +250,7 @@ pub fn simulate(steps: &[Step], network: &Program, config: &AccelConfig) -> Vec<
                 }
             }
         };
-        clock.finish(index, step, span);
+        clock.finish(index, step, span, words);
     }
     clock.spans
 }
@@ -246,6 +268,8 @@ struct Clock {
     spans: Vec<Span>,
     ran: Vec<bool>,
     free: [u64; 3],
+    /// The last work of each queue, and the words that it asks for in a cycle.
+    working: [Option<(Range<u64>, Words)>; 3],
     bus_free: u64,
     tokens: [[VecDeque<u64>; 3]; 3],
     /// All steps before `swept` have ended by `swept_end`.
@@ -283,8 +307,16 @@ impl Clock {
         Some(Ready { time, starved, blocked: waited - starved })
     }
 
-    fn finish(&mut self, index: usize, step: &Step, span: Span) {
+    /// The last work of some queues, in order of time. What they did before has ended when another queue's head is ready.
+    fn working(&self, queues: &[Queue]) -> Vec<(Range<u64>, Words)> {
+        let mut all: Vec<_> = queues.iter().filter_map(|&queue| self.working[queue as usize].clone()).collect();
+        all.sort_by_key(|(during, _)| during.start);
+        all
+    }
+
+    fn finish(&mut self, index: usize, step: &Step, span: Span, words: Words) {
         let (queue, tokens) = (step.queue as usize, &step.tokens);
+        self.working[queue] = Some((span.start..span.free, words));
         for (waits, from) in
             [(tokens.wait_load, Queue::Load), (tokens.wait_execute, Queue::Execute), (tokens.wait_store, Queue::Store)]
         {

@@ -16,7 +16,7 @@ use std::path::Path;
 /// A line a layer.
 pub(super) fn csv(report: &Report) -> String {
     let mut text = String::from(
-        "name,bits,macs,weight_bytes,cycles,compute_cycles,dram_cycles,dram_bytes,weight_buffer_bytes,\
+        "name,bits,macs,weight_bytes,cycles,compute_cycles,dram_cycles,bank_conflicts,dram_bytes,weight_buffer_bytes,\
          activation_buffer_bytes,utilisation,bound_by,energy_pj\n",
     );
     for layer in &report.layers {
@@ -24,13 +24,14 @@ pub(super) fn csv(report: &Report) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "\"{}\",{bits},{},{},{},{},{},{},{},{},{:.6},{},{}",
+            "\"{}\",{bits},{},{},{},{},{},{},{},{},{},{:.6},{},{}",
             layer.name.replace('"', "\"\""),
             layer.macs,
             layer.weight_bytes,
             layer.cycles,
             layer.compute_cycles,
             layer.dram_cycles,
+            layer.bank_conflicts(),
             layer.dram_bytes,
             layer.weight_buffer_bytes,
             layer.activation_buffer_bytes,
@@ -58,7 +59,10 @@ pub(super) fn trace(timeline: &Timeline, network: &Program) -> Vec<u8> {
             "dur": span.free - span.start,
             "pid": 1,
             "tid": step.queue as usize + 1,
-            "args": {"instruction": step.at, "end": span.end, "starved": span.starved, "blocked": span.blocked}
+            "args": {
+                "instruction": step.at, "end": span.end, "starved": span.starved, "blocked": span.blocked,
+                "bank_conflicts": span.conflicts
+            }
         })
     });
     let all: Vec<_> = threads.chain(events).collect();

@@ -15,6 +15,8 @@ pub(super) struct Report {
     serial: &'static str,
     /// Of a row.
     requantizers: u32,
+    weight_banks: u32,
+    activation_banks: u32,
     /// Elements, corrections and requantizers.
     array_transistors: f64,
     cycles: u64,
@@ -66,6 +68,8 @@ pub(super) struct Queue {
     busy: u64,
     starved: u64,
     blocked: u64,
+    /// Waits for banks of a buffer.
+    bank_conflicts: u64,
     idle: u64,
 }
 
@@ -114,18 +118,23 @@ impl From<&Energy> for Parts {
 
 impl From<&QueueCounters> for Queue {
     fn from(counters: &QueueCounters) -> Self {
-        let QueueCounters { busy, starved, blocked, idle } = *counters;
-        Queue { busy, starved, blocked, idle }
+        let QueueCounters { busy, starved, blocked, conflicts, idle } = *counters;
+        Queue { busy, starved, blocked, bank_conflicts: conflicts, idle }
     }
 }
 
 /// A line a queue.
 pub(super) fn queues(queues: &[(&str, &Queue)]) -> String {
     let mut text = String::new();
-    for (name, Queue { busy, starved, blocked, idle }) in queues {
-        let [busy, starved, blocked, idle] = [*busy, *starved, *blocked, *idle].map(grouped);
+    for (name, queue) in queues {
+        let Queue { busy, starved, blocked, bank_conflicts, idle } = queue;
+        let [busy, starved, blocked, conflicts, idle] =
+            [busy, starved, blocked, bank_conflicts, idle].map(|n| grouped(*n));
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name} queue: busy {busy}, starved {starved}, blocked {blocked}, idle {idle}");
+        let _ = writeln!(
+            text,
+            "{name} queue: busy {busy}, starved {starved}, blocked {blocked}, bank conflicts {conflicts}, idle {idle}"
+        );
     }
     text
 }
@@ -149,6 +158,8 @@ impl Report {
             machine: machine.name.clone(),
             serial: model.config.serial.name(),
             requantizers: model.config.requantizers,
+            weight_banks: model.config.weight_banks,
+            activation_banks: model.config.activation_banks,
             array_transistors: transistors(&model.config),
             cycles: own.cycles.0,
             bound_cycles: own.bound.0,
@@ -279,6 +290,11 @@ impl Report {
 }
 
 impl LayerReport {
+    /// Of the three queues.
+    pub(super) fn bank_conflicts(&self) -> u64 {
+        [&self.load, &self.execute, &self.store].map(|queue| queue.bank_conflicts).iter().sum()
+    }
+
     fn new(layer: &LayerCost, baseline: &LayerCost, model: &CostModel) -> Self {
         let events = &layer.events;
         let [load, execute, store] = [0, 1, 2].map(|queue| Queue::from(&layer.queues[queue]));

@@ -43,10 +43,12 @@ fn set(model: &mut CostModel, name: &str, value: u32) -> Result<(), Failure> {
         "weight_bytes" => &mut config.weight_sram_bytes,
         "activation_bytes" => &mut config.activation_sram_bytes,
         "requantizers" => &mut config.requantizers,
+        "weight_banks" => &mut config.weight_banks,
+        "activation_banks" => &mut config.activation_banks,
         "dram_bytes_per_cycle" => &mut config.dram_bytes_per_cycle,
         _ => {
-            let names =
-                "tiles, rows, columns, lanes, requantizers, weight_bytes, activation_bytes, dram_bytes_per_cycle";
+            let names = "tiles, rows, columns, lanes, requantizers, weight_bytes, activation_bytes, weight_banks, \
+                         activation_banks, dram_bytes_per_cycle";
             return Err(Failure::input(format!("--sweep {name}: one of {names} is required")));
         }
     } = value;

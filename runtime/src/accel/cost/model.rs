@@ -6,6 +6,7 @@ use super::units::{Cycles, EnergyModel, PicoJoules};
 use crate::BitWidth;
 use crate::accel::access::{Memory, accesses};
 use crate::accel::array::Blocks;
+use crate::accel::banks::Words;
 use crate::accel::config::AccelConfig;
 use crate::accel::cycle::{self, OVERHEAD};
 use crate::accel::step::{Operation, Step, Weights};
@@ -77,13 +78,14 @@ impl Energy {
 impl Events {
     /// The events of a step, from its operands alone.
     pub(super) fn of(step: &Step, network: &Program, host_places: &[u32], config: &AccelConfig) -> Self {
+        let accesses = accesses(&step.operation, network, host_places);
         let mut events = Events {
             vector_elements: cycle::vector_elements(&step.operation, network),
-            dram_bytes: cycle::dram(step, network, host_places, config)[0],
+            dram_bytes: cycle::dram(step, &accesses, network, config)[0],
             ..Events::default()
         };
         let buffer = config.activation_sram_bytes as usize;
-        for access in accesses(&step.operation, network, host_places) {
+        for access in &accesses {
             let bytes = access.len() as u64;
             match (access.memory, access.is_write) {
                 (Memory::Activations, true) if access.first < buffer => events.activation_write_bytes += bytes,
@@ -96,9 +98,7 @@ impl Events {
             Operation::Conv(conv) if matches!(conv.weights, Weights::Buffer { .. }) => {
                 let (rows, columns, lanes) =
                     (u64::from(config.rows), u64::from(config.columns), u64::from(config.lanes));
-                let [image_rows, column_blocks] = conv.position_blocks(config.columns);
-                let blocks = conv.row_blocks(config.rows) * image_rows * column_blocks;
-                let steps = blocks * conv.steps(config.lanes);
+                let steps = conv.blocks(config) * conv.steps(config.lanes);
                 let planes = steps * u64::from(conv.bits.bits());
                 events.element_cycles = steps * config.serial.planes(conv.bits) * rows * columns;
                 // Registers hold what is not serial, and are charged when they are filled.
@@ -107,9 +107,7 @@ impl Events {
                 // A step reads the bit planes of its rows, and 8 bits for each lane of its columns.
                 events.weight_read_bytes += planes * rows * lanes / 8;
                 events.activation_read_bytes = steps * columns * lanes;
-                events.requantized = u64::from(conv.extent[0])
-                    * u64::from(conv.extent[1])
-                    * u64::from(conv.outputs.end - conv.outputs.start);
+                events.requantized = conv.positions() * u64::from(conv.outputs.end - conv.outputs.start);
             }
             // Cells under a window are read once for each window.
             Operation::PoolMax { x, .. } | Operation::PoolAvg { x, .. } if x.address < buffer => {
@@ -159,7 +157,7 @@ pub struct CostModel {
 pub struct LayerEstimate {
     /// Cycles the planes of the arrays work: those of the layer's program.
     pub compute: Cycles,
-    /// Cycles: the longer of what one instruction for the whole layer takes, and of moving.
+    /// Cycles: the longer of what one instruction for the whole layer takes with the banks to itself, and of moving.
     pub cycles: Cycles,
     /// Energy.
     pub energy: PicoJoules,
@@ -172,12 +170,7 @@ impl CostModel {
         let config = &self.config;
         let (rows, columns, lanes) = (u64::from(config.rows), u64::from(config.columns), u64::from(config.lanes));
         let (count, steps) = (shape.blocks(config), shape.lanes_over(config.lanes).1);
-        let blocks = Blocks {
-            count,
-            in_a_row: shape.output[1].div_ceil(config.columns).into(),
-            positions: shape.output[1],
-            planes: steps * config.serial.planes(bits),
-        };
+        let blocks = Blocks { count, positions: shape.positions(), planes: steps * config.serial.planes(bits) };
         let time = blocks.time(config);
         let outputs = u64::from(shape.outputs());
         let weight_bytes = shape.weight_bytes(shape.outputs(), bits);
@@ -199,9 +192,10 @@ impl CostModel {
             dram_bytes: weight_bytes + 8 * outputs + from_dram + to_dram,
         };
         let dram = config.dram_cycles(events.dram_bytes, 1);
+        let words = Words::of_blocks(count, bits, shape.result_bytes == 1, config);
         LayerEstimate {
             compute: Cycles(time.compute),
-            cycles: Cycles(time.drained.max(dram) + OVERHEAD),
+            cycles: Cycles(words.alone(time.drained + OVERHEAD, config).max(dram + OVERHEAD)),
             energy: events.energy(&self.energy, config).total(),
         }
     }

@@ -106,11 +106,9 @@ impl LayerShape {
         if first == last { group(first) } else { group(first) + whole + group(last) }
     }
 
-    /// Blocks of `rows` outputs of one group x `columns` positions of one image row, for all output channels.
+    /// Blocks of `rows` outputs of one group x `columns` positions, for all output channels.
     pub fn blocks(&self, config: &AccelConfig) -> u64 {
-        self.row_blocks(&(0..self.outputs()), config.rows)
-            * u64::from(self.output[1]).div_ceil(config.columns.into())
-            * u64::from(self.output[0])
+        self.row_blocks(&(0..self.outputs()), config.rows) * self.positions().div_ceil(config.columns.into())
     }
 
     pub(super) fn input_bytes(&self) -> u64 {

@@ -132,11 +132,8 @@ impl Layer<'_> {
         let step = u32::try_from(range).ok()?;
         let cut = (0..shape.outputs()).step_by(step as usize).map(|first| first..shape.outputs().min(first + step));
         let row_blocks: u64 = cut.map(|range| shape.row_blocks(&range, config.rows)).sum();
-        let blocks = row_blocks
-            * u64::from(all_rows)
-            * u64::from(all_columns.div_ceil(columns))
-            * u64::from(columns.div_ceil(config.columns));
-        let drain = u64::from(columns.min(config.columns).div_ceil(config.requantizers));
+        let blocks = row_blocks * tiles * positions.div_ceil(config.columns.into());
+        let drain = positions.min(config.columns.into()).div_ceil(config.requantizers.into());
         let block_cycles = (steps * config.serial.planes(self.bits)).max(drain);
         let compute = blocks.div_ceil(config.tiles.into()) * block_cycles + executions * (8 + drain);
         let weight_loads = if weights_stay || ranges == 1 { 1 } else { tiles };

@@ -1,7 +1,7 @@
 //! What a test bench replays: contents of the buffers, instructions, expected results and cycles.
 //!
-//! The files and the script that orders them are in docs/accelerator.md. Convolutions, maximum pools and quantizations on the
-//! activation buffer are replayed; what other instructions write enters as contents.
+//! The files and the script that orders them are in docs/accelerator.md. Convolutions, pools, sums and quantizations on the activation
+//! buffer are replayed; what other instructions write enters as contents.
 
 use super::Simulator;
 use crate::RunError;
@@ -120,8 +120,9 @@ impl Simulator {
         let mut result = Ok(());
         for (_, instruction) in unrolled {
             match instruction {
-                Instruction::SetAddend { .. } | Instruction::Begin { .. } | Instruction::Place { .. } => continue,
+                Instruction::Begin { .. } | Instruction::Place { .. } => continue,
                 Instruction::SetInput { .. }
+                | Instruction::SetAddend { .. }
                 | Instruction::SetOutput { .. }
                 | Instruction::SetKernel { .. }
                 | Instruction::SetStride { .. }
@@ -167,7 +168,12 @@ impl Simulator {
             Operation::Conv(conv) if matches!(conv.weights, Weights::Buffer { .. }) => {
                 Some(conv.array_cycles(config)[1])
             }
-            Operation::PoolMax { x, y, .. } if x.address < buffer && y.view.address < buffer => Some(vector()),
+            Operation::PoolMax { x, y, .. } | Operation::PoolAvg { x, y, .. } => {
+                (x.address < buffer && y.view.address < buffer).then(vector)
+            }
+            Operation::Add { a: (a, _), b: (b, _), y } => {
+                (a.address.max(b.address).max(y.view.address) < buffer).then(vector)
+            }
             Operation::Quantize { y, .. } if y.address < buffer => Some(vector()),
             _ => None,
         }
@@ -222,7 +228,7 @@ impl Simulator {
                     None
                 }
             },
-            Operation::PoolMax { y, .. } => Some(y.view),
+            Operation::PoolMax { y, .. } | Operation::PoolAvg { y, .. } | Operation::Add { y, .. } => Some(y.view),
             Operation::Quantize { y, .. } => Some(*y),
             _ => None,
         };
