@@ -3,8 +3,8 @@
 use crate::failure::Failure;
 use crate::input::{require_file, unreadable};
 use releqc_passes::data::input_values;
-use releqc_passes::data::npy::{self, Array};
-use releqc_runtime::program::{Port, Program};
+use releqc_passes::data::npy::{self, Array, Values};
+use releqc_runtime::program::{ElementType, Port, Program};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::BufReader;
@@ -154,6 +154,14 @@ impl Column {
             let (found, wanted) = (&array.dims, wanted.join(", "));
             refuse(format!("extents {found:?}; [{wanted}] is required by the network's input {:?}", port.name))
         })?;
+        let floats = matches!(port.element, ElementType::F32 | ElementType::F16 | ElementType::Bf16 | ElementType::F64);
+        if floats && matches!(array.values, Values::U8(_)) {
+            return Err(refuse(format!(
+                "type {}; floats are required by the network's input {:?}: make them of 8-bit pixels as it was trained, such as \
+                ((x / 255 - mean) / std).astype('float32') in NumPy",
+                array.dtype, port.name
+            )));
+        }
         let values = input_values(array, port.element)
             .map_err(|what| refuse(format!("{what}, by the network's input {:?}", port.name)))?;
         Ok(Column { count, len: port.len(), values })
@@ -193,7 +201,6 @@ pub(crate) fn stacked(count: usize, dims: &[u32]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use releqc_passes::data::npy::Values;
 
     fn counted(seen: &[usize], dims: &[usize]) -> Option<usize> {
         rows(&Array { dims: seen.to_vec(), dtype: "<f4".into(), values: Values::F32(Vec::new()) }, dims)

@@ -16,12 +16,13 @@ const BEST: Colour = Colour([47, 126, 216]);
 const FRONT: Colour = Colour([136, 136, 136]);
 const CHOSEN: Colour = Colour([214, 51, 108]);
 /// Methods with their colours.
-const METHODS: [(&str, Colour); 5] = [
+const METHODS: [(&str, Colour); 6] = [
     ("agent", Colour([47, 126, 216])),
     ("careful", Colour([23, 162, 162])),
     ("uniform", Colour([217, 130, 43])),
     ("sensitivity", Colour([142, 91, 208])),
-    ("random", Colour([128, 140, 60])),
+    ("programme", Colour([46, 158, 91])),
+    ("random", Colour([166, 124, 82])),
 ];
 /// Points at which a cell of the heat map has its full colour.
 const HOT: f64 = 5.0;
@@ -164,11 +165,11 @@ fn cards(report: &CompileReport) -> Vec<Card> {
         Metric::Snr => ("signal over noise", format!("{:.1} dB", accuracy.quantized)),
     };
     let size = &report.size;
-    let times = size.float_weights as f64 / size.artifact.max(1) as f64;
+    let share = summary::percent_of(size.artifact, size.float_weights);
     let mut cards = vec![
         card("average bits", format!("{:.2}", report.average_bits), format!("{} layers", report.layers.len())),
         card(label, value, samples),
-        card("size", bytes(size.artifact), format!("{times:.1} times smaller than f32 weights")),
+        card("size", bytes(size.artifact), format!("{share} of the weights as f32")),
         card("accelerator", format!("{:.2} x", report.accelerator_speedup), "as fast as at 8 bit".into()),
         card("energy", format!("{:.2} x", report.accelerator_energy_ratio), "less than at 8 bit".into()),
     ];

@@ -100,6 +100,7 @@ impl Plot<'_> {
             .light_line_style(TRANSPARENT)
             .bold_line_style(BLACK.mix(0.15))
             .x_labels(7)
+            .x_label_formatter(&|&at| tick(at))
             .y_labels(6)
             .draw()?;
         for line in &self.lines {
@@ -132,6 +133,15 @@ fn mark(chart: &mut Chart<'_, '_>, dot: &Dot) -> Result<(), Box<dyn std::error::
     Ok(())
 }
 
+/// A number on the axis of counts and widths, without zeros behind the point.
+fn tick(at: f64) -> String {
+    let text = format!("{at:.2}");
+    match text.trim_end_matches('0').trim_end_matches('.') {
+        "-0" => "0".into(),
+        shown => shown.into(),
+    }
+}
+
 /// From the least to the greatest value, with some room; never empty.
 fn spread(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     let (low, high) = values
@@ -147,6 +157,11 @@ fn spread(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_numbers_have_no_point() {
+        assert_eq!([20.0, 2.5, 0.25, -0.001, 0.0].map(tick), ["20", "2.5", "0.25", "0", "0"]);
+    }
 
     #[test]
     fn a_plot_has_its_dots_with_titles_and_no_extents_of_its_own() {

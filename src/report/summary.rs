@@ -17,13 +17,12 @@ pub(crate) fn text(report: &CompileReport, warnings: &[String], artifact: &Path,
         let _ = writeln!(text, "budget       {}", self::budget(budget));
     }
     let size = &report.size;
-    let times = |bytes: u64| bytes as f64 / size.artifact.max(1) as f64;
     let _ = writeln!(
         text,
-        "size         {} bytes; weights as f32 are {:.1} times as large, as int8 {:.1} times",
+        "size         {} bytes: {} of the weights as f32, {} of them as int8",
         grouped(size.artifact),
-        times(size.float_weights),
-        times(size.int8_weights)
+        percent_of(size.artifact, size.float_weights),
+        percent_of(size.artifact, size.int8_weights)
     );
     let _ = writeln!(
         text,
@@ -42,6 +41,11 @@ pub(crate) fn text(report: &CompileReport, warnings: &[String], artifact: &Path,
     let _ = writeln!(text, "seed         {}, {seconds:.1} s", report.seed);
     let _ = writeln!(text, "wrote        {}", artifact.display());
     text
+}
+
+/// `bytes` in percent of `whole`.
+pub(super) fn percent_of(bytes: u64, whole: u64) -> String {
+    format!("{:.1} %", 100.0 * bytes as f64 / whole.max(1) as f64)
 }
 
 pub(super) fn layers(report: &CompileReport) -> Table {
@@ -138,12 +142,12 @@ fn accuracy(report: &CompileReport) -> String {
 
 fn spent(search: &SearchReport) -> String {
     let mut text = format!(
-        "search       {} episodes, {} evaluations ({} computed now), {} more on the surrogate; ended: {}\n",
+        "search       {} episodes, {} evaluations ({} computed now), {} more on the surrogate; it ended {}\n",
         grouped(search.episodes as u64),
         grouped(search.evaluations as u64),
         grouped(search.paid as u64),
         grouped(search.virtual_episodes as u64),
-        search.end
+        ended(search)
     );
     let careful = match search.careful {
         0 => String::new(),
@@ -164,6 +168,17 @@ fn spent(search: &SearchReport) -> String {
         let _ = write!(text, "\n{}", finalists(search));
     }
     text
+}
+
+/// How a search ended, to be read behind "it ended".
+fn ended(search: &SearchReport) -> &str {
+    match search.end.as_str() {
+        "evaluations" => "when its evaluations were used up",
+        "stopped" => "before its evaluations were used up",
+        "converged" => "when the policy repeated what it knew",
+        "exhausted" => "when every choice had been evaluated",
+        other => other,
+    }
 }
 
 /// A loss, in points or in the unit of an error.
@@ -194,13 +209,13 @@ pub(super) fn spent_line(search: &SearchReport) -> String {
         |limit| format!("An evaluation might lose {}", allowed(search, limit)),
     );
     format!(
-        "{} episodes, {} evaluations ({} computed now), {} more on the surrogate; ended: {}. {limit}, from {}. \
+        "{} episodes, {} evaluations ({} computed now), {} more on the surrogate; it ended {}. {limit}, from {}. \
         What is written was found by: {}.",
         grouped(search.episodes as u64),
         grouped(search.evaluations as u64),
         grouped(search.paid as u64),
         grouped(search.virtual_episodes as u64),
-        search.end,
+        ended(search),
         reference(search),
         search.found_by.join(", ")
     )

@@ -53,6 +53,7 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("the input is missing", 2, &["run", "small.rq", "--input", "absent.npy", "--output", "y.npy"]),
     ("the input is no array", 2, &["run", "small.rq", "--input", "notes.txt", "--output", "y.npy"]),
     ("the input has other extents", 2, &["run", "small.rq", "--input", "wide.npy", "--output", "y.npy"]),
+    ("the input is pixels", 2, &["run", "small.rq", "--input", "pixels.npy", "--output", "y.npy"]),
     ("the input is cut off", 2, &["run", "small.rq", "--input", "short.npy", "--output", "y.npy"]),
     ("an unknown instruction set", 2, &["run", "small.rq", "--input", "x.npy", "--isa", "sse"]),
     (
@@ -81,6 +82,8 @@ fn prepared() -> Place {
     place.write("new.rq", &newer);
     place.write("x.npy", &samples(2));
     place.write("wide.npy", &npy(&[1, 2, 12, 13], &[0.0; 312]));
+    let pixels = String::from_utf8_lossy(&npy(&[1, 2, 12, 12], &[])[10..]).replace("<f4", "|u1");
+    place.write("pixels.npy", &[b"\x93NUMPY\x01\x00\x76\x00", pixels.as_bytes(), &[0; 288]].concat());
     place.write("short.npy", &samples(2)[..400]);
     place.write("folder/readme.md", b"");
     place.write("data/train-images-idx3-ubyte", &idx(&[2, 3, 3], &[0; 18]));
