@@ -175,6 +175,16 @@ fn a_condition_that_depends_on_the_input_selects_between_both_branches() {
     let nested = graph(&model(branch("Identity", "k"), inner));
     assert_eq!(evaluate(&nested, &[1.0, 0.0, 0.0, 0.0]), [5.0, 6.0, 7.0, 8.0]);
     assert_eq!(evaluate(&nested, &[-1.0, 0.0, 0.0, 0.0]), [1.0, 0.0, 0.0, 0.0]);
+    // A branch that no runtime could run: the other one is taken.
+    let impossible = GraphProto {
+        node: vec![node("MatMul", &["x", "k"], &["b"])],
+        output: vec![value("b", None)],
+        ..Default::default()
+    };
+    let only = graph(&model(branch("Neg", "x"), impossible.clone()));
+    assert_eq!(evaluate(&only, &[-1.0, 0.0, 2.0, -3.0]), [1.0, 0.0, -2.0, 3.0]);
+    let neither = findings(&model(impossible.clone(), impossible));
+    assert_eq!(neither.len(), 2, "{neither:?}");
     // Branches of different shapes cannot be selected between.
     let shapes = findings(&model(branch("Neg", "x"), branch("Identity", "s")));
     assert!(shapes[0].contains("[1, 4] and []; one shape is required"), "{shapes:?}");

@@ -201,6 +201,11 @@ impl<'a> Builder<'a> {
         self.findings.split_off(from)
     }
 
+    /// Puts back what was taken away.
+    pub(super) fn add_findings(&mut self, findings: Vec<Finding>) {
+        self.findings.extend(findings);
+    }
+
     /// Runs the steps of a branch or a function in a scope of their own and returns the values of its outputs; `None` for
     /// those that are unknown.
     pub(super) fn inside(

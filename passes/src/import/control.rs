@@ -2,10 +2,11 @@
 //!
 //! Of an If with a constant condition one branch is inlined. Where the condition depends on the network's input both are, and
 //! a select takes the results of one: branches have no effects, so the other's work is lost and nothing else. Both must give
-//! results of the same shape and element type.
+//! results of the same shape and element type. A branch that breaks rules of ONNX with inputs of the extents at hand, as that of
+//! another sample rate does, cannot run anywhere: it is left out, with a note.
 
 use super::build::{Builder, Value};
-use super::error::{Problem, invalid, unsupported};
+use super::error::{ErrorKind, Finding, Problem, invalid, unsupported};
 use super::source::{self, Step};
 use crate::ir::{NodeId, Op};
 use crate::onnx::element_type_name;
@@ -62,7 +63,17 @@ pub(super) fn branch(builder: &mut Builder<'_>, step: &Step) -> Result<Vec<Typed
             if dims.iter().product::<usize>() != 1 {
                 return Err(one_condition(dims));
             }
-            let (yes, no) = (inlined(builder, step, THEN)?, inlined(builder, step, ELSE)?);
+            let (yes, against_yes) = attempt(builder, step, THEN)?;
+            let (no, against_no) = attempt(builder, step, ELSE)?;
+            if cannot_run(&against_yes) && against_no.is_empty() {
+                note_left_out(builder, step, THEN, &against_yes);
+                return Ok(no);
+            }
+            if cannot_run(&against_no) && against_yes.is_empty() {
+                note_left_out(builder, step, ELSE, &against_no);
+                return Ok(yes);
+            }
+            builder.add_findings([against_yes, against_no].concat());
             builder.begin(step);
             let pairs = yes.into_iter().zip(no).take(step.output_count()).enumerate();
             pairs.map(|(output, (yes, no))| either(builder, output, condition, yes, no)).collect()
@@ -73,6 +84,23 @@ pub(super) fn branch(builder: &mut Builder<'_>, step: &Step) -> Result<Vec<Typed
 
 const THEN: &str = "then_branch";
 const ELSE: &str = "else_branch";
+
+/// The results of a branch, and what stands against it.
+fn attempt(builder: &mut Builder<'_>, step: &Step, name: &str) -> Result<(Vec<Typed>, Vec<Finding>), Problem> {
+    let mark = builder.findings().len();
+    let results = inlined(builder, step, name)?;
+    Ok((results, builder.take_findings(mark)))
+}
+
+/// Whether a branch breaks rules of ONNX: with inputs of these extents it fails wherever it is run.
+fn cannot_run(findings: &[Finding]) -> bool {
+    !findings.is_empty() && findings.iter().all(|finding| finding.kind == ErrorKind::Invalid)
+}
+
+fn note_left_out(builder: &Builder<'_>, step: &Step, name: &str, findings: &[Finding]) {
+    let why = findings.first().map(ToString::to_string).unwrap_or_default();
+    builder.note(step, &format!("its {name} is left out: with inputs of these extents it cannot run ({why})"));
+}
 
 fn one_condition(dims: &[usize]) -> Problem {
     invalid(format!("condition of shape {dims:?}; one value is required"))
