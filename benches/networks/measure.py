@@ -145,7 +145,7 @@ def main():
     p.add_argument("--calibrate", action="store_true")
     p.add_argument("--json", type=Path)
     p.add_argument("--markdown", type=Path)
-    a = p.parse_args()
+    a = p.parse_intermixed_args()
     names = a.names or sorted(f.stem for f in a.networks.glob("*.onnx") if (a.inputs / f"{f.stem}.npz").exists())
     table, differ = [], 0
     for name in names:

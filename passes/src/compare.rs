@@ -4,16 +4,19 @@
 //! ratio of every tensor whose name both have. Edits nothing.
 
 use crate::float_exec::FloatExecutor;
-use crate::ir::{Graph, NodeId, Shape};
+use crate::ir::{BinaryKind, Graph, NodeId, Shape};
 use rayon::prelude::*;
 use releqc_runtime::RunError;
 use releqc_runtime::format::Artifact;
-use releqc_runtime::program::{Destination, Op, Program, Tensor, TensorId};
+use releqc_runtime::program::{Destination, FloatId, Op, Program, Tensor, TensorId};
 use releqc_runtime::reference::{Observed, Reference};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Decibels that factors of channels must gain before they are taken to be there.
 const FACTORS_GAIN_DB: f64 = 6.0;
+
+/// What the name of the second half of a layer that reads 16 bits ends in.
+const LOW: &str = ":low";
 
 /// A tensor in the float network and in the artifact.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,8 +72,10 @@ struct Seen {
 
 /// Where a tensor of the plan has its counterpart.
 struct Pair {
-    /// Position of the operator in the plan.
+    /// Position in the plan of the operator whose result is compared.
     op: usize,
+    /// Position of the operator that it is the result of: not the same where a layer reads 16 bits.
+    layer: usize,
     node: NodeId,
     tensor: Option<TensorId>,
 }
@@ -104,14 +109,52 @@ pub fn compare(
     Ok(Compared { tensors, unmatched, samples: count })
 }
 
+/// Layers that read 16 bits: two on 8 bits each, and the sum of what they give.
+#[derive(Debug, Default)]
+struct Wide {
+    /// Position of the layer by that of the sum, clipped where the node is.
+    sums: BTreeMap<usize, usize>,
+    /// Positions of both layers.
+    halves: BTreeSet<usize>,
+}
+
+impl Wide {
+    fn of(graph: &Graph, program: &Program) -> Self {
+        let clipped: BTreeSet<&str> =
+            graph.nodes.iter().filter(|node| node.activation.is_some()).map(|node| node.name.as_str()).collect();
+        let layers: BTreeMap<FloatId, (usize, &str)> = program
+            .ops
+            .iter()
+            .enumerate()
+            .filter_map(|(at, op)| match op {
+                Op::Conv(conv) => Some((op.writes_floats()?, (at, conv.name.as_str()))),
+                _ => None,
+            })
+            .collect();
+        let mut wide = Wide::default();
+        for (at, op) in program.ops.iter().enumerate() {
+            if let Op::FloatBinary { kind: BinaryKind::Add, a, b, .. } = op
+                && let (Some(&(high, name)), Some(&(low, other))) = (layers.get(a), layers.get(b))
+                && other.strip_prefix(name) == Some(LOW)
+            {
+                wide.sums.insert(at + usize::from(clipped.contains(name)), high);
+                wide.halves.extend([high, low]);
+            }
+        }
+        wide
+    }
+}
+
 fn pairs(graph: &Graph, program: &Program) -> (Vec<Pair>, usize) {
+    let wide = Wide::of(graph, program);
     let mut nodes: BTreeMap<&str, NodeId> = graph.iter().map(|(id, node)| (node.name.as_str(), id)).collect();
     let outputs: BTreeMap<&str, NodeId> = graph.outputs.iter().map(|(name, id)| (name.as_str(), *id)).collect();
     let mut pairs = Vec::new();
     let mut unmatched = 0;
-    for (at, op) in program.ops.iter().enumerate() {
+    for (at, op) in program.ops.iter().enumerate().filter(|(at, _)| !wide.halves.contains(at)) {
+        let layer = wide.sums.get(&at).copied().unwrap_or(at);
         let port = op.writes_floats().and_then(|y| program.outputs.iter().find(|(_, slot)| *slot == y));
-        let (name, tensor) = match (op, op.writes(), port) {
+        let (name, tensor) = match (&program.ops[layer], op.writes(), port) {
             (_, Some(y), _) => (program.tensor(y).name.as_str(), Some(y)),
             (_, _, Some((port, _))) => (port.name.as_str(), None),
             (Op::Conv(conv), ..) => (conv.name.as_str(), None),
@@ -124,7 +167,7 @@ fn pairs(graph: &Graph, program: &Program) -> (Vec<Pair>, usize) {
         };
         let node = if port.is_some() { outputs.get(name).copied() } else { nodes.remove(name) };
         match node.filter(|node| graph.node(*node).shape.len() == len) {
-            Some(node) => pairs.push(Pair { op: at, node, tensor }),
+            Some(node) => pairs.push(Pair { op: at, layer, node, tensor }),
             None => unmatched += 1,
         }
     }
@@ -228,12 +271,12 @@ fn comparison<'s>(program: &Program, pair: &Pair, seen: impl Iterator<Item = &'s
     };
     let fitted = decibels(signal, all.channels.iter().map(left).sum());
     let factors = pair.tensor.is_some() && all.channels.len() > 1 && fitted > plain + FACTORS_GAIN_DB;
-    let op = &program.ops[pair.op];
+    let (op, result) = (&program.ops[pair.layer], &program.ops[pair.op]);
     let (name, bits) = match op {
         Op::Conv(conv) => (conv.name.clone(), Some(conv.bits.bits())),
         _ => (String::new(), None),
     };
-    let port = op.writes_floats().and_then(|y| program.outputs.iter().find(|(_, slot)| *slot == y));
+    let port = result.writes_floats().and_then(|y| program.outputs.iter().find(|(_, slot)| *slot == y));
     let tensor = pair.tensor.map(|id| program.tensor(id));
     let is_logits = matches!(op, Op::Conv(conv) if matches!(conv.destination, Destination::Logits { .. }));
     let name = match (tensor, port) {
@@ -250,7 +293,7 @@ fn comparison<'s>(program: &Program, pair: &Pair, seen: impl Iterator<Item = &'s
         len: pair
             .tensor
             .map_or(0, |id| program.tensor(id).len())
-            .max(op.writes_floats().map_or(0, |y| program.float_len(y))),
+            .max(result.writes_floats().map_or(0, |y| program.float_len(y))),
         snr_db: if factors { fitted } else { plain },
         largest_error: all.largest_error,
         saturated: tensor.map(|_| all.saturated as f64 / all.values.max(1) as f64),

@@ -57,7 +57,7 @@ fn bad_models() -> Vec<(&'static str, Model)> {
     let linear = |dims: &[i64]| Model::new(17, &[5]).weight("w", dims).node("Gemm", &["x", "w"], "y", &[]);
     vec![
         ("opset_missing", relu(17).edit(|m| m.opset_import.clear())),
-        ("opset_old", relu(6)),
+        ("opset_old", relu(5)),
         ("input_without_shape", relu(17).edit(|m| input_type(m).shape = None)),
         ("input_dynamic_height", relu(17).edit(|m| *input_dim(m, 2) = Some(DimParam("H".into())))),
         ("input_extent_zero", relu(17).edit(|m| *input_dim(m, 1) = Some(DimValue(0)))),
@@ -65,7 +65,7 @@ fn bad_models() -> Vec<(&'static str, Model)> {
         ("no_input", relu(17).edit(|m| graph(m).input.clear())),
         ("no_output", relu(17).edit(|m| graph(m).output.clear())),
         ("unknown_output", relu(17).edit(|m| graph(m).output[0].name = Some("nowhere".into()))),
-        ("constant_output", relu(17).floats("c", &[1], &[1.0]).edit(|m| graph(m).output.push(value("c", None)))),
+        ("constant_output", relu(17).floats("c", &[1], &[1.0]).edit(|m| graph(m).output = vec![value("c", None)])),
         ("unknown_value", relu(17).edit(|m| node(m, 0).input[0] = "nothing".into())),
         (
             "nodes_out_of_order",

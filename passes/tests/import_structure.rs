@@ -118,29 +118,88 @@ fn functions_that_double_end() {
     assert!(findings(&model)[0].contains("at most so many"), "{:?}", findings(&model));
 }
 
-#[test]
-fn a_branch_with_a_constant_condition_is_inlined() {
-    let branch = |op: &str| GraphProto {
-        node: vec![node(op, &["x"], &["b"])],
-        output: vec![value("b", None)],
-        ..Default::default()
-    };
+/// The node of an If that reads `condition` and yields `y`.
+fn choice(condition: &str, yes: GraphProto, no: GraphProto) -> NodeProto {
     let attribute = |name: &str, graph: GraphProto| AttributeProto {
         name: Some(name.into()),
         g: Some(graph),
         r#type: Some(AttributeType::Graph as i32),
         ..Default::default()
     };
+    let mut choice = node("If", &[condition], &["y"]);
+    choice.attribute = vec![attribute("then_branch", yes), attribute("else_branch", no)];
+    choice
+}
+
+fn branch(op: &str, input: &str) -> GraphProto {
+    GraphProto { node: vec![node(op, &[input], &["b"])], output: vec![value("b", None)], ..Default::default() }
+}
+
+#[test]
+fn a_branch_with_a_constant_condition_is_inlined() {
     let model = |condition: &str| {
         Model::new(17, &[4]).floats("zero", &[], &[0.0]).floats("one", &[], &[1.0]).edit(|m| {
-            let mut choice = node("If", &["c"], &["y"]);
-            choice.attribute = vec![attribute("then_branch", branch("Neg")), attribute("else_branch", branch("Abs"))];
+            let choice = choice("c", branch("Neg", "x"), branch("Abs", "x"));
             main_graph(m).node = vec![node("Greater", &[condition, "zero"], &["c"]), choice];
         })
     };
     assert_eq!(evaluate(&graph(&model("one")), &[1.0, -2.0, 3.0, 4.0]), [-1.0, 2.0, -3.0, -4.0]);
     assert_eq!(evaluate(&graph(&model("zero")), &[1.0, -2.0, 3.0, 4.0]), [1.0, 2.0, 3.0, 4.0]);
     assert!(findings(&model("x"))[0].contains("condition"), "{:?}", findings(&model("x")));
+}
+
+#[test]
+fn a_condition_that_depends_on_the_input_selects_between_both_branches() {
+    // The sign of the sum decides.
+    let model = |yes: GraphProto, no: GraphProto| {
+        Model::new(17, &[4])
+            .floats("zero", &[], &[0.0])
+            .floats("k", &[1, 4], &[5.0, 6.0, 7.0, 8.0])
+            .node("ReduceSum", &["x"], "s", &[("keepdims", Int(0))])
+            .node("Greater", &["s", "zero"], "c", &[])
+            .edit(|m| main_graph(m).node.push(choice("c", yes, no)))
+    };
+    let negated = graph(&model(branch("Neg", "x"), branch("Abs", "x")));
+    assert_eq!(evaluate(&negated, &[1.0, -2.0, 3.0, 4.0]), [-1.0, 2.0, -3.0, -4.0]);
+    assert_eq!(evaluate(&negated, &[1.0, -2.0, -3.0, 3.0]), [1.0, 2.0, 3.0, 3.0]);
+    // A constant of a branch, and the value of an If inside the other.
+    let inner = GraphProto {
+        node: vec![{
+            let mut inner = choice("c", branch("Abs", "k"), branch("Neg", "x"));
+            inner.output = vec!["b".into()];
+            inner
+        }],
+        output: vec![value("b", None)],
+        ..Default::default()
+    };
+    let nested = graph(&model(branch("Identity", "k"), inner));
+    assert_eq!(evaluate(&nested, &[1.0, 0.0, 0.0, 0.0]), [5.0, 6.0, 7.0, 8.0]);
+    assert_eq!(evaluate(&nested, &[-1.0, 0.0, 0.0, 0.0]), [1.0, 0.0, 0.0, 0.0]);
+    // A branch that no runtime could run: the other one is taken.
+    let impossible = GraphProto {
+        node: vec![node("MatMul", &["x", "k"], &["b"])],
+        output: vec![value("b", None)],
+        ..Default::default()
+    };
+    let only = graph(&model(branch("Neg", "x"), impossible.clone()));
+    assert_eq!(evaluate(&only, &[-1.0, 0.0, 2.0, -3.0]), [1.0, 0.0, -2.0, 3.0]);
+    let neither = findings(&model(impossible.clone(), impossible));
+    assert_eq!(neither.len(), 2, "{neither:?}");
+    // Branches of different shapes cannot be selected between.
+    let shapes = findings(&model(branch("Neg", "x"), branch("Identity", "s")));
+    assert!(shapes[0].contains("[1, 4] and []; one shape is required"), "{shapes:?}");
+    let types = findings(&model(branch("Neg", "x"), branch("Shape", "x")));
+    assert!(types[0].contains("FLOAT and INT64; one element type is required"), "{types:?}");
+}
+
+/// Anchors of a detector, say: an output that is the same for every input.
+#[test]
+fn an_output_may_be_constant_where_another_is_not() {
+    let model = Model::new(17, &[2])
+        .floats("anchors", &[3], &[1.0, 2.0, 3.0])
+        .node("Neg", &["x"], "y", &[])
+        .edit(|m| main_graph(m).output.push(value("anchors", None)));
+    assert_eq!(evaluate(&graph(&model), &[5.0, 6.0]), [-5.0, -6.0, 1.0, 2.0, 3.0]);
 }
 
 #[test]

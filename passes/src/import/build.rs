@@ -179,6 +179,11 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// The nodes that follow are those of a step: their names begin with its.
+    pub(super) fn begin(&mut self, step: &Step) {
+        self.prefix.clone_from(&step.name);
+    }
+
     /// The nodes of a graph, a branch or a function, one after the other.
     pub(super) fn run(&mut self, steps: &[Step]) {
         for step in steps {
@@ -194,6 +199,11 @@ impl<'a> Builder<'a> {
     /// Takes away what stands against it from a position on.
     pub(super) fn take_findings(&mut self, from: usize) -> Vec<Finding> {
         self.findings.split_off(from)
+    }
+
+    /// Puts back what was taken away.
+    pub(super) fn add_findings(&mut self, findings: Vec<Finding>) {
+        self.findings.extend(findings);
     }
 
     /// Runs the steps of a branch or a function in a scope of their own and returns the values of its outputs; `None` for
@@ -283,7 +293,7 @@ impl<'a> Builder<'a> {
         let Some(rule) = operators::find(&step.operator()) else { return Ok(None) };
         let constant = inputs.iter().flatten().all(|(value, _)| value.is_constant());
         let mark = self.nodes.len();
-        self.prefix.clone_from(&step.name);
+        self.begin(step);
         self.folded_from = constant.then_some(mark);
         let values = rule(self, step)?;
         if values.len() < step.output_count() && (values.len()..step.output_count()).any(|i| step.has_output(i)) {
@@ -610,9 +620,6 @@ impl<'a> Builder<'a> {
                 Ok(Some((Value::Sequence(_), _))) => {
                     Err(unsupported("an output that is a sequence; a tensor is required"))
                 }
-                Ok(Some((Value::Constant(_), _))) => {
-                    Err(unsupported("an output that does not depend on the network's input"))
-                }
                 Ok(Some((value, _))) => self.node_of(&value),
                 Err(problem) => Err(problem),
             };
@@ -625,6 +632,10 @@ impl<'a> Builder<'a> {
                 }
                 Err(problem) => self.findings.push(problem.about(&output.name)),
             }
+        }
+        let is_constant = |(_, node): &(String, NodeId)| matches!(self.op(*node), Op::Constant(_));
+        if let (true, Some((name, _))) = (outputs.iter().all(is_constant), outputs.first()) {
+            self.findings.push(unsupported("no output depends on the network's input; one must").about(name));
         }
         if self.findings.is_empty() {
             Ok(live(Graph { name: source.graph_name.clone(), nodes: self.nodes, outputs }))

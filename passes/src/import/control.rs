@@ -1,8 +1,15 @@
-//! Nodes that hold nodes: calls of the model's own functions, and If with a constant condition. Both are inlined.
+//! Nodes that hold nodes: calls of the model's own functions, and If. Both are inlined.
+//!
+//! Of an If with a constant condition one branch is inlined. Where the condition depends on the network's input both are, and
+//! a select takes the results of one: branches have no effects, so the other's work is lost and nothing else. Both must give
+//! results of the same shape and element type. A branch that breaks rules of ONNX with inputs of the extents at hand, as that of
+//! another sample rate does, cannot run anywhere: it is left out, with a note.
 
 use super::build::{Builder, Value};
-use super::error::{Problem, invalid, unsupported};
+use super::error::{ErrorKind, Finding, Problem, invalid, unsupported};
 use super::source::{self, Step};
+use crate::ir::{NodeId, Op};
+use crate::onnx::element_type_name;
 use crate::onnx::onnx_protobuf::FunctionProto;
 use crate::onnx::onnx_protobuf::tensor_proto::DataType;
 
@@ -44,15 +51,97 @@ pub(super) fn call(
     results
 }
 
-/// The results of the branch that a constant condition chooses.
+/// The results of an If: those of the branch that a constant condition chooses, else both branches' and a select.
 pub(super) fn branch(builder: &mut Builder<'_>, step: &Step) -> Result<Vec<Typed>, Problem> {
-    let Some(Value::Constant(condition)) = builder.value(step, 0)? else {
-        return Err(unsupported("If with a condition that depends on the network's input; a constant is required"));
+    match builder.value(step, 0)? {
+        Some(Value::Constant(condition)) => {
+            let [chosen] = condition.ints()[..] else { return Err(one_condition(condition.dims())) };
+            inlined(builder, step, if chosen != 0 { THEN } else { ELSE })
+        }
+        Some(Value::Node(condition)) => {
+            let dims = builder.shape(condition).dims();
+            if dims.iter().product::<usize>() != 1 {
+                return Err(one_condition(dims));
+            }
+            let (yes, against_yes) = attempt(builder, step, THEN)?;
+            let (no, against_no) = attempt(builder, step, ELSE)?;
+            if cannot_run(&against_yes) && against_no.is_empty() {
+                note_left_out(builder, step, THEN, &against_yes);
+                return Ok(no);
+            }
+            if cannot_run(&against_no) && against_yes.is_empty() {
+                note_left_out(builder, step, ELSE, &against_no);
+                return Ok(yes);
+            }
+            builder.add_findings([against_yes, against_no].concat());
+            builder.begin(step);
+            let pairs = yes.into_iter().zip(no).take(step.output_count()).enumerate();
+            pairs.map(|(output, (yes, no))| either(builder, output, condition, yes, no)).collect()
+        }
+        _ => Err(invalid("If without a condition; one tensor is required")),
+    }
+}
+
+const THEN: &str = "then_branch";
+const ELSE: &str = "else_branch";
+
+/// The results of a branch, and what stands against it.
+fn attempt(builder: &mut Builder<'_>, step: &Step, name: &str) -> Result<(Vec<Typed>, Vec<Finding>), Problem> {
+    let mark = builder.findings().len();
+    let results = inlined(builder, step, name)?;
+    Ok((results, builder.take_findings(mark)))
+}
+
+/// Whether a branch breaks rules of ONNX: with inputs of these extents it fails wherever it is run.
+fn cannot_run(findings: &[Finding]) -> bool {
+    !findings.is_empty() && findings.iter().all(|finding| finding.kind == ErrorKind::Invalid)
+}
+
+fn note_left_out(builder: &Builder<'_>, step: &Step, name: &str, findings: &[Finding]) {
+    let why = findings.first().map(ToString::to_string).unwrap_or_default();
+    builder.note(step, &format!("its {name} is left out: with inputs of these extents it cannot run ({why})"));
+}
+
+fn one_condition(dims: &[usize]) -> Problem {
+    invalid(format!("condition of shape {dims:?}; one value is required"))
+}
+
+/// One result of an If whose condition is `condition`; unknown where a branch's is.
+fn either(
+    builder: &mut Builder<'_>,
+    output: usize,
+    condition: NodeId,
+    yes: Typed,
+    no: Typed,
+) -> Result<Typed, Problem> {
+    let (Some((yes, kind)), Some((no, other))) = (yes, no) else { return Ok(None) };
+    if kind != other {
+        return Err(invalid(format!(
+            "branches whose output {output} is {} and {}; one element type is required",
+            element_type_name(kind as i32),
+            element_type_name(other as i32)
+        )));
+    }
+    let (yes, no) = (builder.node_of(&yes)?, builder.node_of(&no)?);
+    let (dims, others) = (builder.shape(yes).dims().to_vec(), builder.shape(no).dims().to_vec());
+    if dims != others {
+        return Err(unsupported(format!(
+            "If with a condition that depends on the network's input, and branches whose output {output} has the shapes \
+             {dims:?} and {others:?}; one shape is required"
+        )));
+    }
+    let result = if yes == no {
+        yes
+    } else {
+        let condition = builder.reshape(condition, vec![1; dims.len()])?;
+        builder.push(Op::Select, &[condition, yes, no])?
     };
-    let [chosen] = condition.ints()[..] else {
-        return Err(invalid(format!("condition of shape {:?}; one value is required", condition.dims())));
-    };
-    let graph = step.attributes().graph(if chosen != 0 { "then_branch" } else { "else_branch" })?;
+    Ok(Some((Value::Node(result), kind)))
+}
+
+/// The results of a branch.
+fn inlined(builder: &mut Builder<'_>, step: &Step, name: &str) -> Result<Vec<Typed>, Problem> {
+    let graph = step.attributes().graph(name)?;
     if graph.output.len() < step.output_count() {
         return Err(invalid(format!(
             "a branch of {} outputs; {} are required",

@@ -40,6 +40,7 @@ mod scatter;
 mod sequence;
 mod slice;
 mod softmax;
+mod trees;
 mod unary;
 
 pub(super) use quantize::Codes;
@@ -83,6 +84,7 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     sequence::RULES,
     slice::RULES,
     softmax::RULES,
+    trees::RULES,
     unary::RULES,
 ];
 

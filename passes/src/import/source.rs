@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 /// Oldest version of the default operator set whose meaning is known here; what operators of newer ones mean is a matter of
 /// each operator.
-const OLDEST_OPSET: i64 = 7;
+const OLDEST_OPSET: i64 = 6;
 /// Most elements one sample's tensor may have; bounds what a hostile shape can make the compiler allocate.
 pub(super) const MAX_ELEMENTS: usize = 1 << 28;
 

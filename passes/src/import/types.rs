@@ -79,6 +79,8 @@ pub(super) fn result(step: &Step, output: usize, inputs: &[Option<DataType>]) ->
         ("QGemm", _) => input(8).or(Some(DataType::Float)),
         ("MatMulIntegerToFloat", _) => Some(DataType::Float),
         ("ConvInteger" | "MatMulInteger", _) => Some(DataType::Int32),
+        ("TreeEnsembleClassifier", 0) => Some(DataType::Int64),
+        ("TreeEnsembleClassifier" | "TreeEnsembleRegressor", _) => Some(DataType::Float),
         ("Scaler" | "Normalizer" | "LinearRegressor" | "LinearClassifier" | "SVMRegressor", _) => Some(DataType::Float),
         ("SequenceEmpty", _) => stated("dtype"),
         ("SequenceInsert", _) => input(1),

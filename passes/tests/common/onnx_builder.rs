@@ -18,7 +18,9 @@ pub enum Attr {
     Int(i64),
     Ints(Vec<i64>),
     Float(f32),
+    Floats(Vec<f32>),
     Text(&'static str),
+    Texts(Vec<&'static str>),
 }
 
 impl Model {
@@ -125,6 +127,14 @@ fn attribute(name: &str, value: &Attr) -> AttributeProto {
         Attr::Float(f) => {
             a.f = Some(*f);
             AttributeType::Float
+        }
+        Attr::Floats(floats) => {
+            a.floats = floats.clone();
+            AttributeType::Floats
+        }
+        Attr::Texts(texts) => {
+            a.strings = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+            AttributeType::Strings
         }
         Attr::Text(s) => {
             a.s = Some(s.as_bytes().to_vec());

@@ -5,6 +5,7 @@
 //! an operand. Integers divide towards zero.
 //! Refuses shapes that do not broadcast and integer division by a constant 0.
 
+use super::axis;
 use super::forms::one;
 use crate::import::Rule;
 use crate::import::build::{Builder, Constant, Value};
@@ -97,21 +98,56 @@ pub(super) fn combine(
             return Err(invalid("Div of integers by 0; the divisor must not be 0"));
         }
     }
+    let dims = aligned(b, step, first, second)?;
     match (b.is_constant(step, first), b.is_constant(step, second)) {
         (false, true) => {
-            let (x, constant) = (b.node(step, first)?, b.required(step, second)?);
+            let (x, mut constant) = (b.node(step, first)?, b.required(step, second)?);
+            if let Some(dims) = dims {
+                constant = Constant::of_shared(dims, constant.kind(), constant.shared()).into();
+            }
             with_constant(b, kind, x, &constant, false, integer)
         }
         (true, false) => {
-            let (x, constant) = (b.node(step, second)?, b.required(step, first)?);
+            let (x, constant) = (second_node(b, step, second, dims)?, b.required(step, first)?);
             with_constant(b, kind, x, &constant, true, integer)
         }
         _ => {
-            let (x, y) = (b.node(step, first)?, b.node(step, second)?);
+            let (x, y) = (b.node(step, first)?, second_node(b, step, second, dims)?);
             let result = activations(b, kind, x, y)?;
             if integer && kind == BinaryKind::Div { b.unary(Function::Trunc, result) } else { Ok(result) }
         }
     }
+}
+
+fn second_node(b: &mut Builder<'_>, step: &Step, second: usize, dims: Option<Vec<usize>>) -> Result<NodeId, Problem> {
+    let node = b.node(step, second)?;
+    dims.map_or(Ok(node), |dims| b.reshape(node, dims))
+}
+
+/// Before opset 7 attributes say whether the second operand is broadcast, and at which axis of the first its axes begin: its
+/// extents with the axes behind them, so that the rules of today give the same. `None` where it broadcasts as it is.
+fn aligned(b: &Builder<'_>, step: &Step, first: usize, second: usize) -> Result<Option<Vec<usize>>, Problem> {
+    let attributes = step.attributes();
+    if step.opset() >= 7 || !step.domain().is_empty() || !attributes.flag("broadcast", false)? {
+        return Ok(None);
+    }
+    let extents = |index: usize| {
+        Ok::<_, Problem>(match b.value(step, index)? {
+            Some(Value::Node(node)) => b.dims(node),
+            Some(Value::Constant(constant)) => constant.dims().to_vec(),
+            _ => vec![],
+        })
+    };
+    let (rank, mut dims) = (extents(first)?.len(), extents(second)?);
+    if !attributes.has("axis") || dims.is_empty() {
+        return Ok(None);
+    }
+    let start = axis::axis(attributes.int("axis", 0)?, rank)?;
+    let behind = rank.checked_sub(start + dims.len()).ok_or_else(|| {
+        invalid(format!("an operand of shape {dims:?} from axis {start} of {rank} on; its axes must lie inside"))
+    })?;
+    dims.resize(dims.len() + behind, 1);
+    Ok(Some(dims))
 }
 
 fn activations(b: &mut Builder<'_>, kind: BinaryKind, x: NodeId, y: NodeId) -> Result<NodeId, Problem> {

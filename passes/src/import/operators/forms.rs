@@ -228,10 +228,16 @@ pub(super) fn tensor(dims: Vec<usize>, values: Vec<f32>) -> Result<Tensor, Probl
 /// A constant with axis `i` of the result being axis `perm[i]`.
 pub(super) fn permuted(dims: &[usize], values: &[f32], perm: &[usize]) -> (Vec<usize>, Vec<f32>) {
     let strides = axis::strides(dims);
+    let strides: Vec<usize> = perm.iter().map(|&axis| strides[axis]).collect();
     let result: Vec<usize> = perm.iter().map(|&axis| dims[axis]).collect();
-    let data = axis::positions(&result)
-        .map(|position| values[position.iter().zip(perm).map(|(&at, &axis)| at * strides[axis]).sum::<usize>()])
-        .collect();
+    let (Some((&row, outer)), Some((&stride, outer_strides))) = (result.split_last(), strides.split_last()) else {
+        return (result, values.to_vec());
+    };
+    let mut data = Vec::with_capacity(values.len());
+    for position in axis::positions(outer) {
+        let start: usize = position.iter().zip(outer_strides).map(|(&at, &stride)| at * stride).sum();
+        data.extend((0..row).map(|at| values[start + at * stride]));
+    }
     (result, data)
 }
 
@@ -243,5 +249,10 @@ mod tests {
     fn a_constant_is_permuted() {
         let (dims, data) = permuted(&[2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], &[1, 0]);
         assert_eq!((dims, data), (vec![3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
+        let cube: Vec<f32> = (0u8..12).map(f32::from).collect();
+        let (dims, data) = permuted(&[2, 3, 2], &cube, &[2, 0, 1]);
+        let expected: Vec<f32> = [0u8, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11].map(f32::from).to_vec();
+        assert_eq!((dims, data), (vec![2, 2, 3], expected));
+        assert_eq!(permuted(&[], &[7.0], &[]), (vec![], vec![7.0]));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Takes features `[N, F]`; Scaler, Normalizer, Binarizer, Imputer, FeatureVectorizer and the linear models become affine maps,
 //! reductions and layers, ArrayFeatureExtractor a gather or a table. ZipMap is left out: its map has the probabilities in key order.
-//! Refuses trees, support vectors and everything of text.
+//! Refuses support vectors and everything of text.
 
 use super::axis;
 use super::forms::{one, tensor};

@@ -7,7 +7,7 @@ const LOOP: &str = "how often its body runs may depend on the network's input";
 const RANDOM: &str = "its results are random; a network gives the same results for the same input";
 const TEXT: &str = "it works on text; only numbers are supported";
 const TRAINING: &str = "it is a part of training; only inference is supported";
-const TREES: &str = "trees have no form in layers and arithmetic";
+const TREES: &str = "trees of this form are not supported; TreeEnsembleClassifier and TreeEnsembleRegressor are";
 const VECTORS: &str = "support vectors are not supported";
 const BITS: &str = "it works on the bits of integers; values are floats and codes inside";
 const REGIONS: &str = "the regions that it reads depend on the network's input";
@@ -54,8 +54,6 @@ pub(in crate::import) const REFUSED: &[(&str, &str)] = &[
     ("ai.onnx.ml.SVMClassifier", VECTORS),
     ("ai.onnx.ml.SVMRegressor", VECTORS),
     ("ai.onnx.ml.TreeEnsemble", TREES),
-    ("ai.onnx.ml.TreeEnsembleClassifier", TREES),
-    ("ai.onnx.ml.TreeEnsembleRegressor", TREES),
     ("ai.onnx.preview.FlexAttention", "the graphs inside it are not inlined"),
     ("ai.onnx.preview.training.Adagrad", TRAINING),
     ("ai.onnx.preview.training.Adam", TRAINING),

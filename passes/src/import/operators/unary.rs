@@ -9,7 +9,7 @@ use crate::import::attributes::Attributes;
 use crate::import::build::{Builder, Value};
 use crate::import::error::{Problem, invalid};
 use crate::import::source::Step;
-use crate::ir::{BinaryKind, Clip, Function, Op};
+use crate::ir::{BinaryKind, Clip, Function, NodeId, Op};
 use crate::onnx::functions;
 
 pub(super) const RULES: &[(&str, Rule)] = &[
@@ -69,6 +69,9 @@ fn clip(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
             step.opset()
         )));
     }
+    if step.opset() >= 11 && [1, 2].iter().any(|&bound| step.input(bound).is_some() && !b.is_constant(step, bound)) {
+        return clip_between(b, step, x);
+    }
     let (min, max) = if step.opset() < 11 {
         (attributes.float("min", f32::NEG_INFINITY)?, attributes.float("max", f32::INFINITY)?)
     } else {
@@ -80,21 +83,42 @@ fn clip(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     one(b.push(Op::Clip(Clip { min: min.min(max), max }), &[x])?)
 }
 
+/// A bound that depends on the network's input.
+fn clip_between(b: &mut Builder<'_>, step: &Step, mut x: NodeId) -> Result<Vec<Value>, Problem> {
+    for (kind, index) in [(BinaryKind::Max, 1), (BinaryKind::Min, 2)] {
+        let Some(bound) = b.optional(step, index)? else { continue };
+        let dims = b.dims(bound);
+        if dims.iter().product::<usize>() != 1 {
+            return Err(invalid(format!("input {index} of shape {dims:?}; one number is required")));
+        }
+        let bound = b.reshape(bound, vec![])?;
+        x = b.binary(kind, x, bound)?;
+    }
+    one(x)
+}
+
 /// One slope a channel becomes [`Op::PRelu`], one slope for all a leaky ReLU; any other slope is an operand.
 fn prelu(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     let x = b.node(step, 0)?;
     let dims = b.dims(x);
+    // Before opset 7 a slope has one axis, that of the channels.
+    let stated = |slope: &[usize]| match slope {
+        [channels] if step.opset() < 7 && dims.len() > 2 => [vec![*channels], vec![1; dims.len() - 2]].concat(),
+        _ => slope.to_vec(),
+    };
     if b.is_constant(step, 1) {
         let slope = b.required(step, 1)?;
         let values = slope.floats();
         if let [alpha] = values[..] {
             return one(b.unary(Function::LeakyRelu { alpha }, x)?);
         }
-        if let Some(slope) = super::binary::per_channel(slope.dims(), &values, &dims) {
+        if let Some(slope) = super::binary::per_channel(&stated(slope.dims()), &values, &dims) {
             return one(b.push(Op::PRelu { slope }, &[x])?);
         }
     }
     let slope = b.node(step, 1)?;
+    let slope_dims = stated(&b.dims(slope));
+    let slope = b.reshape(slope, slope_dims)?;
     one(b.binary(BinaryKind::PRelu, x, slope)?)
 }
 
