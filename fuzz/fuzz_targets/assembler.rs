@@ -2,16 +2,7 @@
 
 #![no_main]
 
-#[path = "../entries/accelerator.rs"]
-#[allow(dead_code, reason = "shared by two targets")]
-mod accelerator;
-#[path = "../entries/artifact.rs"]
-#[allow(dead_code, reason = "its inputs are used")]
-mod artifact;
-#[path = "../../runtime/tests/random_network/mod.rs"]
-#[allow(dead_code, reason = "shared by tests")]
-mod random_network;
-
 use libfuzzer_sys::fuzz_target;
+use releqc_fuzz_entries::accelerator::assembler;
 
-fuzz_target!(|bytes: &[u8]| accelerator::assembler(bytes));
+fuzz_target!(|bytes: &[u8]| assembler(bytes));

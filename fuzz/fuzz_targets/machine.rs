@@ -2,10 +2,7 @@
 
 #![no_main]
 
-#[path = "../entries/data.rs"]
-#[allow(dead_code, reason = "shared by two targets")]
-mod data;
-
 use libfuzzer_sys::fuzz_target;
+use releqc_fuzz_entries::data::machine;
 
-fuzz_target!(|bytes: &[u8]| data::machine(bytes));
+fuzz_target!(|bytes: &[u8]| machine(bytes));

@@ -13,6 +13,7 @@ use crate::float_exec::FloatExecutor;
 use crate::ir::{ElementType, Graph, Node, NodeId, Op, Shape};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
+use statistics::Told;
 
 /// The values that one input takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +39,8 @@ pub enum RangeSource {
     Network,
     /// The statistics of batch normalisation, where they contradict what would be assumed.
     Statistics,
+    /// The biases of the first layer, where they are so large that what would be assumed cannot be.
+    Biases,
     /// Nothing: it was assumed.
     Assumed,
 }
@@ -58,7 +61,7 @@ fn contradicts((low, high): (f32, f32)) -> bool {
 impl InputRange {
     /// The ranges of all inputs of a graph: as `stated` (by name, or one for all without a name), else what pixels of 0..=255 become by the preprocessing,
     /// else what the element type or a table lookup tells, else [`NORMALIZED`], unless the statistics of batch normalisation in a graph whose
-    /// layers still own theirs contradict it.
+    /// layers still own theirs, or large biases of the first layer, contradict it.
     pub fn of(
         graph: &Graph,
         preprocessing: Option<&Preprocessing>,
@@ -87,14 +90,15 @@ impl InputRange {
                 let ends = |c| (preprocessing.apply(0.0, c), preprocessing.apply(255.0, c));
                 (0..planes.channels).map(ends).map(|(a, b)| (a.min(b), a.max(b))).collect()
             };
-            let statistics = || statistics::told(graph, id).filter(|range| contradicts(*range));
+            let statistics = || statistics::told(graph, id).filter(|(range, _)| contradicts(*range));
             let (channels, source) = match (given, preprocessing, told) {
                 (Some(range), _, _) => (vec![range; planes.channels], RangeSource::Stated),
                 (None, Some(preprocessing), _) if !whole => (pixels(preprocessing), RangeSource::Stated),
                 (None, _, Some(range)) => (vec![range; planes.channels], RangeSource::Network),
                 (None, ..) if whole => (vec![(0.0, 1.0); planes.channels], RangeSource::Assumed),
                 (None, ..) => match statistics() {
-                    Some(range) => (vec![range; planes.channels], RangeSource::Statistics),
+                    Some((range, Told::Statistics)) => (vec![range; planes.channels], RangeSource::Statistics),
+                    Some((range, Told::Biases)) => (vec![range; planes.channels], RangeSource::Biases),
                     None => (vec![NORMALIZED; planes.channels], RangeSource::Assumed),
                 },
             };

@@ -1,4 +1,4 @@
-//! What batch normalisation tells of inputs whose range nobody states.
+//! What batch normalisation and biases tell of inputs whose range nobody states.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -75,4 +75,28 @@ fn what_is_no_contradiction_stays_assumed() {
     let far = graph(1, vec![(layer(Some(norm(vec![103.0, -200.0], vec![400.0, 1600.0]))), 2)]);
     let stated = InputRange::of(&far, None, &[(None, (-1.0, 1.0))]);
     assert_eq!((stated[0].ends(), stated[0].source), ((-1.0, 1.0), RangeSource::Stated));
+}
+
+/// Nine outputs, one without weights, that are 0 at an input of `mean`, give or take `spread`, and a layer behind them.
+fn biased(mean: f32, spread: f32) -> Graph {
+    let weights = [1.0f32, -2.0, 0.5, 1.5, -1.0, -0.5, 2.0, 0.25, 0.0];
+    let bias = weights.iter().enumerate().map(|(i, w)| -mean * w + spread * (i % 2) as f32).collect();
+    let weight = Tensor::new(vec![9, 1], weights.to_vec()).unwrap();
+    let first = FullyConnected { weight, bias: Some(bias), batch_norm: None };
+    let last = FullyConnected { weight: Tensor::new(vec![1, 9], vec![1.0; 9]).unwrap(), bias: None, batch_norm: None };
+    graph(1, vec![(Op::FullyConnected(first), 9), (Op::FullyConnected(last), 1)])
+}
+
+#[test]
+fn large_biases_tell_what_a_layer_reads() {
+    for (mean, (low, high)) in [(100.0, (0.0, 300.0)), (-40.0, (-120.0, 0.0))] {
+        let ((a, b), source) = range(&biased(mean, 0.0));
+        assert_eq!(source, RangeSource::Biases);
+        assert!((a - low).abs() <= 5.0 && (b - high).abs() <= 5.0, "{a}..{b} instead of {low}..{high}");
+    }
+    // As usual, and of an output.
+    let assumed = (NORMALIZED, RangeSource::Assumed);
+    assert_eq!(range(&biased(5.0, 1.0)), assumed);
+    assert_eq!(range(&graph(1, vec![(layer(None), 2)])), assumed);
+    assert_eq!(range(&biased(f32::NAN, 0.0)), assumed);
 }

@@ -4,6 +4,7 @@
 //! ([`Memory`]); how far they reach is computed and asserted once, where they are tied to the layout of the memory ([`Bound`]).
 #![allow(unsafe_code, reason = "states what kernels ask of their callers")]
 
+mod ahead;
 pub(crate) mod amx;
 pub(crate) mod arithmetic;
 mod bound;
@@ -20,6 +21,7 @@ mod memory;
 pub(crate) mod movement;
 pub(crate) mod pool;
 
+pub(crate) use ahead::Ahead;
 pub(crate) use bound::{Bound, run_alone};
 pub(crate) use memory::{AlignedBytes, Borrowed, Input, Memory, Values, View};
 
@@ -33,6 +35,11 @@ pub(crate) trait Kernel: Send + Sync {
     /// Bytes of weights that all parts read.
     fn weight_bytes(&self) -> usize {
         0
+    }
+
+    /// Weights that are worth asking for before it runs: those that a step before it does not happen to ask for.
+    fn ahead(&self) -> Ahead {
+        Ahead::default()
     }
 
     /// Bytes of the code arena that it reads or writes through raw pointers, from the first byte of the arena on. What it touches through

@@ -127,6 +127,7 @@ fn warn_of_assumed_ranges(ranges: &[InputRange], hooks: &mut Hooks<'_>) {
         let how = match range.source {
             RangeSource::Assumed => "was assumed",
             RangeSource::Statistics => "is what batch normalisation tells",
+            RangeSource::Biases => "is what the first layer's biases tell",
             RangeSource::Stated | RangeSource::Network => return None,
         };
         let (low, high) = range.ends();

@@ -1,7 +1,7 @@
 //! A kernel tied to the layout of the memory it runs on.
 #![allow(unsafe_code, reason = "runs kernels on memory that was checked")]
 
-use super::{Borrowed, Kernel, Memory};
+use super::{Ahead, Borrowed, Kernel, Memory};
 use std::ops::Range;
 
 /// A kernel and how far it reaches.
@@ -31,6 +31,11 @@ impl Bound {
     /// [`Kernel::weight_bytes`].
     pub(crate) fn weight_bytes(&self) -> usize {
         self.kernel.weight_bytes()
+    }
+
+    /// [`Kernel::ahead`].
+    pub(crate) fn ahead(&self) -> Ahead {
+        self.kernel.ahead()
     }
 
     /// Computes all parts.

@@ -22,7 +22,7 @@ pub(crate) mod x86;
 
 pub(crate) use trim::Trim;
 
-use super::{AlignedBytes, Clamp, Kernel, Memory, View};
+use super::{Ahead, AlignedBytes, Clamp, Kernel, Memory, View};
 use crate::format::Artifact;
 use crate::isa::Available;
 use crate::pack::{TILE_CODES, TILE_DEPTH, TILE_OUTPUTS};
@@ -259,6 +259,13 @@ impl Kernel for Conv {
 
     fn weight_bytes(&self) -> usize {
         self.layer.weights.bytes().len()
+    }
+
+    fn ahead(&self) -> Ahead {
+        match &self.layer.weights {
+            Weights::Bytes(bytes) => Ahead::of(bytes),
+            Weights::InPlace(..) => Ahead::default(),
+        }
     }
 
     fn reach(&self) -> usize {

@@ -20,7 +20,7 @@ use crate::kernels::depthwise::{self, Depthwise};
 use crate::kernels::elementwise::{self, Affine, Table, Term};
 use crate::kernels::floats::{self, Canonical, Island};
 use crate::kernels::pool::{self, AveragePool, MaxPool, Pooling};
-use crate::kernels::{Borrowed, Bound, Clamp, Kernel, Values, View};
+use crate::kernels::{Ahead, Borrowed, Bound, Clamp, Kernel, Values, View};
 use crate::pack::{self, TILE_DEPTH, TILE_OUTPUTS};
 use crate::program::{Conv, Destination, FloatId, Op, Order, Program, Tensor, TensorId, Window};
 use crate::{Pixels, RunError};
@@ -38,6 +38,8 @@ pub(super) struct Step {
     pub(super) pixels: Option<Bound>,
     /// Whether it is worth sharing between threads.
     pub(super) shared: bool,
+    /// What the next step reads.
+    pub(super) ahead: Ahead,
 }
 
 impl Step {
@@ -60,6 +62,7 @@ impl Step {
     }
 
     fn share(&self, kernel: &Bound, memory: &mut Borrowed, run: Option<&Awake>) {
+        self.ahead.ask();
         match run {
             Some(run) if self.shared => run.step(kernel, memory),
             _ => kernel.run(memory),
@@ -96,7 +99,7 @@ pub(super) fn steps(
         if let Values::Slot(y) = binder.values(slot) {
             let kernel = Box::new(Canonical { x, y });
             let kernel = Bound::new(kernel, places.room().codes);
-            steps.push(Step { op: 0, shared: false, kernel, batched: None, pixels: None });
+            steps.push(Step { op: 0, shared: false, kernel, batched: None, pixels: None, ahead: Ahead::default() });
         }
     }
     for (op, source) in program.ops.iter().enumerate() {
@@ -112,8 +115,12 @@ pub(super) fn steps(
         steps.extend(kernels.into_iter().map(|kernel| {
             let shared = shared && kernel.parts() > 1;
             let batched = batched.take().map(|kernel| Bound::new(kernel, memory.codes));
-            Step { op, shared, kernel: Bound::new(kernel, places.room().codes), batched, pixels: None }
+            let kernel = Bound::new(kernel, places.room().codes);
+            Step { op, shared, kernel, batched, pixels: None, ahead: Ahead::default() }
         }));
+    }
+    for next in 1..steps.len() {
+        steps[next - 1].ahead = steps[next].kernel.ahead();
     }
     Ok(steps)
 }

@@ -1,5 +1,6 @@
 //! Where the windows of a layer are, and which of their taps lie inside the input.
 
+use crate::BitWidth;
 use crate::kernels::conv::trim::Inside;
 use crate::kernels::conv::{Cut, Gather, Grid, Run};
 use crate::pack::{TILE_DEPTH, packed_len};
@@ -64,10 +65,12 @@ const MANY_ROWS: usize = 8;
 const WEIGHTS_TO_INPUT: usize = 4;
 
 /// How a layer is shared between threads: by rows, where each reads all weights, or by outputs, where each reads all of the input.
+///
+/// Weights count as bytes whatever their width: it also decides whether padding is left out ([`inside`]), which fewer bits must not lose.
 pub(super) fn cut(program: &Program, conv: &Conv) -> Cut {
     let x = program.tensor(conv.x);
     let [height, _] = program.conv_output(conv);
-    let weights = packed_len(conv.outputs as usize, conv.depth(x), conv.bits);
+    let weights = packed_len(conv.outputs as usize, conv.depth(x), BitWidth::MAX);
     let most = if height as usize >= MANY_ROWS { WEIGHTS_TO_INPUT * x.len() } else { x.len() };
     if weights.is_none_or(|bytes| bytes > most) { Cut::Outputs } else { Cut::Rows }
 }
@@ -108,4 +111,41 @@ pub(super) fn inside(program: &Program, conv: &Conv) -> Option<Inside> {
     let columns = inside(1, x.width, width);
     let inside = Inside { rows, columns };
     (1.0 - inside.share([height, width]) >= LEAST_SHARE).then_some(inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::{Destination, LayerKind, Tensor, TensorId, Window};
+
+    /// ResNet-20's last layers: their padding had been computed at 2 and 3 bits.
+    #[test]
+    fn padding_is_left_out_at_every_width() {
+        let tensor = Tensor {
+            name: String::new(),
+            height: 8,
+            width: 8,
+            channels: 64,
+            scale: 1.0,
+            zero_point: 0,
+            arena_offset: 0,
+        };
+        let program = Program { tensors: vec![tensor.clone(), tensor], ..Program::default() };
+        let window = Window { kernel: [3, 3], stride: [1, 1], dilation: [1, 1], padding: [1; 4] };
+        let conv = |bits| Conv {
+            name: String::new(),
+            kind: LayerKind::Conv,
+            x: TensorId(0),
+            destination: Destination::Codes { y: TensorId(1), lo: 0, hi: 255 },
+            window,
+            groups: 1,
+            outputs: 64,
+            bits,
+            weights_offset: 0,
+            constants_offset: 0,
+        };
+        for bits in (2..=8).filter_map(BitWidth::new) {
+            assert!(inside(&program, &conv(bits)).is_some(), "{} bits", bits.bits());
+        }
+    }
 }

@@ -23,6 +23,10 @@ struct Operands {
     positions: Option<String>,
 }
 
+fn rank(dims: &[usize]) -> Problem {
+    invalid(format!("RotaryEmbedding of {dims:?}; 3 or 4 axes are required"))
+}
+
 fn list(values: &[usize]) -> Constant {
     Constant::of_ints(values.iter().map(|&value| i64::try_from(value).unwrap_or(i64::MAX)).collect())
 }
@@ -51,9 +55,13 @@ fn shifted_rotary_embedding(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Valu
             ));
         }
         let offset = b.integer(step, 1)?.unwrap_or(0);
-        let (batch, steps) = (dims[0], dims[if dims.len() == 4 { 2 } else { 1 }]);
-        b.spend(batch * steps, "positions")?;
-        let all: Vec<f64> = (0..batch * steps).map(|at| (at % steps) as f64 + offset as f64).collect();
+        let (batch, steps) = match dims[..] {
+            [batch, _, steps, _] | [batch, steps, _] => (batch, steps),
+            _ => return Err(rank(&dims)),
+        };
+        let count = batch.saturating_mul(steps);
+        b.spend(count, "positions")?;
+        let all: Vec<f64> = (0..count).map(|at| (at % steps) as f64 + offset as f64).collect();
         let kind = crate::onnx::onnx_protobuf::tensor_proto::DataType::Int64;
         positions = nodes.constant(Constant::of_numbers(vec![batch, steps], kind, &all));
     }
@@ -85,7 +93,7 @@ fn rotate(
             input = nodes.node("Reshape", &[&input, &shape], Vec::new());
             [n, steps, heads, hidden / heads]
         }
-        _ => return Err(invalid(format!("RotaryEmbedding of {dims:?}; 3 or 4 axes are required"))),
+        _ => return Err(rank(&dims)),
     };
     let [n, steps, heads, width] = extents;
     let turned = match axis::count(attributes.int("rotary_embedding_dim", 0)?, "rotary_embedding_dim")? {

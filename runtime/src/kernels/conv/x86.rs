@@ -465,6 +465,9 @@ unsafe fn finish<D: Lanes, const VECTORS: usize>(lanes: D, strip: &mut Strip, su
     }
 }
 
+/// Windows whose floats are written together.
+const SCALED_WINDOWS: usize = 4;
+
 /// Scales the sums of a strip's next windows to floats.
 ///
 /// # Safety
@@ -480,21 +483,30 @@ unsafe fn scale<D: Lanes>(
 ) {
     let layer = strip.layer;
     let Target::Logits { first, positions, step } = layer.target else { return };
-    let output = strip.vector * D::LANES;
-    for window in 0..windows {
-        for v in 0..vectors {
-            let mut values = [0f32; TILE_OUTPUTS];
-            let output = output + v * D::LANES;
-            // SAFETY: by the contract; `values` has room for a vector.
-            unsafe { lanes.scale(sums.add(window * vectors + v), multipliers.add(v * D::LANES), values.as_mut_ptr()) };
-            let count = layer.group_outputs.saturating_sub(output).min(D::LANES);
-            let channel = strip.group * layer.group_outputs + output;
-            for (i, &value) in values[..count].iter().enumerate() {
-                let at = first + (channel + i) * positions + strip.window * step;
-                // SAFETY: the pointer is to one float of the layer's slot.
-                unsafe { *strip.memory.floats_ptr(at, 1) = value };
+    for v in 0..vectors {
+        let output = strip.vector * D::LANES + v * D::LANES;
+        let count = layer.group_outputs.saturating_sub(output).min(D::LANES);
+        let channel = strip.group * layer.group_outputs + output;
+        // Several windows at a time: those of a channel lie side by side, or `step` apart.
+        let mut window = 0;
+        while window < windows {
+            let mut values = [[0f32; TILE_OUTPUTS]; SCALED_WINDOWS];
+            let some = SCALED_WINDOWS.min(windows - window);
+            for (i, values) in values[..some].iter_mut().enumerate() {
+                let sums = sums.wrapping_add((window + i) * vectors + v);
+                // SAFETY: by the contract; `values` has room for a vector.
+                unsafe { lanes.scale(sums, multipliers.wrapping_add(v * D::LANES), values.as_mut_ptr()) };
             }
+            for c in 0..count {
+                let at = first + (channel + c) * positions + (strip.window + window) * step;
+                let to = strip.memory.floats_ptr(at, (some - 1) * step + 1);
+                for (i, values) in values[..some].iter().enumerate() {
+                    // SAFETY: the pointer is to the floats of the layer's slot up to the last of these windows.
+                    unsafe { *to.add(i * step) = values[c] };
+                }
+            }
+            window += some;
         }
-        strip.window += 1;
     }
+    strip.window += windows;
 }

@@ -25,7 +25,7 @@ const KINDS: &[&[&str]] = &[
 ///
 /// # Panics
 /// Where what was read is no data set.
-pub(crate) fn data(bytes: &[u8], folder: &Path) {
+pub fn data(bytes: &[u8], folder: &Path) {
     let [kind, inputs, rest @ ..] = bytes else { return };
     let names = KINDS[usize::from(*kind) % KINDS.len()];
     let path = write(names, rest, folder).expect("a folder that can be written");
@@ -80,7 +80,7 @@ fn reading(choice: u8) -> Reading {
 }
 
 /// Reads a description of a machine.
-pub(crate) fn machine(bytes: &[u8]) {
+pub fn machine(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(machine) = Machine::read("fuzzed", text) {
         machine.config.check().expect("what is read is in range");

@@ -1,6 +1,6 @@
 //! Bytes of an ONNX model: what `check` supports compiles at 8 bits, and its executors agree.
 
-use super::artifact::sample;
+use crate::artifact::sample;
 use releqc_passes::annotate::annotate;
 use releqc_passes::calibrate::{Ends, Granularity, calibrate};
 use releqc_passes::compile::check;
@@ -30,7 +30,7 @@ const SAMPLES: u64 = 2;
 
 /// What became of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// It is no ONNX.
     Unreadable,
     /// `check` has findings.
@@ -47,7 +47,7 @@ pub(crate) enum Outcome {
 ///
 /// # Panics
 /// Where import and `check` disagree, where a finding is a defect, where what is supported does not compile, and where executors differ.
-pub(crate) fn model(bytes: &[u8]) -> Outcome {
+pub fn model(bytes: &[u8]) -> Outcome {
     let options = ImportOptions::default();
     let imported = import(bytes, &options);
     let Ok(report) = check(bytes, &options) else {

@@ -16,7 +16,7 @@ const MOST_STEPS: u64 = 1 << 18;
 ///
 /// # Panics
 /// Where executors differ, or an artifact written again is not itself.
-pub(crate) fn artifact(bytes: &[u8]) {
+pub fn artifact(bytes: &[u8]) {
     let options = LoadOptions { activation_limit: MOST_ACTIVATIONS };
     let Ok(artifact) = Artifact::from_bytes(bytes, options) else { return };
     let program = artifact.program();
@@ -61,7 +61,7 @@ pub(crate) fn artifact(bytes: &[u8]) {
 }
 
 /// Values of which most are small, some not finite.
-pub(crate) fn sample(seed: u64, len: usize) -> Vec<f32> {
+pub fn sample(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed;
     let mut value = || {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);

@@ -1,8 +1,8 @@
 //! Writes the ONNX models that the bytes of `network` inputs choose: `models FOLDER NEW` reads FOLDER and writes NEW.
 
-#[path = "entries/network.rs"]
-mod network;
+#![allow(clippy::panic, reason = "a program for developers")]
 
+use releqc_fuzz_entries::network::network;
 use std::fs;
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ fn main() -> std::io::Result<()> {
     for entry in fs::read_dir(inputs)? {
         let path = entry?.path();
         let name = path.file_name().expect("an entry has a name").to_owned();
-        fs::write(models.join(name).with_extension("onnx"), network::network(&fs::read(path)?))?;
+        fs::write(models.join(name).with_extension("onnx"), network(&fs::read(path)?))?;
     }
     Ok(())
 }

@@ -129,7 +129,7 @@ struct Draft {
 }
 
 /// The model that the bytes choose.
-pub(crate) fn network(bytes: &[u8]) -> Vec<u8> {
+pub fn network(bytes: &[u8]) -> Vec<u8> {
     let mut choices = Choices(bytes);
     let c = &mut choices;
     let opset = 7 + c.below(20) as i64;

@@ -2,20 +2,12 @@
 //!
 //! `seeds FOLDER` makes `FOLDER/artifact`, `FOLDER/accelerator` and `FOLDER/assembler`.
 
-#[path = "entries/accelerator.rs"]
-#[allow(dead_code, reason = "its networks are used")]
-mod accelerator;
-#[path = "entries/artifact.rs"]
-#[allow(dead_code, reason = "the other entry uses it")]
-mod artifact;
-#[path = "../runtime/tests/support/net.rs"]
+#[path = "../../../runtime/tests/support/net.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared by tests")]
 mod net;
-#[path = "../runtime/tests/random_network/mod.rs"]
-#[allow(dead_code, reason = "shared by tests")]
-mod random_network;
 
 use net::{Net, Random, square};
+use releqc_fuzz_entries::accelerator;
 use releqc_runtime::BitWidth;
 use releqc_runtime::accel::text::disassemble;
 use releqc_runtime::accel::{self, AccelConfig, AccelProgram};

@@ -11,8 +11,8 @@ const FEWEST: usize = 8;
 ///
 /// # Panics
 /// Where the entry does, with the names of all inputs that made it.
-pub(crate) fn replay(target: &str, mut entry: impl FnMut(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+pub fn replay(target: &str, mut entry: impl FnMut(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(target);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
     files.sort();
@@ -27,7 +27,7 @@ pub(crate) fn replay(target: &str, mut entry: impl FnMut(&[u8])) {
 ///
 /// # Panics
 /// Where the entry does, with the names of all inputs that made it.
-pub(crate) fn all(inputs: impl Iterator<Item = (String, Vec<u8>)>, entry: &mut impl FnMut(&[u8])) {
+pub fn all(inputs: impl Iterator<Item = (String, Vec<u8>)>, entry: &mut impl FnMut(&[u8])) {
     let mut failures = Vec::new();
     for (name, bytes) in inputs {
         if catch_unwind(AssertUnwindSafe(|| entry(&bytes))).is_err() {

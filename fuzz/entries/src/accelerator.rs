@@ -1,7 +1,7 @@
 //! Bytes or text of an accelerator program, on a network of its own choice: what is accepted runs, and its text says all of it.
 
-use super::artifact::sample;
-use super::random_network::{random, small};
+use crate::artifact::sample;
+use crate::random_network::{random, small};
 use releqc_runtime::accel::config::CONFIG_HASH_BYTES;
 use releqc_runtime::accel::cost::{CostModel, timeline};
 use releqc_runtime::accel::step::Sections;
@@ -11,7 +11,7 @@ use releqc_runtime::format::Artifact;
 use std::sync::LazyLock;
 
 /// Networks that a program may be for; the first byte of an input chooses.
-pub(crate) const NETWORKS: u64 = 8;
+pub const NETWORKS: u64 = 8;
 
 /// Cycles of all queues of a program that is run.
 const MOST_CYCLES: u64 = 1 << 17;
@@ -22,7 +22,7 @@ const MOST_HOST_VALUES: u32 = 1 << 18;
 static ARTIFACTS: LazyLock<Vec<Artifact>> = LazyLock::new(|| (0..NETWORKS).map(network).collect());
 
 /// One of the networks.
-pub(crate) fn network(number: u64) -> Artifact {
+pub fn network(number: u64) -> Artifact {
     if number == 0 { small().artifact() } else { random(number).artifact() }
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn network(number: u64) -> Artifact {
 ///
 /// # Panics
 /// Where the program and its text or bytes differ.
-pub(crate) fn accelerator(bytes: &[u8]) {
+pub fn accelerator(bytes: &[u8]) {
     let Some((choice, bytes)) = bytes.split_first() else { return };
     let Ok(mut program) = AccelProgram::decode(bytes) else { return };
     let again = program.encode().expect("what was decoded can be encoded");
@@ -46,7 +46,7 @@ pub(crate) fn accelerator(bytes: &[u8]) {
 ///
 /// # Panics
 /// Where they do not.
-pub(crate) fn assembler(bytes: &[u8]) {
+pub fn assembler(bytes: &[u8]) {
     let Some((choice, bytes)) = bytes.split_first() else { return };
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(mut program) = assemble(text) else { return };
