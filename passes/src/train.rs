@@ -14,6 +14,7 @@
 //! statistics of batch normalisation, over batches
 //! trainer    retrain, train_float, evaluate
 //! reconstruct  a rounded network fitted to the float network's results, without labels
+//! curvature  how curved the loss is in the weights of each layer
 //! renormalize  batch normalisation put back where it was folded away
 //! oscillation  weights that swing between two codes are held
 //! blocks     where a network is one tensor wide
@@ -28,6 +29,7 @@ mod augment;
 mod batches;
 mod blocks;
 mod buffers;
+mod curvature;
 mod export;
 mod inference;
 pub mod kernels;
@@ -45,6 +47,7 @@ mod steps;
 pub mod tape;
 mod trainer;
 
+pub use curvature::{Probe, mean_hessian_diagonals};
 pub use inference::Inference;
 pub use network::NetworkError;
 pub use recipe::{Augmentation, NormStatistics, Optimizer, Oscillation, Recipe, WeightMethod};

@@ -3,6 +3,7 @@
 use super::budget::{Pace, Recipes};
 use super::confirm::{Confirmed, confirm};
 use super::cost::cost_model;
+use super::curvature;
 use super::environment::{RetrainingEnvironment, facts};
 use super::finish::{Finish, Finished, Goal};
 use super::key::key;
@@ -12,11 +13,13 @@ use super::reconstruct::Reconstruct;
 use super::run::Run;
 use super::sensitivity::Profiler;
 use super::task::Task;
+use super::turn::Turn;
 use super::unlearn::Unlearned;
 use super::watch::{self, Watched};
 use super::{
-    CompileError, CompileOptions, Decision, EvaluationReport, Event, Hooks, Judge, LayerExplanation, LossOf, Material,
-    MethodReport, ParetoPoint, Retrain, SearchReport, Sharing, Store, UnlearnedAccuracy, WidthCost, budget, build,
+    CompileError, CompileOptions, CostKind, Decision, EvaluationReport, Event, Hooks, Judge, LayerExplanation, LossOf,
+    LossUnit, Material, MethodReport, ParetoPoint, Retrain, SearchReport, Sharing, Store, UnlearnedAccuracy, WidthCost,
+    budget, build,
 };
 use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
@@ -29,8 +32,8 @@ use crate::search::ledger::{Terms, best_of};
 use crate::search::pareto::{self, LayerCost};
 use crate::search::prior::DamagePrior;
 use crate::search::{
-    Answers, Baseline, CostModel, Environment, Evaluated, EvaluationStore, Ingredients, Reward, SearchOptions,
-    SearchResult, SensitivityProfile, Stored, baselines, search,
+    Answers, Baseline, CostModel, Environment, Evaluated, Evaluation, EvaluationStore, Reward, SearchError,
+    SearchOptions, SearchResult, SensitivityProfile, Stored, baselines, search,
 };
 use crate::train::{Recipe, TrainError, Trainer};
 use releqc_runtime::BitWidth;
@@ -119,6 +122,7 @@ pub(super) fn bitwidths(
     let report = exploration.report(&goal, &finished);
     let mut search = report.in_units(judge.metric(), judge.unit(), judge.float_error());
     let Finished { annotated: judged, widths, reference, accuracy: quantized, recipe, counted_from, .. } = finished;
+    let of_result = recipe.clone();
     let judged = match options.retrain {
         // What keeps the goal on the validation samples is not given up for what is closer on others.
         Retrain::Reconstruct => {
@@ -134,7 +138,8 @@ pub(super) fn bitwidths(
         (None, _) => judged.clone(),
         (Some(_), Some(recipe)) => {
             hooks.stage("retrain");
-            Run::new(calibrated, material, &recipe, rounding, options.seed)?.retrained(&widths, &answers, hooks)?.0
+            let run = Run::new(calibrated, material, &recipe, rounding, options.seed)?;
+            run.retrained(&widths, pace.of(&recipe), &answers, hooks)?.0
         }
         (Some(_), None) => {
             let samples = material.calibration(&calibrated.folded);
@@ -160,6 +165,13 @@ pub(super) fn bitwidths(
         deployed: &deployed,
     };
     let confirmation = confirm(&networks, yardstick.judge, material, loss_of)?;
+    if options.method_time.is_some() {
+        for (method, widths) in search.methods.iter_mut().zip(exploration.best_of_methods().map(|best| &best.widths)) {
+            let (network, _) = yardstick.network(widths, of_result.as_ref(), hooks)?;
+            let networks = Confirmed { judged: &network, deployed: &network, ..networks };
+            method.confirmation = confirm(&networks, yardstick.judge, material, LossOf::Artifact)?;
+        }
+    }
     let copy = unlearned.is_some().then(|| UnlearnedAccuracy { float: yardstick.float(), reference, quantized });
     let reference = copy.is_none().then_some(reference);
     Ok(Decision { search: Some(search), reference, unlearned: copy, confirmation, ..Decision::of(deployed) })
@@ -238,6 +250,19 @@ impl Yardstick<'_> {
         Run::new(self.calibrated, self.material, recipe, self.rounding, self.options.seed)
     }
 
+    /// The network with these widths after a recipe, and whether it had to be retrained now.
+    pub(super) fn network(
+        &self,
+        widths: &[BitWidth],
+        recipe: Option<&Recipe>,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<(Annotated, bool), CompileError> {
+        match recipe {
+            Some(recipe) => self.run(recipe)?.retrained(widths, self.pace.of(recipe), self.answers, hooks),
+            None => Ok((self.memo.quantize(widths).annotated, false)),
+        }
+    }
+
     /// Makes the questions of this search known to processes that can answer them.
     fn announce(&self, model: &[u8], key: &str) -> Result<(), CompileError> {
         let Store::Shared(_, data) = &self.options.store else { return Ok(()) };
@@ -256,6 +281,10 @@ impl Yardstick<'_> {
         let Yardstick { calibrated, material, options, goal, recipes, pace, runs_after, answers, .. } = *self;
         hooks.stage("profile");
         let profile = Profiler::new(calibrated, material)?.profile(&options.action_set, hooks)?;
+        let curvature = match options.baselines {
+            true => curvature::damages(calibrated, material, self.judge, options, hooks)?,
+            false => None,
+        };
 
         hooks.stage("search");
         let trainer = match recipes {
@@ -280,21 +309,32 @@ impl Yardstick<'_> {
         self.announce(model, &key)?;
         let cost = cost_model(&layers, calibrated, options, answers.borrow_mut().store(), &key)?;
         let constraints = self.limits.constraints()?;
+        let cost = match &constraints[..] {
+            // Of choices that lose the same, the one that takes least of what is scarce.
+            [only] if goal.reward == Reward::LeastLoss && options.cost == CostKind::Mean => only.cost.clone(),
+            _ => cost,
+        };
         let evaluation_key = key.clone();
-        let mut environment = Stored::new(environment, answers, key, interrupted);
+        // Nobody waits for the answer of a process that may be dead when there is no time for another evaluation.
+        let mut environment = Stored::new(environment, answers, key, &stop);
+        let in_time = |found: Result<Evaluation, SearchError>| match found {
+            Err(SearchError::Interrupted) if !interrupted() => Ok(None),
+            found => found.map(Some),
+        };
         let mut reference = self.float();
         if trainer.is_some() && !stop() {
             // Retraining may forget samples held back that the network was trained on; at 8 bits that is all that it loses.
             let start = Instant::now();
-            let found = environment.evaluate(&self.at_8_bits())?;
-            if let Some(short) = short.filter(|short| !found.cached && pace.of(short).is_none()) {
-                pace.note(short, short.steps, start.elapsed());
+            if let Some(found) = in_time(environment.evaluate(&self.at_8_bits()))? {
+                if let Some(short) = short.filter(|short| !found.cached && pace.of(short).is_none()) {
+                    pace.note(short, short.steps, start.elapsed());
+                }
+                reference = reference.min(found.accuracy);
             }
-            reference = reference.min(found.accuracy);
         }
         let widest = self.widest();
         let loses = widest != self.at_8_bits() && !stop();
-        let measured_widest = loses.then(|| environment.evaluate(&widest)).transpose()?;
+        let measured_widest = loses.then(|| in_time(environment.evaluate(&widest))).transpose()?.flatten();
         let reward = goal.reward;
         let problem = Problem::of(&environment)?;
         let prior = DamagePrior::new(&problem, profile.as_ref())?;
@@ -305,6 +345,8 @@ impl Yardstick<'_> {
             let text = "no widths keep the budgets: nothing was searched, and what exceeds them least is written";
             hooks.borrow_mut().report(Event::Warning(text.into()));
         }
+        let turn = Turn::new();
+        let ends = || stop() || turn.is_over();
         let terms = |evaluations| Terms {
             reward,
             cost: &cost,
@@ -312,49 +354,67 @@ impl Yardstick<'_> {
             reference: Some(reference),
             evaluations,
             parallel: options.parallel,
-            stop: &stop,
+            stop: &ends,
         };
-        let affordable = options.episodes.unwrap_or_else(|| budget::episodes(layers.len(), trainer.is_some()));
+        let affordable = options.episodes.unwrap_or_else(|| match options.method_time {
+            Some(_) => budget::MOST_OF_A_TURN,
+            None => budget::episodes(layers.len(), trainer.is_some()),
+        });
         let evaluations = if reachable { affordable } else { 0 };
         let careful_evaluations = match reward {
             Reward::Constrained(_) => budget::careful(evaluations, options.retrain == Retrain::Full),
             // They know no limit.
             Reward::Paper(_) | Reward::LeastLoss => 0,
         };
-        let of_agent = evaluations - careful_evaluations;
+        // Time that is as long for all methods takes nothing from the agent's turn.
+        let of_agent = if options.method_time.is_some() { evaluations } else { evaluations - careful_evaluations };
         let search_options = SearchOptions {
             terms: terms(of_agent),
             seed: options.seed,
             profile: profile.clone(),
             widest: measured_widest,
-            ingredients: Ingredients::default(),
+            ingredients: options.ingredients,
         };
-        let baselines = [
+        let mut baselines = vec![
             Baseline::Uniform,
             Baseline::SensitivityGreedy { profile: profile.clone() },
             Baseline::IntegerProgramme { profile: profile.clone() },
-            Baseline::Random { seed: options.seed },
         ];
+        baselines.extend(curvature.map(|damages| Baseline::Hessian { damages }));
+        baselines.push(Baseline::Random { seed: options.seed });
         let compared = if options.baselines && reachable { &baselines[..] } else { &[] };
         let most = |baselines: &[Baseline]| -> usize {
             let of =
                 |baseline: &Baseline| if *baseline == Baseline::Uniform { problem.widths.len() } else { usize::MAX };
             baselines.iter().map(|baseline| of(baseline).min(of_agent)).sum()
         };
-        let judged = watch::Terms { reward, cost: &cost, constraints: &constraints, reference };
+        let judged =
+            watch::Terms { reward, cost: &cost, constraints: &constraints, reference, judge: self.judge, turn: &turn };
         let mut environment = Watched::new(environment, &hooks, judged);
-        environment.begin("agent", evaluations + most(compared));
+        let careful_turn = options.method_time.filter(|_| careful_evaluations > 0).map(budget::careful_turn);
+        let turns = |count: usize| options.method_time.unwrap_or_default() * count as u32;
+        match options.method_time {
+            Some(time) => {
+                environment.begin_turn("agent", time, careful_turn.unwrap_or_default() + turns(compared.len()))
+            }
+            None => environment.begin("agent", evaluations + most(compared)),
+        }
         let start = Instant::now();
         let mut result = search(&mut environment, &search_options, &mut |_| ())?;
         hooks.borrow().check_interrupt()?;
         let mut known = result.evaluations.clone();
-        let of_method =
-            |name, evaluated, start: Instant| Method { name, evaluated, seconds: start.elapsed().as_secs_f64() };
+        let of_method = |name, evaluated, start: Instant| {
+            let taken = if options.method_time.is_some() { turn.taken() } else { start.elapsed() };
+            Method { name, evaluated, seconds: taken.as_secs_f64() }
+        };
         let mut methods = vec![of_method("agent", 0..known.len(), start)];
         let mut entropies = result.entropies.clone();
         let mut careful = 0;
         if careful_evaluations > 0 {
-            environment.begin("careful", careful_evaluations + most(compared));
+            match careful_turn {
+                Some(time) => environment.begin_turn("careful", time, turns(compared.len())),
+                None => environment.begin("careful", careful_evaluations + most(compared)),
+            }
             let terms = Terms { reward: Reward::constrained(goal.max_loss)?, ..terms(careful_evaluations) };
             let options = SearchOptions { terms, profile: profile.clone(), ..search_options };
             let found = search(&mut environment, &options, &mut |_| ())?;
@@ -369,9 +429,15 @@ impl Yardstick<'_> {
                 hooks.borrow_mut().report(Event::Note(format!("no time for the baseline {name}")));
                 continue;
             }
-            environment.begin(name, most(&compared[index..]));
+            match options.method_time {
+                Some(time) => environment.begin_turn(name, time, turns(compared.len() - index - 1)),
+                None => environment.begin(name, most(&compared[index..])),
+            }
             let start = Instant::now();
-            let terms = terms(methods[0].evaluated.len().max(1));
+            let terms = terms(match options.method_time {
+                Some(_) => of_agent,
+                None => methods[0].evaluated.len().max(1),
+            });
             let helps = options.parallel > 1 && answers.borrow_mut().board().is_some();
             let later = if helps { &compared[index + 1..] } else { &[] };
             let mut ahead = Lookahead { inner: &mut environment, later, terms: &terms, answers, key: &evaluation_key };
@@ -425,6 +491,7 @@ impl Exploration {
             seconds: method.seconds,
             long_run_loss: long_run.map(|finalist| finalist.loss),
             kept: long_run.map(|finalist| finalist.kept),
+            confirmation: None,
             widths,
         })
     }
@@ -469,7 +536,7 @@ impl Exploration {
             pareto: pareto::pareto_front(&different).iter().map(point).collect(),
             explanation: result.explain(&finished.widths, known).iter().map(explain).collect(),
             history: self.history(),
-            counts_errors: false,
+            unit: LossUnit::default(),
         }
     }
 
