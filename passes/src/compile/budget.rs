@@ -104,9 +104,9 @@ pub(super) fn reconstruction(folded: &Graph, samples: usize, of_classes: bool) -
 
 /// Multiply-accumulates (forward, both gradients) of probing the curvature of the loss: about five seconds of two cores.
 const PROBE_MACS: u64 = 500_000_000_000;
-/// Samples that are probed, all random vectors together.
-const PROBED: std::ops::RangeInclusive<u64> = 32..=4096;
-/// Random vectors of a probe.
+/// Samples that each layer is probed on, all random vectors together.
+const PROBED: (usize, usize) = (8, 4096);
+/// Random vectors of a layer.
 const DRAWS: (usize, usize) = (4, 64);
 
 /// How the Hessian of this network is probed on so many samples; `of_classes` where right answers are counted, not values.
@@ -114,7 +114,8 @@ pub(super) fn probe(folded: &Graph, samples: usize, of_classes: bool) -> Probe {
     let aim = if of_classes && is_classifier(folded) { Aim::Classes { temperature: 1.0 } } else { Aim::Values };
     let values: usize = folded.nodes.iter().map(|node| node.shape.len()).sum();
     // Each sample is looked at twice, on either side of the weights.
-    let probed = steps_of(folded, 2, PROBE_MACS, PROBED);
+    let pairs = steps_of(folded, 2, PROBE_MACS, 1..=u64::from(u32::MAX));
+    let probed = (pairs / folded.weight_layers().len().max(1)).clamp(PROBED.0, PROBED.1);
     let batch = (probed / 8).min(64).min(samples).min(BATCH_VALUES / values.max(1)).max(1);
     Probe { draws: (probed / batch).clamp(DRAWS.0, DRAWS.1), batch, aim }
 }

@@ -309,6 +309,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_lease_longer_than_they_have_time() {
         let folder = tempfile::tempdir().expect("folder");
+        let store = EvaluationStore::open(folder.path()).expect("opens");
         let board = |owner: &str| {
             let mut board = Board::open(folder.path(), owner, Duration::from_secs(3600)).expect("opens");
             board.announce("task", b"", b"").expect("announces");
@@ -318,7 +319,6 @@ mod tests {
         let (first, second) = (Question::evaluation("k", &widths(2, 4)), Question::evaluation("k", &widths(3, 4)));
         let claims = [&first, &second].map(|question| dead.claim(question).expect("claims").expect("is free"));
         let present = dead.attend().expect("signs");
-        let store = EvaluationStore::open(folder.path()).expect("opens");
         let mut answers = Answers::new(store, Some(board("asker")));
         let asked = std::cell::Cell::new(0);
         let at_the_third_look = |then: Patience| {
