@@ -177,6 +177,12 @@ pub(crate) struct Compile {
     /// End the search after this time with its best result so far, such as 90s, 10m or 1h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) time_budget: Option<Duration>,
+    /// Give each method of the comparison this time, in place of equal numbers of evaluations; its choice is confirmed too
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) method_time: Option<Duration>,
+    /// What proposes choices to the agent: its policy, or uniform draws, which say what the policy is worth [default: policy]
+    #[arg(long, value_enum)]
+    pub(crate) proposals: Option<Proposals>,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -468,6 +474,15 @@ pub(crate) enum Reward {
     Constrained,
     /// The paper's
     Paper,
+}
+
+/// What proposes choices to the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Proposals {
+    /// The policy, which learns
+    Policy,
+    /// Draws from all choices alike
+    Uniform,
 }
 
 /// What the words of the command line ask for.

@@ -5,6 +5,7 @@
 mod budget;
 mod confirm;
 mod cost;
+mod curvature;
 mod environment;
 mod error;
 mod exploration;
@@ -27,6 +28,7 @@ mod serve;
 mod signal;
 mod targets;
 mod task;
+mod turn;
 mod unlearn;
 mod watch;
 mod yardstick;
@@ -39,7 +41,7 @@ pub use options::{
 };
 pub use report::{
     AcceleratorStep, Accuracy, BudgetReport, CompileReport, Confirmation, EvaluationReport, Finalist, LayerExplanation,
-    LayerReport, LossOf, MethodReport, ParetoPoint, SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
+    LayerReport, LossOf, LossUnit, MethodReport, ParetoPoint, SearchReport, SizeReport, UnlearnedAccuracy, WidthCost,
 };
 pub use serve::serve;
 pub use task::Task;

@@ -32,6 +32,10 @@ pub enum Purpose {
     SyntheticConfirmation = 11,
     /// Order of the samples that a rounded network is fitted on.
     Reconstruction = 12,
+    /// Directions in which the curvature of a loss is probed.
+    Curvature = 13,
+    /// Samples on which it is.
+    CurvatureSamples = 14,
 }
 
 /// The stream of a purpose; the same on every platform.
@@ -63,6 +67,9 @@ mod tests {
             Synthesis,
             SyntheticValidation,
             SyntheticConfirmation,
+            Reconstruction,
+            Curvature,
+            CurvatureSamples,
         ];
         let mut seen = BTreeSet::new();
         for purpose in purposes {

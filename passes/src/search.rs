@@ -29,7 +29,7 @@ pub mod surrogate;
 mod tests;
 
 pub use agent::{Ingredients, Progress, SearchOptions, SearchResult, search};
-pub use answers::{Answers, Stored};
+pub use answers::{Answers, Patience, Stored};
 pub use baselines::Baseline;
 pub use constraint::Constraint;
 pub use cost::CostModel;

@@ -16,6 +16,7 @@
 //! statistics of batch normalisation, over batches
 //! trainer    retrain, train_float, evaluate
 //! reconstruct  a rounded network fitted to the float network's results, without labels
+//! curvature  how curved the loss is in the weights of each layer
 //! renormalize  batch normalisation put back where it was folded away
 //! oscillation  weights that swing between two codes are held
 //! blocks     where a network is one tensor wide
@@ -30,6 +31,7 @@ mod augment;
 mod batches;
 mod blocks;
 mod buffers;
+mod curvature;
 mod export;
 mod general;
 mod inference;
@@ -49,6 +51,7 @@ mod steps;
 pub mod tape;
 mod trainer;
 
+pub use curvature::{Probe, mean_hessian_diagonals};
 pub use inference::Inference;
 pub use network::NetworkError;
 pub use recipe::{Augmentation, Comparison, NormStatistics, Optimizer, Oscillation, Recipe, WeightMethod};

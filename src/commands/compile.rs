@@ -20,7 +20,7 @@ use releqc_passes::compile::{
 };
 use releqc_passes::data::{Input, Preprocessing, Reading};
 use releqc_passes::export::{ExportOptions, Format};
-use releqc_passes::search::EvaluationStore;
+use releqc_passes::search::{EvaluationStore, Ingredients};
 use releqc_passes::{annotation, import, simd};
 use releqc_runtime::BitWidth;
 use releqc_runtime::format::{Artifact, LoadOptions};
@@ -230,6 +230,8 @@ fn options(
         let useless = [
             ("--episodes", args.episodes.is_some()),
             ("--time-budget", args.time_budget.is_some()),
+            ("--method-time", args.method_time.is_some()),
+            ("--proposals", args.proposals.is_some()),
             ("--resume", args.resume),
             ("--store", args.sharing.store.is_some()),
             ("--parallel", args.sharing.parallel.is_some()),
@@ -280,6 +282,8 @@ fn options(
         action_set: args.widths.as_ref().map_or_else(|| BitWidth::all().collect(), |widths| widths.0.clone()),
         episodes: args.episodes,
         parallel: args.sharing.parallel.unwrap_or(1),
+        method_time: args.method_time,
+        ingredients: Ingredients { policy: args.proposals != Some(args::Proposals::Uniform), ..Ingredients::default() },
         cost: match args.cost.unwrap_or(args::Cost::Mean) {
             args::Cost::Mean => CostKind::Mean,
             args::Cost::Paper => CostKind::Paper,

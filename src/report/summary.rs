@@ -2,7 +2,7 @@
 
 use super::{Align, Table, grouped};
 use releqc_passes::compile::{
-    Accuracy, BudgetReport, CompileReport, Confirmation, LossOf, Metric, Quantity, SearchReport,
+    Accuracy, BudgetReport, CompileReport, Confirmation, LossOf, LossUnit, Metric, Quantity, SearchReport,
 };
 use std::fmt::Write;
 use std::path::Path;
@@ -181,25 +181,37 @@ fn ended(search: &SearchReport) -> &str {
     }
 }
 
-/// A loss, in points or in the unit of an error.
+/// A loss, in points, dB or the unit of an error.
 fn loss(search: &SearchReport, loss: f64) -> String {
-    if search.counts_errors { format!("{loss:.6}") } else { format!("{loss:.2}") }
+    if search.unit == LossUnit::Errors { format!("{loss:.6}") } else { format!("{loss:.2}") }
 }
 
 /// A loss with its unit.
 pub(super) fn allowed(search: &SearchReport, limit: f64) -> String {
-    let unit = if search.counts_errors { "" } else { " points" };
+    let unit = match search.unit {
+        LossUnit::Points => " points",
+        LossUnit::Decibels => " dB",
+        LossUnit::Errors => "",
+    };
     format!("{}{unit}", loss(search, limit))
 }
 
 /// What losses are counted from.
 fn reference(search: &SearchReport) -> String {
-    if search.counts_errors { loss(search, search.reference) } else { format!("{:.2} %", 100.0 * search.reference) }
+    match search.unit {
+        LossUnit::Points => format!("{:.2} %", 100.0 * search.reference),
+        LossUnit::Decibels => format!("{:.2} dB", search.reference),
+        LossUnit::Errors => loss(search, search.reference),
+    }
 }
 
 /// The heading of a column of losses.
 pub(super) fn lost(search: &SearchReport) -> &'static str {
-    if search.counts_errors { "error added" } else { "points lost" }
+    match search.unit {
+        LossUnit::Points => "points lost",
+        LossUnit::Decibels => "dB lost",
+        LossUnit::Errors => "error added",
+    }
 }
 
 /// What a search did, in one sentence.
@@ -223,14 +235,23 @@ pub(super) fn spent_line(search: &SearchReport) -> String {
 
 /// The loss on samples that nothing was chosen on.
 fn confirmed(confirmation: &Confirmation) -> String {
-    let Confirmation { samples, loss_points, low, high, loss_of, artifact, .. } = confirmation;
+    let Confirmation { metric, samples, reference, loss_points, low, high, loss_of, artifact, .. } = confirmation;
     let of = match loss_of {
         LossOf::Artifact => String::new(),
         LossOf::Unlearned => format!(" by the copy; the artifact answers {:.2} % of them", 100.0 * artifact),
     };
+    let lost = match metric {
+        Metric::Snr => {
+            let [decibels, least, most] = [loss_points, high, low].map(|lost| reference - lost);
+            format!("{decibels:.2} dB over the noise, {least:.2} to {most:.2}")
+        }
+        Metric::Mse | Metric::Mae => format!("{loss_points:.6} added to the error, {low:.6} to {high:.6}"),
+        Metric::Top1 | Metric::Top5 | Metric::Agreement => {
+            format!("{loss_points:.2} points lost, {low:.2} to {high:.2}")
+        }
+    };
     format!(
-        "confirmed    {loss_points:.2} points lost, {low:.2} to {high:.2} with 95 % probability, on {} held-back samples that \
-        nothing was chosen on{of}",
+        "confirmed    {lost} with 95 % probability, on {} held-back samples that nothing was chosen on{of}",
         grouped(*samples as u64)
     )
 }

@@ -44,7 +44,7 @@ fn the_best_choice_of_any_method_is_written() {
             .iter()
             .map(|method| method["name"].as_str().unwrap())
             .collect();
-        assert_eq!(names, ["agent", "uniform", "sensitivity", "programme", "random"]);
+        assert_eq!(names, ["agent", "uniform", "sensitivity", "programme", "hessian", "random"]);
     }
 }
 
@@ -153,8 +153,72 @@ fn every_evaluation_is_a_line_of_json_as_it_comes() {
     }
     let methods: Vec<&str> = lines.iter().map(|line| line["method"].as_str().unwrap()).collect();
     assert!(methods.contains(&"agent") && methods.contains(&"programme"), "{methods:?}");
+    assert!(lines.iter().all(|line| line["metric"] == "agreement"), "{lines:?}");
     let confirmation = &report["confirmation"];
     assert!(confirmation["samples"].as_u64().unwrap() > 100, "fresh samples are synthesised: {confirmation}");
     let refused = place.releqc(&["small.onnx", "-o", "y.rq", "--bits", "4", "--json-lines", "x"]);
     assert_eq!(refused.code, Some(2), "without a search there are none: {refused:?}");
+}
+
+#[test]
+fn a_search_by_signal_to_noise_says_all_in_decibels_and_confirms() {
+    let place = Place::new();
+    let words = ["--metric", "snr", "--min-snr", "20", "--json-lines", "lines.jsonl"];
+    let (answer, report) = searched(&place, &words);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let confirmation = &report["confirmation"];
+    assert_eq!((&confirmation["metric"], &confirmation["reference"]), (&"snr_db".into(), &20.0.into()), "{report}");
+    assert!(confirmation["samples"].as_u64().unwrap() > 100, "{confirmation}");
+    let [low, lost, high] = ["low", "loss_points", "high"].map(|key| confirmation[key].as_f64().unwrap());
+    let decibels = confirmation["quantized"].as_f64().unwrap();
+    assert!(low < lost && lost < high && (20.0 - lost - decibels).abs() < 1e-9, "{confirmation}");
+    // Samples of the same kind: the figure is near that of the samples that widths were chosen on.
+    let chosen_on = report["accuracy"]["quantized"].as_f64().unwrap();
+    assert!((decibels - chosen_on).abs() < 3.0, "{decibels} dB, {chosen_on} where it was chosen");
+    let text = String::from_utf8(place.read("lines.jsonl")).unwrap();
+    for line in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let [accuracy, loss] = ["accuracy", "loss"].map(|key| line[key].as_f64().unwrap());
+        let reference = report["search"]["reference"].as_f64().unwrap();
+        assert!(
+            line["metric"] == "snr_db" && (reference - accuracy - loss).abs() < 1e-9,
+            "{line}, from {reference} dB"
+        );
+    }
+    let said = place.releqc(&[&["small.onnx", "-o", "y.rq", "--episodes", "2"], &words[..4]].concat()).stdout;
+    assert!(said.contains("dB over the noise") && said.contains("dB lost") && !said.contains("points lost"), "{said}");
+}
+
+#[test]
+fn methods_of_equal_time_are_each_confirmed_and_pay_for_what_they_ask() {
+    let place = Place::new();
+    let (answer, report) = searched(&place, &["--method-time", "1s", "--episodes", "5", "--json-lines", "lines.jsonl"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    nothing_beats_what_is_written(&report);
+    let written = &report["confirmation"];
+    for method in report["search"]["methods"].as_array().unwrap() {
+        assert!(method["evaluations"].as_u64().unwrap() <= 7, "{method}");
+        assert_eq!(method["confirmation"]["samples"], written["samples"], "{method}");
+        if method["widths"] == report["layers"].as_array().unwrap().iter().map(|l| l["bits"].clone()).collect::<Value>()
+        {
+            assert_eq!(method["confirmation"], *written, "the same artifact, the same loss");
+        }
+    }
+    let text = String::from_utf8(place.read("lines.jsonl")).unwrap();
+    assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["limit"].is_null()), "{text}");
+    let refused = place.releqc(&["small.onnx", "-o", "y.rq", "--bits", "4", "--method-time", "1s"]);
+    assert_eq!(refused.code, Some(2), "without a search there are none: {refused:?}");
+}
+
+#[test]
+fn uniform_proposals_in_place_of_the_policy_are_another_search_with_the_same_rules() {
+    let place = Place::new();
+    let (_, report) = searched(&place, &["--proposals", "uniform"]);
+    nothing_beats_what_is_written(&report);
+    let of_agent = |report: &Value| {
+        let history = report["search"]["history"].as_array().unwrap().clone();
+        history.into_iter().filter(|entry| entry["method"] == "agent").collect::<Vec<Value>>()
+    };
+    assert!(of_agent(&report).iter().all(|entry| entry["entropy"].is_null()), "no policy draws: {report}");
+    let (_, with_policy) = searched(&place, &[]);
+    assert!(of_agent(&with_policy).iter().all(|entry| entry["entropy"].is_f64()), "{with_policy}");
 }

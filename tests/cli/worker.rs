@@ -175,6 +175,49 @@ fn a_worker_serves_a_search_that_retrains_on_values() {
     let summary: serde_json::Value = serde_json::from_str(answer.stdout.lines().last().unwrap()).unwrap();
     assert_eq!(summary["jobs"], 1, "{answer:?}");
     assert_eq!(answers(&place.path("store")), kept, "the worker finds what the search found");
+
+    // The task states what was asked for. A worker that were told what became of it would prepare another network.
+    let description = fs::read_to_string(task.join("task.json")).unwrap();
+    let told = description.replacen("\"retrain\": \"short\"", "\"retrain\": \"none\"", 1);
+    assert_ne!(told, description);
+    fs::write(task.join("task.json"), told).unwrap();
+    fs::remove_file(place.path("store/answers").join(name)).unwrap();
+    let job = serde_json::json!({ "order": 0, "question": of(file)["question"] }).to_string();
+    fs::write(task.join("jobs").join(name), job).unwrap();
+    let answer = place.releqc(&["worker", "--store", "store", "--threads", "1", "--once"]);
+    assert!(answer.code == Some(2) && answer.stderr.contains("other questions"), "{answer:?}");
+}
+
+#[test]
+fn a_search_with_a_deadline_does_not_wait_for_the_lease_of_the_dead() {
+    let place = place();
+    let log = File::options().create(true).append(true).open(place.path("log")).unwrap();
+    let lease = ["--store", "store", "--lease", "10m"];
+    let mut worker = start(&place, &[&["worker", "--threads", "1", "--json"][..], &lease].concat(), log.into());
+    let limits = ["--parallel", "4", "--time-budget", "20s", "--quiet"];
+    let mut search = start(&place, &[&SEARCH[..], &lease, &limits].concat(), Stdio::null());
+    let claims = || fs::read_dir(place.path("store/claims")).map_or(0, |entries| entries.count());
+    let end = Instant::now() + Duration::from_secs(120);
+    while (jobs(&place, "log").is_empty() || claims() == 0) && search.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < end, "no job in two minutes");
+        sleep(Duration::from_millis(2));
+    }
+    assert!(search.try_wait().unwrap().is_none(), "the search has not ended yet");
+    kill(&mut worker);
+    assert!(claims() > 0, "what it was at stays claimed for ten minutes");
+    let end = Instant::now() + Duration::from_secs(200);
+    let code = loop {
+        match search.try_wait().unwrap() {
+            Some(status) => break status.code(),
+            None if Instant::now() >= end => {
+                kill(&mut search);
+                panic!("it waits for a process that is dead");
+            }
+            None => sleep(Duration::from_millis(50)),
+        }
+    };
+    assert!(matches!(code, Some(0 | 4)), "{code:?}");
+    assert!(!place.read("y.rq").is_empty());
 }
 
 #[cfg(unix)]

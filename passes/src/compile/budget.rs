@@ -4,7 +4,7 @@ use super::{Material, Retrain};
 use crate::calibrate::Calibrated;
 use crate::compile::signal::is_classifier;
 use crate::ir::{Graph, Op};
-use crate::train::{Aim, Augmentation, Comparison, NetworkError, Recipe, Reconstruction};
+use crate::train::{Aim, Augmentation, Comparison, NetworkError, Probe, Recipe, Reconstruction};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -117,6 +117,32 @@ pub(super) fn reconstruction(folded: &Graph, samples: usize, of_classes: bool) -
     let batch = recipe.batch.min(samples).min(BATCH_VALUES / values.max(1)).max(1);
     let affordable = steps_of(folded, batch, RECONSTRUCTION_MACS, 60..=1000);
     Reconstruction { batch, updates: affordable.min((ROUNDS * samples / batch).max(60)), ..recipe }
+}
+
+/// Multiply-accumulates (forward, both gradients) of probing the curvature of the loss: about five seconds of two cores.
+const PROBE_MACS: u64 = 500_000_000_000;
+/// Samples that each layer is probed on, all random vectors together.
+const PROBED: (usize, usize) = (8, 4096);
+/// Random vectors of a layer.
+const DRAWS: (usize, usize) = (4, 64);
+
+/// How the Hessian of this network is probed on so many samples; `of_classes` where right answers are counted, not values.
+pub(super) fn probe(folded: &Graph, samples: usize, of_classes: bool) -> Probe {
+    let aim = if of_classes && is_classifier(folded) { Aim::Classes { temperature: 1.0 } } else { Aim::Values };
+    let values: usize = folded.nodes.iter().map(|node| node.shape.len()).sum();
+    // Each sample is looked at twice, on either side of the weights.
+    let pairs = steps_of(folded, 2, PROBE_MACS, 1..=u64::from(u32::MAX));
+    let probed = (pairs / folded.weight_layers().len().max(1)).clamp(PROBED.0, PROBED.1);
+    let batch = (probed / 8).min(64).min(samples).min(BATCH_VALUES / values.max(1)).max(1);
+    Probe { draws: (probed / batch).clamp(DRAWS.0, DRAWS.1), batch, aim }
+}
+
+/// Evaluations of a method whose turn is limited by time: beyond, what is believed of all of them together takes longer than they do.
+pub(super) const MOST_OF_A_TURN: usize = 200;
+
+/// The time of the agent's evaluations with the goal itself as limit, where its turn takes so long.
+pub(super) fn careful_turn(turn: Duration) -> Duration {
+    turn * CAREFUL.0 as u32 / (CAREFUL.1 - CAREFUL.0) as u32
 }
 
 /// Evaluations of the agent; without retraining one takes a fraction of a second.

@@ -1,7 +1,9 @@
 //! What a search has evaluated, and the report of it.
 
 use super::yardstick::Goal;
-use super::{EvaluationReport, Finalist, LayerExplanation, MethodReport, ParetoPoint, SearchReport, WidthCost};
+use super::{
+    EvaluationReport, Finalist, LayerExplanation, LossUnit, MethodReport, ParetoPoint, SearchReport, WidthCost,
+};
 use crate::annotate::Annotated;
 use crate::search::environment::mean_bits;
 use crate::search::ledger::best_of;
@@ -90,6 +92,7 @@ impl Exploration {
             seconds: method.seconds,
             long_run_loss: long_run.map(|finalist| finalist.loss),
             kept: long_run.map(|finalist| finalist.kept),
+            confirmation: None,
             widths,
         })
     }
@@ -134,7 +137,7 @@ impl Exploration {
             pareto: pareto::pareto_front(&different).iter().map(point).collect(),
             explanation: result.explain(&finished.widths, known).iter().map(explain).collect(),
             history: self.history(),
-            counts_errors: false,
+            unit: LossUnit::default(),
         }
     }
 

@@ -361,19 +361,14 @@ impl<'f, 'a, 'h, 'e> Finish<'f, 'a, 'h, 'e> {
     fn train(&mut self, widths: &[BitWidth], cost: f64, recipe: Option<&Recipe>) -> Result<Trained, CompileError> {
         self.hooks.stage("retrain");
         let start = Instant::now();
-        let annotated = match recipe {
-            Some(recipe) => {
-                let run = self.yardstick.run(recipe)?;
-                let (annotated, paid) = run.retrained(widths, self.yardstick.answers, self.hooks)?;
-                // What another process made meanwhile says nothing of how long a run takes.
-                let (took, pace) = (start.elapsed(), self.yardstick.pace);
-                if paid && pace.of(recipe).is_none_or(|known| took > known / 2) {
-                    pace.note(recipe, recipe.steps, took);
-                }
-                annotated
+        let (annotated, paid) = self.yardstick.network(widths, recipe, self.hooks)?;
+        if let Some(recipe) = recipe.filter(|_| paid) {
+            // What another process made meanwhile says nothing of how long a run takes.
+            let (took, pace) = (start.elapsed(), self.yardstick.pace);
+            if pace.of(recipe).is_none_or(|known| took > known / 2) {
+                pace.note(recipe, recipe.steps, took);
             }
-            None => self.yardstick.memo.quantize(widths).annotated,
-        };
+        }
         let artifact = build(annotated.clone())?;
         let Score { accuracy, right } = self.yardstick.judge.score(&artifact, self.yardstick.material)?;
         Ok(Trained { annotated, widths: widths.to_vec(), right, accuracy, cost, recipe: recipe.cloned() })

@@ -121,6 +121,15 @@ impl Judge {
         if let Yard::Targets(targets) = &self.yard { targets.unit } else { 1.0 }
     }
 
+    /// An accuracy as the search counts it, as the metric does: a share, dB, or an error.
+    pub(crate) fn in_its_unit(&self, accuracy: f64) -> f64 {
+        match &self.yard {
+            Yard::Answers { .. } => accuracy,
+            Yard::Signal(_) => 100.0 * accuracy,
+            Yard::Targets(targets) => targets.float + 100.0 * (1.0 - accuracy) * targets.unit,
+        }
+    }
+
     /// What a score depends on besides the samples, as text for keys.
     pub(super) fn terms(&self) -> String {
         format!("{:?} {}", self.metric(), self.unit())

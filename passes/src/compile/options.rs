@@ -7,6 +7,7 @@ use crate::data::planes::Planes;
 use crate::data::{Dataset, Geometry, Preprocessing};
 use crate::import::ImportOptions;
 use crate::ir::{Graph, NodeId};
+use crate::search::Ingredients;
 use crate::synthesize::InputRange;
 use releqc_runtime::BitWidth;
 use releqc_runtime::accel::cost::CostModel;
@@ -201,6 +202,10 @@ pub struct CompileOptions {
     pub episodes: Option<usize>,
     /// Choices that are asked for before the first of them is answered, at least 1; what is found depends on it.
     pub parallel: usize,
+    /// The time of each method of the comparison, in place of equal numbers of evaluations. What one has paid for costs the others the same.
+    pub method_time: Option<Duration>,
+    /// What the agent is helped with.
+    pub ingredients: Ingredients,
     /// What the reward counts as cost.
     pub cost: CostKind,
     /// The accelerator that the artifact holds a program for, and its energies.
@@ -239,6 +244,8 @@ impl Default for CompileOptions {
             action_set: BitWidth::all().collect(),
             episodes: None,
             parallel: 1,
+            method_time: None,
+            ingredients: Ingredients::default(),
             cost: CostKind::Mean,
             accelerator: CostModel::default(),
             reward: RewardKind::Constrained,
@@ -282,6 +289,9 @@ impl CompileOptions {
                 return option("--widths: a search needs at least two widths; use --bits for one".into());
             }
             _ => {}
+        }
+        if self.method_time.is_some() && !self.baselines {
+            return option("--method-time: there is one method".into());
         }
         if self.parallel == 0 {
             return option("--parallel: 0; at least 1 is required".into());
@@ -351,19 +361,23 @@ pub enum Event {
     },
     /// An evaluation of the search is done.
     Evaluated {
-        /// Who asked: agent, careful, uniform, sensitivity, programme or random.
+        /// Who asked: agent, careful, uniform, sensitivity, programme, hessian or random.
         method: &'static str,
         /// Evaluations made, of all methods so far.
         evaluations: usize,
-        /// At most, of all methods.
-        limit: usize,
+        /// At most, of all methods; `None` where time limits them.
+        limit: Option<usize>,
+        /// Time that the methods have left together, where it limits each of them.
+        turns_left: Option<Duration>,
+        /// What is measured.
+        metric: Metric,
         /// Widths just evaluated.
         widths: Vec<BitWidth>,
         /// Their cost over that of 8 bits.
         relative_cost: f64,
-        /// Share of right answers with them, 0..=1.
+        /// What the metric says of them: a share, 0..=1, a ratio in dB, or an error.
         accuracy: f64,
-        /// Points lost with them.
+        /// What they lose: points, dB below the ratio that is asked for, or what is added to the error.
         loss: f64,
         /// Reward of that measurement.
         reward: f64,
@@ -375,7 +389,7 @@ pub enum Event {
         seconds: f64,
         /// The preferred widths so far.
         best: Vec<BitWidth>,
-        /// Points lost with those.
+        /// What those lose.
         best_loss: f64,
     },
     /// An update of a retraining run is done.

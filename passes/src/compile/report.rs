@@ -105,7 +105,7 @@ pub struct SizeReport {
 /// A method at the agent's number of evaluations, where there was time for one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MethodReport {
-    /// agent, uniform, sensitivity, random.
+    /// agent, uniform, sensitivity, programme, hessian, random.
     pub name: String,
     /// Its best widths.
     pub widths: Vec<u8>,
@@ -125,6 +125,8 @@ pub struct MethodReport {
     pub long_run_loss: Option<f64>,
     /// Whether that kept the goal.
     pub kept: Option<bool>,
+    /// Its choice on the samples that nothing was chosen on, after the retraining of the result: where methods have equal time.
+    pub confirmation: Option<Confirmation>,
 }
 
 /// A choice that got the long retraining.
@@ -160,19 +162,21 @@ pub struct BudgetReport {
 /// The chosen widths on held-back samples that nothing was chosen on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Confirmation {
+    /// What is counted.
+    pub metric: Metric,
     /// How many samples.
     pub samples: usize,
-    /// Share of right answers of the float network, 0..=1.
+    /// Of the float network: a share is 0..=1, an error in its own unit; infinite, `null` in JSON, for [`Metric::Snr`].
     pub float: f64,
-    /// Of what losses are counted from.
+    /// What losses are counted from; for [`Metric::Snr`] the ratio that is asked for, dB.
     pub reference: f64,
     /// With the chosen widths, of the network that losses are those of.
     pub quantized: f64,
     /// Of the artifact.
     pub artifact: f64,
-    /// `reference - quantized` in points.
+    /// `reference - quantized` in points or dB, or what was added to an error, in its unit.
     pub loss_points: f64,
-    /// Lower end of the interval that holds the true loss with a probability of 95 %, in points.
+    /// Lower end of the interval that holds the true loss with a probability of 95 %.
     pub low: f64,
     /// Its upper end.
     pub high: f64,
@@ -218,7 +222,7 @@ pub struct LayerExplanation {
 /// One evaluation of the search.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EvaluationReport {
-    /// agent, careful (the agent with the goal itself as limit), uniform, sensitivity, random.
+    /// agent, careful (the agent with the goal itself as limit), uniform, sensitivity, programme, hessian, random.
     pub method: String,
     /// Widths.
     pub widths: Vec<u8>,
@@ -271,7 +275,7 @@ pub struct SearchReport {
     /// Points that an evaluation might lose: more than the goal where a long retraining follows. `None` where the least loss inside budgets
     /// was looked for.
     pub limit: Option<f64>,
-    /// The accuracy that evaluations are compared with, 0..=1.
+    /// What evaluations are compared with: an accuracy, 0..=1, a ratio in dB, or the float network's error.
     pub reference: f64,
     /// Methods that evaluated the widths of the artifact, the agent first; `long runs` where none did and the long retraining derived them,
     /// `no method` where nothing was evaluated.
@@ -286,9 +290,21 @@ pub struct SearchReport {
     pub explanation: Vec<LayerExplanation>,
     /// Every evaluation, in order, method after method.
     pub history: Vec<EvaluationReport>,
-    /// Whether losses are those of an error, in its unit.
+    /// In which unit losses are.
     #[serde(skip)]
-    pub counts_errors: bool,
+    pub unit: LossUnit,
+}
+
+/// What losses are counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LossUnit {
+    /// Hundredths of all answers.
+    #[default]
+    Points,
+    /// dB of a signal-to-noise ratio.
+    Decibels,
+    /// The unit of an error.
+    Errors,
 }
 
 /// Everything about a compilation but the bytes.
@@ -339,12 +355,18 @@ impl AcceleratorStep {
 }
 
 impl SearchReport {
-    /// With losses in the unit of an error, of which a point of the search is `unit`, counted from the error `float` of the float network.
+    /// With losses in the unit of the metric. Of an error a point of the search is `unit`, counted from the error `float` of the float
+    /// network.
     pub(super) fn in_units(mut self, metric: Metric, unit: f64, float: f64) -> Self {
+        if metric == Metric::Snr {
+            // A point is a dB.
+            self.unit = LossUnit::Decibels;
+            self.reference *= 100.0;
+        }
         if !metric.is_error() {
             return self;
         }
-        self.counts_errors = true;
+        self.unit = LossUnit::Errors;
         let scale = |loss: &mut f64| *loss *= unit;
         self.limit.iter_mut().for_each(scale);
         self.reference = float;

@@ -6,11 +6,12 @@ use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
 use crate::post_training::Rounding;
 use crate::search::answers::Obtained;
-use crate::search::{Answer, Answers, Question, SearchError};
+use crate::search::{Answer, Answers, Patience, Question, SearchError};
 use crate::train::{Progress, Recipe, Trainer};
 use releqc_runtime::BitWidth;
 use std::cell::RefCell;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 /// A network and how it is retrained.
 #[derive(Debug)]
@@ -41,17 +42,21 @@ impl<'a> Run<'a> {
         Ok(answers.borrow_mut().ask(&Question::run(&self.key, widths))?)
     }
 
-    /// The retrained network, and whether it had to be retrained now.
+    /// The retrained network, and whether it had to be retrained now. Nobody waits for another process that is at it when no more time is
+    /// left than it `takes`.
     pub(super) fn retrained(
         &self,
         widths: &[BitWidth],
+        takes: Option<Duration>,
         answers: &RefCell<Answers>,
         hooks: &mut Hooks<'_>,
     ) -> Result<(Annotated, bool), CompileError> {
         let question = Question::run(&self.key, widths);
-        let interrupted = hooks.interrupted;
+        let (interrupted, remaining) = (hooks.interrupted, hooks.remaining);
+        let is_late = || remaining().is_some_and(|left| left <= takes.unwrap_or_default());
+        let patience = || if !interrupted() && is_late() { Patience::Compute } else { Patience::until(interrupted()) };
         let mut compute = || self.parameters(widths, hooks).map(Answer::Parameters);
-        let Obtained { answer, paid } = answers.borrow_mut().obtain(&question, interrupted, &mut compute)?;
+        let Obtained { answer, paid } = answers.borrow_mut().obtain(&question, &patience, &mut compute)?;
         match answer {
             Answer::Parameters(parameters) => Ok((self.trainer.annotated(widths, &parameters)?, paid)),
             Answer::Evaluation(_) | Answer::Costs(_) => unreachable!("a store checks the kind of an answer"),

@@ -3,6 +3,7 @@
 use super::budget::{Pace, Recipes};
 use super::confirm::{Confirmed, confirm};
 use super::cost::cost_model;
+use super::curvature;
 use super::environment::{RetrainingEnvironment, facts};
 use super::exploration::{Exploration, Finished, Method};
 use super::finish::Finish;
@@ -12,11 +13,12 @@ use super::lookahead::Lookahead;
 use super::reconstruct::Reconstruct;
 use super::run::Run;
 use super::sensitivity::Profiler;
+use super::turn::Turn;
 use super::unlearn::Unlearned;
 use super::watch::{self, Watched};
 use super::yardstick::{Goal, Yardstick};
 use super::{
-    CompileError, CompileOptions, Decision, Event, Hooks, Judge, LossOf, Material, Retrain, Sharing, Store,
+    CompileError, CompileOptions, CostKind, Decision, Event, Hooks, Judge, LossOf, Material, Retrain, Sharing, Store,
     UnlearnedAccuracy, budget, build,
 };
 use crate::annotate::Annotated;
@@ -29,7 +31,8 @@ use crate::search::environment::Problem;
 use crate::search::ledger::Terms;
 use crate::search::prior::DamagePrior;
 use crate::search::{
-    Answers, Baseline, Environment, EvaluationStore, Ingredients, Reward, SearchOptions, Stored, baselines, search,
+    Answers, Baseline, Environment, Evaluation, EvaluationStore, Reward, SearchError, SearchOptions, Stored, baselines,
+    search,
 };
 use crate::train::{TrainError, Trainer};
 use std::cell::RefCell;
@@ -87,6 +90,7 @@ pub(super) fn bitwidths(
     let report = exploration.report(&goal, &finished);
     let mut search = report.in_units(judge.metric(), judge.unit(), judge.float_error());
     let Finished { annotated: judged, widths, reference, accuracy: quantized, recipe, counted_from, .. } = finished;
+    let of_result = recipe.clone();
     let judged = match options.retrain {
         // What keeps the goal on the validation samples is not given up for what is closer on others.
         Retrain::Reconstruct => {
@@ -102,7 +106,8 @@ pub(super) fn bitwidths(
         (None, _) => judged.clone(),
         (Some(_), Some(recipe)) => {
             hooks.stage("retrain");
-            Run::new(calibrated, material, &recipe, rounding, options.seed)?.retrained(&widths, &answers, hooks)?.0
+            let run = Run::new(calibrated, material, &recipe, rounding, options.seed)?;
+            run.retrained(&widths, pace.of(&recipe), &answers, hooks)?.0
         }
         (Some(_), None) => {
             let samples = material.calibration(&calibrated.folded);
@@ -128,6 +133,13 @@ pub(super) fn bitwidths(
         deployed: &deployed,
     };
     let confirmation = confirm(&networks, yardstick.judge, material, loss_of)?;
+    if options.method_time.is_some() {
+        for (method, widths) in search.methods.iter_mut().zip(exploration.best_of_methods().map(|best| &best.widths)) {
+            let (network, _) = yardstick.network(widths, of_result.as_ref(), hooks)?;
+            let networks = Confirmed { judged: &network, deployed: &network, ..networks };
+            method.confirmation = confirm(&networks, yardstick.judge, material, LossOf::Artifact)?;
+        }
+    }
     let copy = unlearned.is_some().then(|| UnlearnedAccuracy { float: yardstick.float(), reference, quantized });
     let reference = copy.is_none().then_some(reference);
     Ok(Decision { search: Some(search), reference, unlearned: copy, confirmation, ..Decision::of(deployed) })
@@ -166,6 +178,10 @@ impl Yardstick<'_> {
         let Yardstick { calibrated, material, options, goal, recipes, pace, runs_after, answers, .. } = *self;
         hooks.stage("profile");
         let profile = Profiler::new(calibrated, material)?.profile(&options.action_set, hooks)?;
+        let curvature = match options.baselines {
+            true => curvature::damages(calibrated, material, self.judge, options, hooks)?,
+            false => None,
+        };
 
         hooks.stage("search");
         let trainer = match recipes {
@@ -190,21 +206,32 @@ impl Yardstick<'_> {
         self.announce(model, &key)?;
         let cost = cost_model(&layers, calibrated, options, answers.borrow_mut().store(), &key)?;
         let constraints = self.limits.constraints()?;
+        let cost = match &constraints[..] {
+            // Of choices that lose the same, the one that takes least of what is scarce.
+            [only] if goal.reward == Reward::LeastLoss && options.cost == CostKind::Mean => only.cost.clone(),
+            _ => cost,
+        };
         let evaluation_key = key.clone();
-        let mut environment = Stored::new(environment, answers, key, interrupted);
+        // Nobody waits for the answer of a process that may be dead when there is no time for another evaluation.
+        let mut environment = Stored::new(environment, answers, key, &stop);
+        let in_time = |found: Result<Evaluation, SearchError>| match found {
+            Err(SearchError::Interrupted) if !interrupted() => Ok(None),
+            found => found.map(Some),
+        };
         let mut reference = self.float();
         if trainer.is_some() && self.judge.counts_answers() && !stop() {
             // Retraining may forget samples held back that the network was trained on; at 8 bits that is all that it loses.
             let start = Instant::now();
-            let found = environment.evaluate(&self.at_8_bits())?;
-            if let Some(short) = short.filter(|short| !found.cached && pace.of(short).is_none()) {
-                pace.note(short, short.steps, start.elapsed());
+            if let Some(found) = in_time(environment.evaluate(&self.at_8_bits()))? {
+                if let Some(short) = short.filter(|short| !found.cached && pace.of(short).is_none()) {
+                    pace.note(short, short.steps, start.elapsed());
+                }
+                reference = reference.min(found.accuracy);
             }
-            reference = reference.min(found.accuracy);
         }
         let widest = self.widest();
         let loses = widest != self.at_8_bits() && !stop();
-        let measured_widest = loses.then(|| environment.evaluate(&widest)).transpose()?;
+        let measured_widest = loses.then(|| in_time(environment.evaluate(&widest))).transpose()?.flatten();
         let reward = goal.reward;
         let problem = Problem::of(&environment)?;
         let prior = DamagePrior::new(&problem, profile.as_ref())?;
@@ -215,6 +242,8 @@ impl Yardstick<'_> {
             let text = "no widths keep the budgets: nothing was searched, and what exceeds them least is written";
             hooks.borrow_mut().report(Event::Warning(text.into()));
         }
+        let turn = Turn::new();
+        let ends = || stop() || turn.is_over();
         let terms = |evaluations| Terms {
             reward,
             cost: &cost,
@@ -222,49 +251,67 @@ impl Yardstick<'_> {
             reference: Some(reference),
             evaluations,
             parallel: options.parallel,
-            stop: &stop,
+            stop: &ends,
         };
-        let affordable = options.episodes.unwrap_or_else(|| budget::episodes(layers.len(), trainer.is_some()));
+        let affordable = options.episodes.unwrap_or_else(|| match options.method_time {
+            Some(_) => budget::MOST_OF_A_TURN,
+            None => budget::episodes(layers.len(), trainer.is_some()),
+        });
         let evaluations = if reachable { affordable } else { 0 };
         let careful_evaluations = match reward {
             Reward::Constrained(_) => budget::careful(evaluations, options.retrain == Retrain::Full),
             // They know no limit.
             Reward::Paper(_) | Reward::LeastLoss => 0,
         };
-        let of_agent = evaluations - careful_evaluations;
+        // Time that is as long for all methods takes nothing from the agent's turn.
+        let of_agent = if options.method_time.is_some() { evaluations } else { evaluations - careful_evaluations };
         let search_options = SearchOptions {
             terms: terms(of_agent),
             seed: options.seed,
             profile: profile.clone(),
             widest: measured_widest,
-            ingredients: Ingredients::default(),
+            ingredients: options.ingredients,
         };
-        let baselines = [
+        let mut baselines = vec![
             Baseline::Uniform,
             Baseline::SensitivityGreedy { profile: profile.clone() },
             Baseline::IntegerProgramme { profile: profile.clone() },
-            Baseline::Random { seed: options.seed },
         ];
+        baselines.extend(curvature.map(|damages| Baseline::Hessian { damages }));
+        baselines.push(Baseline::Random { seed: options.seed });
         let compared = if options.baselines && reachable { &baselines[..] } else { &[] };
         let most = |baselines: &[Baseline]| -> usize {
             let of =
                 |baseline: &Baseline| if *baseline == Baseline::Uniform { problem.widths.len() } else { usize::MAX };
             baselines.iter().map(|baseline| of(baseline).min(of_agent)).sum()
         };
-        let judged = watch::Terms { reward, cost: &cost, constraints: &constraints, reference };
+        let judged =
+            watch::Terms { reward, cost: &cost, constraints: &constraints, reference, judge: self.judge, turn: &turn };
         let mut environment = Watched::new(environment, &hooks, judged);
-        environment.begin("agent", evaluations + most(compared));
+        let careful_turn = options.method_time.filter(|_| careful_evaluations > 0).map(budget::careful_turn);
+        let turns = |count: usize| options.method_time.unwrap_or_default() * count as u32;
+        match options.method_time {
+            Some(time) => {
+                environment.begin_turn("agent", time, careful_turn.unwrap_or_default() + turns(compared.len()))
+            }
+            None => environment.begin("agent", evaluations + most(compared)),
+        }
         let start = Instant::now();
         let mut result = search(&mut environment, &search_options, &mut |_| ())?;
         hooks.borrow().check_interrupt()?;
         let mut known = result.evaluations.clone();
-        let of_method =
-            |name, evaluated, start: Instant| Method { name, evaluated, seconds: start.elapsed().as_secs_f64() };
+        let of_method = |name, evaluated, start: Instant| {
+            let taken = if options.method_time.is_some() { turn.taken() } else { start.elapsed() };
+            Method { name, evaluated, seconds: taken.as_secs_f64() }
+        };
         let mut methods = vec![of_method("agent", 0..known.len(), start)];
         let mut entropies = result.entropies.clone();
         let mut careful = 0;
         if careful_evaluations > 0 {
-            environment.begin("careful", careful_evaluations + most(compared));
+            match careful_turn {
+                Some(time) => environment.begin_turn("careful", time, turns(compared.len())),
+                None => environment.begin("careful", careful_evaluations + most(compared)),
+            }
             let terms = Terms { reward: Reward::constrained(goal.max_loss)?, ..terms(careful_evaluations) };
             let options = SearchOptions { terms, profile: profile.clone(), ..search_options };
             let found = search(&mut environment, &options, &mut |_| ())?;
@@ -279,9 +326,15 @@ impl Yardstick<'_> {
                 hooks.borrow_mut().report(Event::Note(format!("no time for the baseline {name}")));
                 continue;
             }
-            environment.begin(name, most(&compared[index..]));
+            match options.method_time {
+                Some(time) => environment.begin_turn(name, time, turns(compared.len() - index - 1)),
+                None => environment.begin(name, most(&compared[index..])),
+            }
             let start = Instant::now();
-            let terms = terms(methods[0].evaluated.len().max(1));
+            let terms = terms(match options.method_time {
+                Some(_) => of_agent,
+                None => methods[0].evaluated.len().max(1),
+            });
             let helps = options.parallel > 1 && answers.borrow_mut().board().is_some();
             let later = if helps { &compared[index + 1..] } else { &[] };
             let mut ahead = Lookahead { inner: &mut environment, later, terms: &terms, answers, key: &evaluation_key };

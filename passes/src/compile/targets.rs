@@ -20,7 +20,9 @@ pub(crate) struct Targets {
     wanted: Vec<f32>,
     /// Values of a sample.
     len: usize,
-    /// Error of the float network.
+    /// Error of the float network on each sample.
+    float_errors: Vec<f64>,
+    /// Their mean.
     pub(super) float: f64,
     /// The loss that counts as one point: what may be lost, in the metric's unit.
     pub(super) unit: f64,
@@ -46,7 +48,7 @@ impl Targets {
             return Err(option(format!("{given} labels a sample; the network's first output has {len} values")));
         }
         let executor = FloatExecutor::new(graph);
-        let mut sum = 0.0;
+        let mut float_errors = Vec::with_capacity(data.len());
         for start in (0..data.len()).step_by(BLOCK) {
             let block: Vec<Vec<f32>> = (start..data.len().min(start + BLOCK))
                 .map(|index| {
@@ -56,12 +58,12 @@ impl Targets {
                 })
                 .collect();
             for (offset, output) in executor.outputs(&block).iter().enumerate() {
-                sum += metric.error(output, &wanted[(start + offset) * len..][..len]);
+                float_errors.push(metric.error(output, &wanted[(start + offset) * len..][..len]));
             }
         }
-        let float = sum / data.len().max(1) as f64;
+        let float = mean(&float_errors);
         let unit = if max_loss > 0.0 { max_loss } else { (SHARE * float).max(f64::MIN_POSITIVE) };
-        Ok(Targets { metric, wanted, len, float, unit })
+        Ok(Targets { metric, wanted, len, float_errors, float, unit })
     }
 
     /// Number of samples.
@@ -79,9 +81,28 @@ impl Targets {
     /// # Errors
     /// When the artifact cannot run.
     pub(super) fn error(&self, artifact: &Artifact, data: &Dataset) -> Result<f64, CompileError> {
+        Ok(mean(&self.errors(artifact, data)?))
+    }
+
+    /// By how much the artifact's error is above the float network's, and the standard error of that: sample by sample, in pairs.
+    ///
+    /// # Errors
+    /// When the artifact cannot run.
+    pub(super) fn added(&self, artifact: &Artifact, data: &Dataset) -> Result<[f64; 2], CompileError> {
+        let errors = self.errors(artifact, data)?;
+        let added: Vec<f64> = errors.iter().zip(&self.float_errors).map(|(error, float)| error - float).collect();
+        let (mean, n) = (mean(&added), added.len() as f64);
+        let square: f64 = added.iter().map(|added| (added - mean).powi(2)).sum();
+        Ok([mean, if n < 2.0 { f64::INFINITY } else { (square / (n - 1.0) / n).sqrt() }])
+    }
+
+    fn errors(&self, artifact: &Artifact, data: &Dataset) -> Result<Vec<f64>, CompileError> {
         let of_sample =
             |index: usize, output: &[f32]| self.metric.error(output, &self.wanted[index * self.len..][..self.len]);
-        let errors: Vec<f64> = outputs(artifact, data, of_sample)?;
-        Ok(errors.iter().sum::<f64>() / errors.len().max(1) as f64)
+        Ok(outputs(artifact, data, of_sample)?)
     }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
 }

@@ -13,9 +13,9 @@ use crate::evaluate::{agreement, largest};
 use crate::post_training::Rounding;
 use crate::rewrite::fold_batch_norm;
 use crate::search::answers::Obtained;
-use crate::search::{Answer, Answers, Question, SearchError};
+use crate::search::{Answer, Answers, Patience, Question, SearchError};
 use crate::train::{Inference, TrainError, train_float_parameters, with_parameters};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -58,32 +58,41 @@ impl Unlearned {
         hooks.stage("unlearn");
         let start = Instant::now();
         let allowance = Allowance::of(hooks.time_left());
-        let (mut done, mut too_long, mut failure) = (0, false, None);
+        let (mut done, too_long, mut failure) = (0, Cell::new(false), None);
         let question = Question::Unlearning { key: key(calibrated, material, Some(recipe), rounding, "", seed)? };
         let interrupted = hooks.interrupted;
         let mut unlearn = || {
             let trained = train_float_parameters(&calibrated.graph, material.training(), recipe, seed, |progress| {
                 hooks.report(Event::Retraining { step: progress.step, steps: progress.steps, loss: progress.loss });
                 done = progress.step;
-                too_long = allowance.exceeded(done, progress.steps);
-                if too_long || hooks.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                too_long.set(allowance.exceeded(done, progress.steps));
+                if too_long.get() || hooks.is_interrupted() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
             });
             let trained = trained.map_err(|error| {
                 failure = Some(error);
                 SearchError::Interrupted
             })?;
-            if too_long || hooks.is_interrupted() {
+            if too_long.get() || hooks.is_interrupted() {
                 return Err(SearchError::Interrupted);
             }
             Ok(Answer::Parameters(trained))
         };
-        let unlearned = answers.borrow_mut().obtain(&question, interrupted, &mut unlearn);
+        // Another search may be at it.
+        let patience = || {
+            too_long.set(allowance.exceeded(0, 1));
+            Patience::until(too_long.get() || interrupted())
+        };
+        let unlearned = answers.borrow_mut().obtain(&question, &patience, &mut unlearn);
         hooks.check_interrupt()?;
         if let Some(error) = failure {
             return Err(error.into());
         }
         pace.note(recipe, done, start.elapsed());
-        if too_long {
+        if too_long.get() {
             let text = format!(
                 "unlearning the validation samples would take more than 1/{PREPARATION} of the time left: widths are judged on the float network \
                 itself, which may remember them"

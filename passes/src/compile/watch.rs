@@ -1,12 +1,13 @@
 //! Tells the caller of every evaluation, whichever method asks.
 
-use super::{Event, Hooks};
+use super::turn::Turn;
+use super::{Event, Hooks, Judge};
 use crate::search::constraint::{self, Constraint};
 use crate::search::reward::Outcome;
 use crate::search::{CostModel, Environment, Evaluation, LayerFacts, Reward, SearchError};
 use releqc_runtime::BitWidth;
 use std::cell::RefCell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What evaluations are judged by on the way.
 pub(super) struct Terms<'a> {
@@ -14,6 +15,10 @@ pub(super) struct Terms<'a> {
     pub(super) cost: &'a CostModel,
     pub(super) constraints: &'a [Constraint],
     pub(super) reference: f64,
+    /// In whose units the caller is told.
+    pub(super) judge: &'a Judge,
+    /// The time of the method that asks.
+    pub(super) turn: &'a Turn,
 }
 
 /// An environment that reports its answers.
@@ -23,7 +28,10 @@ pub(super) struct Watched<'a, 'r, 'h, E> {
     terms: Terms<'a>,
     method: &'static str,
     evaluations: usize,
-    planned: usize,
+    /// `None` where turns are limited by time.
+    planned: Option<usize>,
+    /// Turns that follow this one.
+    following: Duration,
     start: Instant,
     /// Reward, widths and loss of the best answer so far.
     best: Option<(f64, Vec<BitWidth>, f64)>,
@@ -32,17 +40,34 @@ pub(super) struct Watched<'a, 'r, 'h, E> {
 impl<'a, 'r, 'h, E: Environment> Watched<'a, 'r, 'h, E> {
     pub(super) fn new(inner: E, hooks: &'a RefCell<&'r mut Hooks<'h>>, terms: Terms<'a>) -> Self {
         let start = Instant::now();
-        Watched { inner, hooks, terms, method: "", evaluations: 0, planned: 0, start, best: None }
+        Watched {
+            inner,
+            hooks,
+            terms,
+            method: "",
+            evaluations: 0,
+            planned: None,
+            following: Duration::ZERO,
+            start,
+            best: None,
+        }
     }
 
     /// From now on `method` asks; with those that follow it makes at most `planned` evaluations.
     pub(super) fn begin(&mut self, method: &'static str, planned: usize) {
         self.method = method;
-        self.planned = self.evaluations + planned;
+        self.planned = Some(self.evaluations + planned);
+        self.terms.turn.begin(None);
+    }
+
+    /// From now on `method` asks, for so long; those that follow it may ask for `following` together.
+    pub(super) fn begin_turn(&mut self, method: &'static str, limit: Duration, following: Duration) {
+        (self.method, self.following, self.planned) = (method, following, None);
+        self.terms.turn.begin(Some(limit));
     }
 
     fn report(&mut self, widths: &[BitWidth], answer: &Evaluation) {
-        let Terms { reward, cost, constraints, reference } = &self.terms;
+        let Terms { reward, cost, constraints, reference, judge, turn } = &self.terms;
         let outcome = Outcome {
             relative_cost: cost.relative(widths),
             loss: 100.0 * (reference - answer.accuracy),
@@ -59,17 +84,19 @@ impl<'a, 'r, 'h, E: Environment> Watched<'a, 'r, 'h, E> {
         self.hooks.borrow_mut().report(Event::Evaluated {
             method: self.method,
             evaluations: self.evaluations,
-            limit: self.planned.max(self.evaluations),
+            limit: self.planned.map(|planned| planned.max(self.evaluations)),
+            turns_left: turn.left().map(|left| left + self.following),
+            metric: judge.metric(),
             widths: widths.to_vec(),
             relative_cost: outcome.relative_cost,
-            accuracy: answer.accuracy,
-            loss: outcome.loss,
+            accuracy: judge.in_its_unit(answer.accuracy),
+            loss: judge.unit() * outcome.loss,
             reward: value,
             accepted: reward.accepts(&outcome),
             stored: answer.cached,
             seconds: self.start.elapsed().as_secs_f64(),
             best,
-            best_loss,
+            best_loss: judge.unit() * best_loss,
         });
     }
 }
@@ -84,7 +111,9 @@ impl<E: Environment> Environment for Watched<'_, '_, '_, E> {
     }
 
     fn evaluate(&mut self, widths: &[BitWidth]) -> Result<Evaluation, SearchError> {
+        let start = Instant::now();
         let answer = self.inner.evaluate(widths)?;
+        self.terms.turn.answered(widths, start.elapsed(), answer.cached);
         self.report(widths, &answer);
         Ok(answer)
     }

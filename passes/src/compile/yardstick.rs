@@ -4,7 +4,8 @@ use super::budget::{self, Pace, Recipes};
 use super::limits::Limits;
 use super::run::Run;
 use super::task::Task;
-use super::{CompileError, CompileOptions, Judge, Material, Retrain, RewardKind, Store};
+use super::{CompileError, CompileOptions, Hooks, Judge, Material, Retrain, RewardKind, Store};
+use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
 use crate::post_training::{Memo, Rounding};
 use crate::search::{Answers, Reward};
@@ -81,6 +82,19 @@ impl Yardstick<'_> {
     /// The network under a recipe.
     pub(super) fn run(&self, recipe: &Recipe) -> Result<Run<'_>, CompileError> {
         Run::new(self.calibrated, self.material, recipe, self.rounding, self.options.seed)
+    }
+
+    /// The network with these widths after a recipe, and whether it had to be retrained now.
+    pub(super) fn network(
+        &self,
+        widths: &[BitWidth],
+        recipe: Option<&Recipe>,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<(Annotated, bool), CompileError> {
+        match recipe {
+            Some(recipe) => self.run(recipe)?.retrained(widths, self.pace.of(recipe), self.answers, hooks),
+            None => Ok((self.memo.quantize(widths).annotated, false)),
+        }
     }
 
     /// Makes the questions of this search known to processes that can answer them.

@@ -109,37 +109,50 @@ impl<'g> Network<'g> {
     }
 }
 
-/// Tensors without whose rounding every output has a signal-to-noise ratio of `wanted` dB, chosen one by one by what they gain for
-/// their multiply-accumulates; all that help where that is not enough.
-pub(super) fn cheapest(graph: &Graph, contributions: &BTreeMap<NodeId, Vec<f64>>, wanted: f64) -> BTreeSet<NodeId> {
-    let allowed = 10f64.powf(-wanted / 10.0);
-    let mut left = vec![0.0; graph.outputs.len()];
-    for noise in contributions.values() {
-        left.iter_mut().zip(noise).for_each(|(left, noise)| *left += noise);
-    }
-    let cost = |id: NodeId| {
-        let readers = graph.iter().filter(|(_, node)| node.owns_weights() && node.inputs[0] == id);
-        let macs: u64 = readers.map(|(layer, _)| graph.macs(layer)).sum();
-        (macs + COST_OF_A_VALUE * graph.node(id).shape.len() as u64) as f64
-    };
-    let mut open: Vec<(NodeId, &Vec<f64>, f64)> = contributions
-        .iter()
-        .filter(|(id, _)| can_be_wide(graph, **id))
-        .map(|(&id, noise)| (id, noise, cost(id)))
-        .collect();
-    let mut chosen = BTreeSet::new();
-    while left.iter().any(|&left| left > allowed) {
-        let gain = |(_, noise, cost): &(NodeId, &Vec<f64>, f64)| {
-            let parts = left.iter().zip(*noise).filter(|(left, _)| **left > allowed);
-            parts.map(|(left, noise)| noise / left).sum::<f64>() / cost
+/// What each tensor that can be wide contributes, and what carrying it wide costs in multiply-accumulates.
+pub(super) struct Choices<'c> {
+    /// Noise over signal of each output, all tensors together.
+    noise: Vec<f64>,
+    open: Vec<(NodeId, &'c Vec<f64>, f64)>,
+}
+
+impl<'c> Choices<'c> {
+    pub(super) fn of(graph: &Graph, contributions: &'c BTreeMap<NodeId, Vec<f64>>) -> Self {
+        let mut all = vec![0.0; graph.outputs.len()];
+        for noise in contributions.values() {
+            all.iter_mut().zip(noise).for_each(|(all, noise)| *all += noise);
+        }
+        let mut macs: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for (layer, node) in graph.iter().filter(|(_, node)| node.owns_weights()) {
+            *macs.entry(node.inputs[0]).or_default() += graph.macs(layer);
+        }
+        let cost = |id: NodeId| {
+            let of_readers = macs.get(&id).copied().unwrap_or_default();
+            (of_readers + COST_OF_A_VALUE * graph.node(id).shape.len() as u64) as f64
         };
-        let best = (0..open.len()).max_by(|&a, &b| gain(&open[a]).total_cmp(&gain(&open[b])).then(b.cmp(&a)));
-        let Some(best) = best.filter(|&best| gain(&open[best]) > 0.0) else { break };
-        let (id, noise, _) = open.remove(best);
-        left.iter_mut().zip(noise).for_each(|(left, noise)| *left = (*left - noise).max(0.0));
-        chosen.insert(id);
+        let wide = contributions.iter().filter(|(id, _)| can_be_wide(graph, **id));
+        Choices { noise: all, open: wide.map(|(&id, noise)| (id, noise, cost(id))).collect() }
     }
-    chosen
+
+    /// Tensors without whose rounding every output has a signal-to-noise ratio of `wanted` dB, chosen one by one by what they gain for
+    /// their multiply-accumulates; all that help where that is not enough.
+    pub(super) fn cheapest(&self, wanted: f64) -> BTreeSet<NodeId> {
+        let allowed = 10f64.powf(-wanted / 10.0);
+        let (mut left, mut open) = (self.noise.clone(), self.open.clone());
+        let mut chosen = BTreeSet::new();
+        while left.iter().any(|&left| left > allowed) {
+            let gain = |(_, noise, cost): &(NodeId, &Vec<f64>, f64)| {
+                let parts = left.iter().zip(*noise).filter(|(left, _)| **left > allowed);
+                parts.map(|(left, noise)| noise / left).sum::<f64>() / cost
+            };
+            let best = (0..open.len()).max_by(|&a, &b| gain(&open[a]).total_cmp(&gain(&open[b])).then(b.cmp(&a)));
+            let Some(best) = best.filter(|&best| gain(&open[best]) > 0.0) else { break };
+            let (id, noise, _) = open.remove(best);
+            left.iter_mut().zip(noise).for_each(|(left, noise)| *left = (*left - noise).max(0.0));
+            chosen.insert(id);
+        }
+        chosen
+    }
 }
 
 /// What carrying a value as floats costs, in multiply-accumulates.

@@ -4,7 +4,8 @@
 //! bits as the ratio needs, the cheapest first. What tensors contribute is predicted on the samples that rounding is fitted to. Whether
 //! the ratio is reached is measured by the caller, on others; ranges may have seen those too.
 
-use super::{Rounding, contributions, quantize_after_training, spread, widen};
+use super::contributions::{self, Choices};
+use super::{Rounding, quantize_after_training, spread, widen};
 use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
 use crate::ir::{Graph, NodeId};
@@ -72,6 +73,7 @@ pub fn reach<E>(
     let passes = macs.max(1) * graph.weight_layers().len() as u64 / 2;
     let few = spread(samples, CONTRIBUTION_BUDGET / passes.max(1), 4);
     let contributions = contributions::contributions(calibrated, &few);
+    let choices = Choices::of(graph, &contributions);
     let few = spread(samples, ATTEMPT_BUDGET / macs.max(1), 8);
     let mut aim = wanted;
     let mut layers = 0;
@@ -79,7 +81,7 @@ pub fn reach<E>(
     for _ in 0..attempts {
         // The prediction knows nothing of weights and of values outside of ranges: where it asks for no more, the aim is higher.
         let more = (0..HIGHEST_AIM)
-            .map(|step| contributions::cheapest(graph, &contributions, aim + f64::from(step)))
+            .map(|step| choices.cheapest(aim + f64::from(step)))
             .zip(0u32..)
             .find(|(chosen, _)| readers(graph, chosen) > layers);
         let Some((chosen, step)) = more else { break };

@@ -13,12 +13,13 @@
 
 use super::acquire::Judge;
 use super::environment::{Environment, Evaluation, Problem, SearchError};
-use super::ledger::{Evaluated, Ledger, Origin, Terms, best_of};
+use super::ledger::{Evaluated, Ledger, Origin, Terms, best_of, respect_dominance};
 use super::pareto::{LayerExplanation, explain};
 use super::ppo::{Episode, Learner};
 use super::prior::{DamagePrior, SensitivityProfile};
 use super::random::Draws;
 use super::refine::{Candidate, Screen};
+use super::reward::Reward;
 use super::state::{Dynamic, Embedding, FEATURES};
 use super::surrogate::{Observation, Surrogate};
 use crate::random::Purpose;
@@ -146,10 +147,13 @@ impl SearchResult {
         }
         let observed = self.surrogate.observations().iter().map(|observation| observation.actions.clone());
         let believed: BTreeMap<Vec<usize>, f64> = observed.zip(self.surrogate.believed_losses()).collect();
-        for entry in known {
+        for entry in known.iter_mut() {
             let of_same = self.problem.actions(&entry.widths).and_then(|actions| believed.get(&actions));
             let loss = of_same.copied().unwrap_or(entry.loss);
             entry.believe(loss, terms, self.reference);
+        }
+        if terms.reward == Reward::LeastLoss {
+            respect_dominance(known);
         }
     }
 }

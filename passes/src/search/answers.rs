@@ -12,7 +12,25 @@ use std::thread;
 use std::time::Duration;
 
 /// How often a process looks whether another one has answered.
-const PATIENCE: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What a process does that waits for the answer of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It waits on.
+    Wait,
+    /// It computes the answer itself, whoever else is at it.
+    Compute,
+    /// It does without.
+    GiveUp,
+}
+
+impl Patience {
+    /// Gives up once it is told so.
+    pub fn until(ended: bool) -> Self {
+        if ended { Patience::GiveUp } else { Patience::Wait }
+    }
+}
 
 /// The store, and who else works on it.
 #[derive(Debug)]
@@ -62,6 +80,8 @@ impl Answers {
 
     /// Of a process that works with those that see `board`.
     pub fn new(store: EvaluationStore, board: Option<Board>) -> Self {
+        // From now on the silence of claims is counted.
+        let _ = board.as_ref().map(|board| board.sweep(&store));
         Answers { store, board, open: BTreeMap::new(), paid: 0, tally: Tally::default() }
     }
 
@@ -98,14 +118,14 @@ impl Answers {
         Ok(())
     }
 
-    /// The answer. Where nobody else takes the question, `compute` answers it; `interrupted` ends waiting for others.
+    /// The answer. Where nobody else takes the question, `compute` answers it; `patience` is asked while another process is at it.
     ///
     /// # Errors
-    /// Of the store and of `compute`; [`SearchError::Interrupted`] while it waits for another process.
+    /// Of the store and of `compute`; [`SearchError::Interrupted`] where it gave up waiting for another process.
     pub fn obtain(
         &mut self,
         question: &Question,
-        interrupted: &dyn Fn() -> bool,
+        patience: &dyn Fn() -> Patience,
         compute: &mut dyn FnMut() -> Result<Answer, SearchError>,
     ) -> Result<Obtained, SearchError> {
         let id = question.id();
@@ -118,7 +138,7 @@ impl Answers {
                 self.tally.helped += 1;
                 answer
             }
-            None => self.work(question, interrupted, compute)?,
+            None => self.work(question, patience, compute)?,
         };
         if self.open.remove(&id).is_some()
             && let Some(board) = &self.board
@@ -136,7 +156,10 @@ impl Answers {
     pub fn forget(&mut self) -> Result<(), SearchError> {
         let open = std::mem::take(&mut self.open);
         match &self.board {
-            Some(board) => open.values().try_for_each(|question| board.withdraw(question)),
+            Some(board) => {
+                open.values().try_for_each(|question| board.withdraw(question))?;
+                board.sweep(&self.store)
+            }
             None => Ok(()),
         }
     }
@@ -145,50 +168,49 @@ impl Answers {
     fn work(
         &mut self,
         question: &Question,
-        interrupted: &dyn Fn() -> bool,
+        patience: &dyn Fn() -> Patience,
         compute: &mut dyn FnMut() -> Result<Answer, SearchError>,
     ) -> Result<Answer, SearchError> {
         self.ask(question)?;
-        let Some(board) = &self.board else {
-            let answer = compute()?;
-            let kept = self.store.put(question, &answer)?;
-            self.tally.count(kept);
-            return standing(&mut self.store, question, answer, kept);
-        };
+        let Answers { store, board, tally, .. } = self;
+        let Some(board) = &*board else { return computed(store, tally, question, compute) };
         loop {
-            if let Some(answer) = self.store.get(question)? {
-                self.tally.helped += 1;
+            if let Some(answer) = store.get(question)? {
+                tally.helped += 1;
                 return Ok(answer);
             }
             if !board.has_workers()?
                 && let Some(_claim) = board.claim(question)?
             {
-                if let Some(answer) = self.store.get(question)? {
-                    self.tally.helped += 1;
+                if let Some(answer) = store.get(question)? {
+                    tally.helped += 1;
                     return Ok(answer);
                 }
-                let answer = compute()?;
-                let kept = self.store.put(question, &answer)?;
-                self.tally.count(kept);
-                return standing(&mut self.store, question, answer, kept);
+                return computed(store, tally, question, compute);
             }
-            if interrupted() {
-                return Err(SearchError::Interrupted);
+            match patience() {
+                Patience::Wait => {}
+                Patience::Compute => return computed(store, tally, question, compute),
+                Patience::GiveUp => return Err(SearchError::Interrupted),
             }
+            board.sweep_when_due(store)?;
             // Another search of the same task may have taken the question away with its own.
             board.post(question)?;
-            thread::sleep(PATIENCE);
+            thread::sleep(LOOK);
         }
     }
 }
 
-/// The first answer, where this one was not the first.
-fn standing(
+/// An answer that is computed now and kept; the first one, where this one was not the first.
+fn computed(
     store: &mut EvaluationStore,
+    tally: &mut Tally,
     question: &Question,
-    answer: Answer,
-    kept: Kept,
+    compute: &mut dyn FnMut() -> Result<Answer, SearchError>,
 ) -> Result<Answer, SearchError> {
+    let answer = compute()?;
+    let kept = store.put(question, &answer)?;
+    tally.count(kept);
     if kept != Kept::Other {
         return Ok(answer);
     }
@@ -209,7 +231,7 @@ pub struct Stored<'s, E> {
     inner: E,
     answers: &'s RefCell<Answers>,
     key: String,
-    interrupted: &'s dyn Fn() -> bool,
+    ended: &'s dyn Fn() -> bool,
 }
 
 impl<E: fmt::Debug> fmt::Debug for Stored<'_, E> {
@@ -220,9 +242,9 @@ impl<E: fmt::Debug> fmt::Debug for Stored<'_, E> {
 
 impl<'s, E: Environment> Stored<'s, E> {
     /// `key` names everything besides the widths that the answers of `inner` depend on, see [`store_key`](super::question::store_key);
-    /// `interrupted` ends waiting for other processes.
-    pub fn new(inner: E, answers: &'s RefCell<Answers>, key: String, interrupted: &'s dyn Fn() -> bool) -> Self {
-        Stored { inner, answers, key, interrupted }
+    /// once `ended` says so, nobody waits for other processes any more.
+    pub fn new(inner: E, answers: &'s RefCell<Answers>, key: String, ended: &'s dyn Fn() -> bool) -> Self {
+        Stored { inner, answers, key, ended }
     }
 }
 
@@ -237,9 +259,10 @@ impl<E: Environment> Environment for Stored<'_, E> {
 
     fn evaluate(&mut self, widths: &[BitWidth]) -> Result<Evaluation, SearchError> {
         let question = Question::evaluation(&self.key, widths);
-        let Stored { inner, answers, interrupted, .. } = self;
+        let Stored { inner, answers, ended, .. } = self;
+        let patience = || Patience::until(ended());
         let mut compute = || inner.evaluate(widths).map(Answer::Evaluation);
-        let obtained = answers.borrow_mut().obtain(&question, *interrupted, &mut compute)?;
+        let obtained = answers.borrow_mut().obtain(&question, &patience, &mut compute)?;
         match obtained.answer {
             Answer::Evaluation(evaluation) => Ok(Evaluation { cached: !obtained.paid, ..evaluation }),
             Answer::Costs(_) | Answer::Parameters(_) => unreachable!("a store checks the kind of an answer"),
@@ -281,6 +304,35 @@ mod tests {
             assert!(b.cached);
         }
         assert_eq!(run("other").0, 3, "answers of other keys are not taken");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_lease_longer_than_they_have_time() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = EvaluationStore::open(folder.path()).expect("opens");
+        let board = |owner: &str| {
+            let mut board = Board::open(folder.path(), owner, Duration::from_secs(3600)).expect("opens");
+            board.announce("task", b"", b"").expect("announces");
+            board
+        };
+        let dead = board("dead");
+        let (first, second) = (Question::evaluation("k", &widths(2, 4)), Question::evaluation("k", &widths(3, 4)));
+        let claims = [&first, &second].map(|question| dead.claim(question).expect("claims").expect("is free"));
+        let present = dead.attend().expect("signs");
+        let mut answers = Answers::new(store, Some(board("asker")));
+        let asked = std::cell::Cell::new(0);
+        let at_the_third_look = |then: Patience| {
+            asked.set(asked.get() + 1);
+            if asked.get() < 3 { Patience::Wait } else { then }
+        };
+        let mut answer = || Additive::new(4, 1).evaluate(&widths(3, 4)).map(Answer::Evaluation);
+        let mut never = || -> Result<Answer, SearchError> { unreachable!("somebody is at it") };
+        let found = answers.obtain(&first, &|| at_the_third_look(Patience::GiveUp), &mut never);
+        assert!(matches!(found, Err(SearchError::Interrupted)) && asked.get() == 3, "{found:?}");
+        asked.set(0);
+        let found = answers.obtain(&second, &|| at_the_third_look(Patience::Compute), &mut answer);
+        assert!(found.expect("computes").paid && asked.get() == 3);
+        drop((claims, present));
     }
 
     #[test]

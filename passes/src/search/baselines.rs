@@ -30,6 +30,12 @@ pub enum Baseline {
         /// Measurements that cost no evaluation; without them the damages of the prior.
         profile: Option<SensitivityProfile>,
     },
+    /// The same programme on second-order damages, which name the layers that the loss is curved in (HAWQ-V2, Dong et al.,
+    /// arXiv 1911.03852).
+    Hessian {
+        /// `[layer][action]`: the mean of the Hessian's diagonal times the square distance that rounding moves the weights by.
+        damages: SensitivityProfile,
+    },
     /// Uniform draws from all choices, none twice; what exceeds a budget is narrowed.
     Random {
         /// Seed of the draws.
@@ -45,6 +51,7 @@ impl Baseline {
             Baseline::CoordinateGreedy => "greedy",
             Baseline::SensitivityGreedy { .. } => "sensitivity",
             Baseline::IntegerProgramme { .. } => "programme",
+            Baseline::Hessian { .. } => "hessian",
             Baseline::Random { .. } => "random",
         }
     }
@@ -76,7 +83,12 @@ pub fn run(
         Baseline::Uniform => uniform(&mut ledger, &problem)?,
         Baseline::CoordinateGreedy => coordinate_greedy(&mut ledger, &problem)?,
         Baseline::SensitivityGreedy { profile } => sensitivity_greedy(&mut ledger, &problem, profile.as_ref())?,
-        Baseline::IntegerProgramme { profile } => integer_programme(&mut ledger, &problem, profile.as_ref())?,
+        Baseline::IntegerProgramme { profile } => {
+            integer_programme(&mut ledger, &problem, &DamagePrior::new(&problem, profile.as_ref())?)?;
+        }
+        Baseline::Hessian { damages } => {
+            integer_programme(&mut ledger, &problem, &DamagePrior::exactly(&problem, damages)?)?;
+        }
         Baseline::Random { seed } => random(&mut ledger, &problem, *seed)?,
     }
     let evaluations = ledger.into_entries();
@@ -161,16 +173,11 @@ fn sensitivity_greedy(
     Ok(())
 }
 
-fn integer_programme(
-    ledger: &mut Ledger<'_>,
-    problem: &Problem,
-    profile: Option<&SensitivityProfile>,
-) -> Result<(), SearchError> {
+fn integer_programme(ledger: &mut Ledger<'_>, problem: &Problem, prior: &DamagePrior) -> Result<(), SearchError> {
     let terms = ledger.terms();
-    let prior = DamagePrior::new(problem, profile)?;
     let cost = terms.constraints.first().map_or(terms.cost, |constraint| &constraint.cost);
     let solutions: Vec<Solution> =
-        front(problem, cost, &prior).into_iter().filter(|solution| ledger.affords(&solution.actions)).collect();
+        front(problem, cost, prior).into_iter().filter(|solution| ledger.affords(&solution.actions)).collect();
     let mut at = match terms.reward {
         // The cheapest choice inside the limit lies between what was refused and what was accepted.
         Reward::Constrained(_) => {

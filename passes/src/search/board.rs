@@ -15,12 +15,13 @@ use super::environment::SearchError;
 use super::files;
 use super::heart::{Heart, Watch};
 use super::question::Question;
+use super::store::EvaluationStore;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const TASKS: &str = "tasks";
 const CLAIMS: &str = "claims";
@@ -67,6 +68,7 @@ pub struct Board {
     heart: Heart,
     watch: RefCell<Watch>,
     posted: Cell<u64>,
+    swept: Cell<Option<Instant>>,
 }
 
 impl Board {
@@ -88,6 +90,7 @@ impl Board {
             heart,
             watch: RefCell::default(),
             posted: Cell::new(0),
+            swept: Cell::new(None),
         })
     }
 
@@ -207,6 +210,31 @@ impl Board {
             taken = self.sign(&path).map_err(at)?;
         }
         Ok(taken.then(|| Claim::of(self, path)))
+    }
+
+    /// Removes the claims that nobody needs: those of answered questions, and those whose owner this process has seen silent for its lease.
+    ///
+    /// # Errors
+    /// [`SearchError::Store`] when the folder cannot be read or written.
+    pub fn sweep(&self, store: &EvaluationStore) -> Result<(), SearchError> {
+        self.swept.set(Some(Instant::now()));
+        let folder = self.store.join(CLAIMS);
+        for name in files::names(&folder).map_err(|source| failed(&folder, source))? {
+            let path = folder.join(&name);
+            let at = |source| failed(&path, source);
+            if store.has(&name) || self.is_dead(&path).map_err(at)? {
+                files::remove(&path).map_err(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, where half a lease has passed since.
+    ///
+    /// # Errors
+    /// As [`sweep`](Self::sweep).
+    pub fn sweep_when_due(&self, store: &EvaluationStore) -> Result<(), SearchError> {
+        if self.swept.get().is_some_and(|last| last.elapsed() < self.lease / 2) { Ok(()) } else { self.sweep(store) }
     }
 
     /// Says that this process takes jobs of its task, until the sign is dropped. `None` before there is a task.
@@ -341,6 +369,28 @@ mod tests {
         assert_eq!(one.jobs().expect("lists").len(), 1);
         let announced = Board::task(folder.path(), "task").expect("reads").expect("is whole");
         assert_eq!(announced, Announced { description: b"description".into(), model: b"model".into() });
+    }
+
+    #[test]
+    fn claims_of_the_dead_and_of_answered_questions_are_swept_and_those_of_the_living_stay() {
+        let folder = tempfile::tempdir().expect("folder");
+        let lease = Duration::from_millis(100);
+        let mut store = EvaluationStore::open(folder.path()).expect("opens");
+        let board = Board::open(folder.path(), "sweeper", lease).expect("opens");
+        let living = Board::open(folder.path(), "living", LONG).expect("opens");
+        let _claim = living.claim(&question(2)).expect("claims").expect("is free");
+        let path = |bits: u8| folder.path().join(CLAIMS).join(question(bits).id());
+        let dead = serde_json::to_vec(&Owner { owner: "dead".into(), lease: 100 }).expect("text");
+        for bits in [3, 4] {
+            fs::write(path(bits), &dead).expect("writes");
+        }
+        store.put(&question(4), &crate::search::Answer::Costs(Vec::new())).expect("keeps");
+        board.sweep_when_due(&store).expect("sweeps");
+        assert!(path(2).exists() && path(3).exists(), "whoever is at these may live");
+        assert!(!path(4).exists(), "nobody waits for an answer that is there");
+        std::thread::sleep(2 * lease);
+        board.sweep_when_due(&store).expect("sweeps");
+        assert!(path(2).exists() && !path(3).exists());
     }
 
     #[test]

@@ -58,6 +58,12 @@ impl Evaluated {
         rank(self) > rank(other)
     }
 
+    /// Whether this choice was measured to lose no more and costs no more, and is better in one of the two.
+    fn dominates(&self, other: &Evaluated) -> bool {
+        let [own, others] = [self, other].map(|entry| (entry.evaluation.accuracy, -entry.relative_cost));
+        own.0 >= others.0 && own.1 >= others.1 && own != others
+    }
+
     /// Corrects what is believed of the loss, in points; the reward is that of `terms`, whoever measured it.
     pub(super) fn believe(&mut self, loss: f64, terms: &Terms<'_>, reference: f64) {
         let excess = constraint::excess(terms.constraints, &self.widths);
@@ -303,7 +309,49 @@ impl<'a> Ledger<'a> {
     }
 }
 
+/// Where the least loss is looked for, no choice inside the budgets stands above one that was measured to lose no more at no higher cost:
+/// a belief alone does not take back what two measurements say.
+pub(super) fn respect_dominance(entries: &mut [Evaluated]) {
+    let inside = |entry: &Evaluated| entry.reward >= Reward::LEAST_INSIDE;
+    let capped = |entry: &Evaluated| {
+        let dominating = entries.iter().filter(|other| inside(other) && other.dominates(entry));
+        dominating.map(|other| other.standing).fold(entry.standing, f64::min)
+    };
+    let standings: Vec<f64> = entries.iter().map(capped).collect();
+    entries.iter_mut().zip(standings).for_each(|(entry, standing)| entry.standing = standing);
+}
+
 /// The preferred one, the earlier of equals.
 pub fn best_of(entries: &[Evaluated]) -> Option<&Evaluated> {
     entries.iter().reduce(|best, entry| if entry.beats(best) { entry } else { best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(relative_cost: f64, accuracy: f64, standing: f64) -> Evaluated {
+        Evaluated {
+            widths: vec![BitWidth::MAX],
+            evaluation: Evaluation { accuracy, samples: 100, standard_error: None, cached: false },
+            loss: 100.0 * (1.0 - accuracy),
+            relative_cost,
+            reward: standing,
+            believed_loss: 0.0,
+            standing,
+            accepted: true,
+            origin: Origin::Random,
+        }
+    }
+
+    #[test]
+    fn a_belief_lifts_no_choice_above_one_that_is_better_in_both() {
+        // Outside of the budgets; dominates the last; dominates nothing; the last, which is believed in.
+        let mut entries = [entry(0.1, 1.0, -1.2), entry(0.3, 0.9, -0.5), entry(0.2, 0.8, -0.6), entry(0.3, 0.85, -0.1)];
+        respect_dominance(&mut entries);
+        let standings = entries.each_ref().map(|entry| entry.standing);
+        assert_eq!(standings, [-1.2, -0.5, -0.6, -0.5], "no higher than what dominates it");
+        assert_eq!(best_of(&entries).map(|best| best.relative_cost), Some(0.3));
+        assert_eq!(best_of(&entries).map(|best| best.evaluation.accuracy), Some(0.9));
+    }
 }

@@ -49,23 +49,7 @@ impl DamagePrior {
         let Some(profile) = profile else {
             return Ok(DamagePrior { damage: scaled(generic), measured: false });
         };
-        let fits = profile.drops.len() == problem.depth()
-            && profile.drops.iter().all(|row| row.len() == problem.widths.len() && row.iter().all(|d| d.is_finite()));
-        if !fits {
-            return Err(SearchError::invalid(
-                "sensitivity profile",
-                format!("{} rows", profile.drops.len()),
-                format!("needs {} finite drops for each of {} layers", problem.widths.len(), problem.depth()),
-            ));
-        }
-        let mut measured: Vec<Vec<f64>> = profile.drops.clone();
-        for row in &mut measured {
-            let mut least = 0.0f64;
-            for drop in row.iter_mut().rev() {
-                least = least.max(*drop);
-                *drop = least;
-            }
-        }
+        let mut measured = monotone(problem, profile)?;
         let mean_drop = measured.iter().map(|row| row[0]).sum::<f64>() / problem.depth() as f64;
         let floor = scaled(generic);
         for (row, floor) in measured.iter_mut().zip(&floor) {
@@ -74,6 +58,14 @@ impl DamagePrior {
             }
         }
         Ok(DamagePrior { damage: scaled(measured), measured: true })
+    }
+
+    /// Exactly these damages, made monotone.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn exactly(problem: &Problem, damages: &SensitivityProfile) -> Result<Self, SearchError> {
+        Ok(DamagePrior { damage: scaled(monotone(problem, damages)?), measured: true })
     }
 
     /// All layers alike: the prior of a search that is told nothing.
@@ -92,6 +84,28 @@ impl DamagePrior {
         let most = self.damage.iter().map(|row| row[0]).fold(f64::MIN_POSITIVE, f64::max);
         self.damage[layer][0] / most
     }
+}
+
+/// The drops of a profile, none below 0 or below that of a wider width.
+fn monotone(problem: &Problem, profile: &SensitivityProfile) -> Result<Vec<Vec<f64>>, SearchError> {
+    let fits = profile.drops.len() == problem.depth()
+        && profile.drops.iter().all(|row| row.len() == problem.widths.len() && row.iter().all(|d| d.is_finite()));
+    if !fits {
+        return Err(SearchError::invalid(
+            "sensitivity profile",
+            format!("{} rows", profile.drops.len()),
+            format!("needs {} finite drops for each of {} layers", problem.widths.len(), problem.depth()),
+        ));
+    }
+    let mut drops = profile.drops.clone();
+    for row in &mut drops {
+        let mut least = 0.0f64;
+        for drop in row.iter_mut().rev() {
+            least = least.max(*drop);
+            *drop = least;
+        }
+    }
+    Ok(drops)
 }
 
 fn scaled(mut damage: Vec<Vec<f64>>) -> Vec<Vec<f64>> {

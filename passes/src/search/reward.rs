@@ -45,10 +45,14 @@ impl Reward {
         Ok(Reward::Constrained(ConstrainedReward { max_loss, caution: CAUTION }))
     }
 
-    /// The reward of an outcome; larger is better, at most 1. Outside a budget it is below -1, and lower the further outside.
+    /// The lowest reward of a choice that keeps the budgets.
+    pub const LEAST_INSIDE: f64 = -1.0;
+
+    /// The reward of an outcome; larger is better, at most 1. Outside a budget it is below [`LEAST_INSIDE`](Self::LEAST_INSIDE), and lower
+    /// the further outside.
     pub fn value(&self, outcome: &Outcome) -> f64 {
         if outcome.excess > 0.0 {
-            return -1.0 - outcome.excess;
+            return Self::LEAST_INSIDE - outcome.excess;
         }
         match self {
             Reward::Paper(reward) => reward.value(outcome),

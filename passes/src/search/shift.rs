@@ -79,6 +79,7 @@ pub fn work_off(
             break;
         }
         if !worked {
+            board.sweep_when_due(store)?;
             thread::sleep(LOOK);
         }
     }

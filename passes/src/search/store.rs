@@ -163,6 +163,11 @@ impl EvaluationStore {
         Ok(Some(answer))
     }
 
+    /// Whether an answer of this name is kept.
+    pub fn has(&self, id: &str) -> bool {
+        self.known.contains_key(id) || self.folder.as_ref().is_some_and(|folder| folder.join(ANSWERS).join(id).exists())
+    }
+
     /// The accuracy kept for `widths` under `key`, marked as cached.
     ///
     /// # Errors

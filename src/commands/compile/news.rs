@@ -3,7 +3,7 @@
 use crate::args;
 use crate::console::{Bar, Console};
 use crate::failure::Failure;
-use releqc_passes::compile::Event;
+use releqc_passes::compile::{Event, Metric};
 use releqc_runtime::BitWidth;
 use serde_json::json;
 use std::fs::File;
@@ -60,23 +60,30 @@ impl News {
 
     fn evaluated(&mut self, event: &Event) {
         self.write(event);
-        let Event::Evaluated { method, evaluations, limit, stored, seconds, best, best_loss, .. } = event else {
+        let Event::Evaluated {
+            method, evaluations, limit, turns_left, metric, stored, seconds, best, best_loss, ..
+        } = event
+        else {
             return;
         };
         self.computed += usize::from(!stored);
         let minutes = seconds / 60.0;
-        let mut text = format!("best so far {} loses {best_loss:.2} points", joined(best));
+        let mut text = format!("best so far {} {}", joined(best), loses(*metric, *best_loss));
         if self.computed > 0 && minutes > 0.0 {
             let rate = self.computed as f64 / minutes;
-            let left = (limit - evaluations) as f64 * seconds / *evaluations as f64;
+            let foreseen = limit.map(|limit| (limit - evaluations) as f64 * seconds / *evaluations as f64);
+            let left =
+                turns_left.map_or(f64::INFINITY, |left| left.as_secs_f64()).min(foreseen.unwrap_or(f64::INFINITY));
             let budget = self.deadline.map(|end| end.saturating_duration_since(Instant::now()).as_secs_f64());
             let left = budget.map_or(left, |budget| left.min(budget));
             text.push_str(&format!(", {rate:.0} a minute, at most {} left for the search", clock(left)));
         }
-        self.bar.set(method, *evaluations as u64, *limit as u64, text.clone());
+        let most = limit.unwrap_or_default();
+        self.bar.set(method, *evaluations as u64, most as u64, text.clone());
         if self.bar.is_hidden() && self.logged.elapsed() >= INTERVAL {
             self.logged = Instant::now();
-            tracing::info!("evaluation {evaluations} of at most {limit} ({method}): {text}");
+            let of = limit.map_or_else(String::new, |limit| format!(" of at most {limit}"));
+            tracing::info!("evaluation {evaluations}{of} ({method}): {text}");
         }
     }
 
@@ -85,6 +92,7 @@ impl News {
             method,
             evaluations,
             limit,
+            metric,
             widths,
             relative_cost,
             accuracy,
@@ -95,6 +103,7 @@ impl News {
             seconds,
             best,
             best_loss,
+            ..
         } = event
         else {
             return;
@@ -104,7 +113,7 @@ impl News {
         let line = json!({
             "method": method, "evaluation": evaluations, "limit": limit, "widths": bits(widths),
             "average_bits": widths.iter().map(|width| f64::from(width.bits())).sum::<f64>() / widths.len().max(1) as f64,
-            "relative_cost": relative_cost, "accuracy": accuracy, "loss": loss, "reward": reward,
+            "relative_cost": relative_cost, "metric": metric, "accuracy": accuracy, "loss": loss, "reward": reward,
             "accepted": accepted, "stored": stored, "seconds": seconds,
             "best": bits(best), "best_loss": best_loss,
         });
@@ -113,6 +122,16 @@ impl News {
             let failure = Failure::input(format!("--json-lines {}: {error}", path.display()));
             self.failed.get_or_insert(failure);
         }
+    }
+}
+
+/// What a choice loses, in the unit of the metric.
+fn loses(metric: Metric, loss: f64) -> String {
+    match metric {
+        Metric::Top1 | Metric::Top5 | Metric::Agreement => format!("loses {loss:.2} points"),
+        Metric::Snr if loss > 0.0 => format!("lies {loss:.2} dB below the ratio that is looked for"),
+        Metric::Snr => format!("lies {:.2} dB above the ratio that is looked for", -loss),
+        Metric::Mse | Metric::Mae => format!("adds {loss:.6} to the error"),
     }
 }
 
@@ -132,7 +151,15 @@ fn clock(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::clock;
+    use super::{clock, loses};
+    use releqc_passes::compile::Metric;
+
+    #[test]
+    fn losses_are_in_the_unit_of_their_metric() {
+        assert_eq!(loses(Metric::Top5, 0.25), "loses 0.25 points");
+        assert_eq!(loses(Metric::Snr, -1.5), "lies 1.50 dB above the ratio that is looked for");
+        assert_eq!(loses(Metric::Mae, 0.25), "adds 0.250000 to the error");
+    }
 
     #[test]
     fn times_are_read_as_on_a_clock() {
