@@ -5,6 +5,7 @@
 mod budget;
 mod confirm;
 mod cost;
+mod divergence;
 mod environment;
 mod error;
 mod finish;

@@ -3,7 +3,7 @@
 
 use releqc_models::TEST_NETS;
 use releqc_passes::annotate::annotate;
-use releqc_passes::calibrate::{Ends, Granularity, calibrate};
+use releqc_passes::calibrate::{Ends, Granularity, Stated, calibrate};
 use releqc_passes::equalize::Equalization;
 use releqc_passes::float_exec::FloatExecutor;
 use releqc_passes::ir::Graph;
@@ -14,7 +14,6 @@ use releqc_passes::synthesize::{InputRange, synthesize};
 use releqc_runtime::BitWidth;
 use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
 use releqc_runtime::reference::Reference;
-use std::collections::BTreeMap;
 
 /// Root mean square of the difference over that of the float outputs, on synthesised samples.
 fn relative_error(graph: &Graph, bits: u8) -> f64 {
@@ -24,7 +23,7 @@ fn relative_error(graph: &Graph, bits: u8) -> f64 {
         graph.clone(),
         graph.clone(),
         &samples,
-        &BTreeMap::new(),
+        &Stated::default(),
         Ends::LeastError,
         Granularity::Channel(Equalization::CANDIDATES[1]),
     );

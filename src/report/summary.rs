@@ -10,6 +10,9 @@ use std::path::Path;
 /// Everything a user wants to know, on one screen where the network allows.
 pub(crate) fn text(report: &CompileReport, warnings: &[String], artifact: &Path, seconds: f64) -> String {
     let mut text = format!("{}\n{}\n", layers(report), accuracy(report));
+    if let Some(line) = activations(report.layers.iter().map(|layer| layer.activation_bits)) {
+        let _ = writeln!(text, "{line}");
+    }
     if let Some(confirmation) = &report.confirmation {
         let _ = writeln!(text, "{}", confirmed(confirmation));
     }
@@ -42,6 +45,14 @@ pub(crate) fn text(report: &CompileReport, warnings: &[String], artifact: &Path,
     let _ = writeln!(text, "seed         {}, {seconds:.1} s", report.seed);
     let _ = writeln!(text, "wrote        {}", artifact.display());
     text
+}
+
+/// What the layers read, where some of it has fewer than 8 bits.
+pub(crate) fn activations(bits: impl Iterator<Item = u8>) -> Option<String> {
+    let bits: Vec<u8> = bits.collect();
+    let listed: Vec<String> = bits.iter().map(u8::to_string).collect();
+    let narrow = bits.iter().any(|&bits| bits < 8);
+    narrow.then(|| format!("activations  layers read codes of {} bits", listed.join(",")))
 }
 
 pub(super) fn layers(report: &CompileReport) -> Table {
