@@ -9,7 +9,7 @@ mod words;
 pub(crate) use budgets::Budgets;
 pub(crate) use interchange::{Compare, Completions, Diff, Export, ExportFormat, Man};
 pub(crate) use sharing::{Sharing, TrainIsa, Worker};
-pub(crate) use values::{ActionSet, Bits, NamedRange, NamedShape};
+pub(crate) use values::{ActionSet, Bits, NamedRange, NamedShape, TensorBits};
 
 use crate::failure::Failure;
 use clap::error::ErrorKind;
@@ -24,7 +24,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use values::{
-    parse_action_set, parse_bits, parse_count, parse_duration, parse_points, parse_range, parse_shape, parse_threads,
+    parse_action_set, parse_activation_bits, parse_bits, parse_count, parse_duration, parse_points, parse_range,
+    parse_shape, parse_threads,
 };
 
 const EXAMPLES: &str = "releqc MODEL.onnx -o MODEL.rq is short for releqc compile MODEL.onnx -o MODEL.rq
@@ -148,6 +149,10 @@ pub(crate) struct Compile {
     /// Fixed widths, one for all layers or one per weight layer in ONNX node order: no search
     #[arg(long, value_name = "B|B,B,..", value_parser = parse_bits)]
     pub(crate) bits: Option<Bits>,
+    /// Widths of the codes of tensors, 2 to 8: one for all that layers read but inputs of the network and what its last layers read, and
+    /// NAME=B for single ones [default: 8]
+    #[arg(long, value_name = "B|NAME=B,..", value_parser = parse_activation_bits)]
+    pub(crate) activation_bits: Option<TensorBits>,
     /// Retraining of the chosen widths [default: full after a search, none with --bits]
     #[arg(long, value_enum)]
     pub(crate) retrain: Option<Retrain>,

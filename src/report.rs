@@ -7,6 +7,7 @@ pub(crate) mod summary;
 mod table;
 
 pub(crate) use layers::{Layer, average_bits, layers};
+pub(crate) use summary::activations;
 pub(crate) use table::{Align, Table};
 
 /// `1,234,567`.

@@ -5,14 +5,13 @@
 //! error of the logits) and SAMPLES (of the training part, 0: all) in the environment change the recipe.
 #![allow(clippy::print_stdout, reason = "an example that reports to a terminal")]
 
-use releqc_passes::calibrate::{Ends, Granularity, calibrate};
+use releqc_passes::calibrate::{Ends, Granularity, Stated, calibrate};
 use releqc_passes::data::{Preprocessing, Reading, load};
 use releqc_passes::import::from_onnx;
 use releqc_passes::post_training::{Rounding, quantize_after_training};
 use releqc_passes::rewrite::{canonicalize, fold_batch_norm};
 use releqc_passes::train::{Aim, Evaluator, Reconstruction, Reconstructor};
 use releqc_runtime::BitWidth;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
@@ -52,7 +51,7 @@ fn main() {
         count => train.select(&chosen(count)),
     };
     let learned = learned.without_labels();
-    let calibrated = calibrate(graph, folded, &samples, &BTreeMap::new(), Ends::LeastError, Granularity::Tensor);
+    let calibrated = calibrate(graph, folded, &samples, &Stated::default(), Ends::LeastError, Granularity::Tensor);
     let evaluator = Evaluator::new(&calibrated.folded, &test).expect("the data fit");
     let percent = |e: releqc_passes::train::Evaluation| 100.0 * e.accuracy.expect("labels");
     println!("float {:.2} %", percent(evaluator.float()));

@@ -7,13 +7,12 @@
 #![allow(clippy::print_stdout, reason = "an example that reports to a terminal")]
 
 use releqc_passes::annotate::annotate;
-use releqc_passes::calibrate::{Ends, Granularity, calibrate};
+use releqc_passes::calibrate::{Ends, Granularity, Stated, calibrate};
 use releqc_passes::data::{Preprocessing, Reading, load};
 use releqc_passes::import::from_onnx;
 use releqc_passes::rewrite::{canonicalize, fold_batch_norm};
 use releqc_passes::train::{Augmentation, Evaluator, NormStatistics, Oscillation, Recipe, Trainer, with_batch_norm};
 use releqc_runtime::BitWidth;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
@@ -50,7 +49,7 @@ fn main() {
         graph = with_batch_norm(&graph, &train, 1).expect("a trainable graph");
     }
     let start = Instant::now();
-    let calibrated = calibrate(graph, folded, &samples, &BTreeMap::new(), Ends::LeastError, Granularity::Tensor);
+    let calibrated = calibrate(graph, folded, &samples, &Stated::default(), Ends::LeastError, Granularity::Tensor);
     println!("calibrated in {:.1} s", start.elapsed().as_secs_f32());
     let start = Instant::now();
     let evaluator = Evaluator::new(&calibrated.folded, &test).expect("the data fit");

@@ -246,7 +246,8 @@ fn main() {
         let folded = Graph { ..graph.clone() };
         let ranges = vec![Range { min: -4.0, max: 4.0 }; graph.nodes.len()];
         let factors = vec![None; graph.nodes.len()];
-        let calibrated = Calibrated { graph, folded, ranges, factors, floats: Default::default() };
+        let calibrated =
+            Calibrated { graph, folded, ranges, factors, floats: Default::default(), narrow: Default::default() };
         let bits = vec![BitWidth::new(4).expect("2..8"); calibrated.graph.weight_layers().len()];
         let timed = |recipe: &Recipe| {
             let trainer = Trainer::new(&calibrated, &data, recipe.clone(), 1).expect("a trainable graph");

@@ -96,7 +96,14 @@ fn main() {
     println!("float: {float:.2} % in {:.1} s", start.elapsed().as_secs_f32());
     let ranges = Inference::float(&graph).expect("valid").ranges(&train.select(&(0..256).collect::<Vec<_>>()));
     let factors = vec![None; graph.nodes.len()];
-    let calibrated = Calibrated { graph: graph.clone(), folded: graph, ranges, factors, floats: Default::default() };
+    let calibrated = Calibrated {
+        graph: graph.clone(),
+        folded: graph,
+        ranges,
+        factors,
+        floats: Default::default(),
+        narrow: Default::default(),
+    };
     let env = |name: &str, default: f32| std::env::var(name).map_or(default, |v| v.parse().expect("a number"));
     let recipe = Recipe {
         augmentation: Augmentation::NONE,

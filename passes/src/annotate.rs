@@ -3,7 +3,8 @@
 //! [`annotate`] takes a calibrated graph and one width a weight layer, and chooses the scales. It changes no weight;
 //! retraining yields an [`Annotated`] of its own.
 
-use crate::calibrate::{Calibrated, Range};
+use crate::activation::ActivationQuant;
+use crate::calibrate::Calibrated;
 use crate::equalize::{self, ChannelFactors};
 use crate::ir::{Graph, Layer, NodeId};
 use crate::simd::{Isa, vectorized};
@@ -22,15 +23,6 @@ pub struct WeightQuant {
     pub scales: Vec<f32>,
 }
 
-/// Quantization of one activation tensor: `q = clamp(rne(x / scale) + zero_point, 0, 255)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ActivationQuant {
-    /// Step, finite and > 0.
-    pub scale: f32,
-    /// The code of 0.0.
-    pub zero_point: u8,
-}
-
 /// A folded float graph with the quantization of each weight layer and of each tensor.
 #[derive(Clone, Debug)]
 pub struct Annotated {
@@ -46,42 +38,17 @@ pub struct Annotated {
     pub floats: BTreeSet<NodeId>,
 }
 
-impl ActivationQuant {
-    /// Scales are normal numbers, and so are all codes times a scale. What relates scales to each other is a multiplier, whose range is
-    /// checked by itself.
-    pub const SCALES: std::ops::RangeInclusive<f32> = 7.523_164e-37..=1.329_227_9e36; // 2^-120, 2^120
-
-    /// The 8-bit quantization of a range that contains 0. That of `0..=1` for a range of width 0: biases of the layers that read
-    /// it are whole multiples of its scale.
-    pub fn of(range: Range) -> Self {
-        let width = f64::from(range.max) - f64::from(range.min);
-        if width <= 0.0 {
-            return Self::of(Range { min: 0.0, max: 1.0 });
-        }
-        let scale = ((width / 255.0) as f32).clamp(*Self::SCALES.start(), *Self::SCALES.end());
-        let zero_point = (-range.min / scale).round_ties_even().clamp(0.0, 255.0) as u8;
-        ActivationQuant { scale, zero_point }
-    }
-
-    /// What the code of a value stands for.
-    #[inline(always)]
-    pub fn rounded(self, value: f32) -> f32 {
-        let zero_point = f32::from(self.zero_point);
-        (value / self.scale).round_ties_even().clamp(-zero_point, 255.0 - zero_point) * self.scale
-    }
-}
-
 vectorized! {
     /// [`ActivationQuant::rounded`] of lines of `inner` values, the scales one after the other and from the first again.
-    fn round_lines(values: &mut [f32], inner: usize, scales: &[f32], zero_point: u8) {
+    fn round_lines(values: &mut [f32], inner: usize, scales: &[f32], quant: ActivationQuant) {
         if inner == 1 {
             for row in values.chunks_exact_mut(scales.len()) {
                 let each = row.iter_mut().zip(scales);
-                each.for_each(|(v, &scale)| *v = ActivationQuant { scale, zero_point }.rounded(*v));
+                each.for_each(|(v, &scale)| *v = ActivationQuant { scale, ..quant }.rounded(*v));
             }
         } else {
             for (line, &scale) in values.chunks_exact_mut(inner.max(1)).zip(scales.iter().cycle()) {
-                line.iter_mut().for_each(|v| *v = ActivationQuant { scale, zero_point }.rounded(*v));
+                line.iter_mut().for_each(|v| *v = ActivationQuant { scale, ..quant }.rounded(*v));
             }
         }
     }
@@ -99,11 +66,11 @@ impl Annotated {
     pub fn round(&self, id: NodeId, values: &mut [f32]) {
         let quant = self.activations[id.0];
         match &self.factors[id.0] {
-            None => round_lines(Isa::detect(), values, values.len(), &[quant.scale], quant.zero_point),
+            None => round_lines(Isa::detect(), values, values.len(), &[quant.scale], quant),
             Some(factors) => {
                 let (_, inner) = equalize::channels(&self.graph.node(id).shape);
                 let scales: Vec<f32> = factors.iter().map(|factor| quant.scale * factor).collect();
-                round_lines(Isa::detect(), values, inner, &scales, quant.zero_point);
+                round_lines(Isa::detect(), values, inner, &scales, quant);
             }
         }
     }
@@ -145,7 +112,7 @@ pub fn annotate_with(calibrated: &Calibrated, widths: &[BitWidth], choice: Weigh
         (*id, WeightQuant { bits, scales })
     });
     let weights = weights.collect();
-    let activations = calibrated.ranges.iter().map(|&range| ActivationQuant::of(range)).collect();
+    let activations = calibrated.activations();
     let (factors, floats) = (calibrated.factors.clone(), calibrated.floats.clone());
     Annotated { graph: graph.clone(), weights, activations, factors, floats }
 }
@@ -207,8 +174,7 @@ impl fmt::Display for Annotated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "annotated {:?}", self.graph.name)?;
         for (id, node) in self.graph.iter() {
-            let ActivationQuant { scale, zero_point } = self.activations[id.0];
-            write!(f, "  %{} = {} u8 scale {scale:e} zero_point {zero_point}", id.0, node.op.label())?;
+            write!(f, "  %{} = {} {}", id.0, node.op.label(), self.activations[id.0])?;
             if let Some(WeightQuant { bits, scales }) = self.weights.get(&id) {
                 let (lo, hi) = scales.iter().fold((f32::INFINITY, 0.0f32), |(lo, hi), &s| (lo.min(s), hi.max(s)));
                 write!(f, " weights {bits} bits, {} scales {lo:e}..{hi:e}", scales.len())?;

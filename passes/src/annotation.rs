@@ -3,7 +3,8 @@
 //! The file is the folded float network; its `metadata_props` carry widths, weight scales and activation quantization.
 //! Compiling it needs no data and no search and gives the same artifact, as every number is written exactly.
 
-use crate::annotate::{ActivationQuant, Annotated, WeightQuant};
+use crate::activation::ActivationQuant;
+use crate::annotate::{Annotated, WeightQuant};
 use crate::data::Preprocessing;
 use crate::domain::is_pool;
 use crate::equalize;
@@ -48,6 +49,9 @@ struct Annotation {
     preprocessing: Metadata,
     weights: BTreeMap<String, Weights>,
     activations: BTreeMap<String, (f32, u8)>,
+    /// Widths of tensors that have fewer than 8 bits.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    activation_bits: BTreeMap<String, u8>,
     /// Where the channels of a tensor have factors.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     factors: BTreeMap<String, Vec<f32>>,
@@ -76,6 +80,7 @@ pub fn write(annotated: &Annotated, preprocessing: Option<&Preprocessing>) -> Re
         (graph.node(*id).name.clone(), Weights { bits: quant.bits.bits(), scales: quant.scales.clone() })
     };
     let activations = graph.nodes.iter().zip(&annotated.activations);
+    let narrow = activations.clone().filter(|(_, quant)| quant.largest < u8::MAX);
     let factors = graph.nodes.iter().zip(&annotated.factors);
     let factors = factors.filter_map(|(node, f)| f.as_ref().map(|f| (node.name.clone(), f.to_vec()))).collect();
     let annotation = Annotation {
@@ -83,6 +88,7 @@ pub fn write(annotated: &Annotated, preprocessing: Option<&Preprocessing>) -> Re
         preprocessing: recorded,
         weights: annotated.weights.iter().map(weights).collect(),
         activations: activations.map(|(node, a)| (node.name.clone(), (a.scale, a.zero_point))).collect(),
+        activation_bits: narrow.map(|(node, quant)| (node.name.clone(), quant.bits().bits())).collect(),
         factors,
         floats: annotated.floats.iter().map(|id| graph.node(*id).name.clone()).collect(),
     };
@@ -140,14 +146,24 @@ pub fn read(model: &[u8], folded: &Graph) -> Result<Option<Annotated>, Annotatio
     }
     let activation = |node: &crate::ir::Node| {
         if let Op::Constant(_) = &node.op {
-            return Ok(ActivationQuant { scale: 1.0, zero_point: 0 });
+            return Ok(ActivationQuant { scale: 1.0, zero_point: 0, largest: u8::MAX });
         }
         let given = annotation.activations.get(&node.name);
         let (scale, zero_point) = *given.ok_or_else(|| fault(&node.name, "has no activation scale".into()))?;
         if !ActivationQuant::SCALES.contains(&scale) {
             return Err(fault(&node.name, format!("activation scale {scale}; 2^-30..=2^30 is required")));
         }
-        Ok(ActivationQuant { scale, zero_point })
+        let bits = annotation.activation_bits.get(&node.name).copied().unwrap_or(BitWidth::MAX.bits());
+        let width = BitWidth::new(bits)
+            .ok_or_else(|| fault(&node.name, format!("activation width {bits}; 2..=8 is required")))?;
+        let largest = ActivationQuant::largest_code(width);
+        if zero_point > largest {
+            return Err(fault(
+                &node.name,
+                format!("zero point {zero_point}; at most {largest} is required at {bits} bits"),
+            ));
+        }
+        Ok(ActivationQuant { scale, zero_point, largest })
     };
     let activations = folded.nodes.iter().map(activation).collect::<Result<_, _>>()?;
     let factors = |node: &crate::ir::Node| {

@@ -3,40 +3,14 @@
 //! Takes a canonical graph and its folded twin, returns both with the range of every tensor. Changes no node.
 //! Runs through [`FloatExecutor`], so the same samples give the same ranges on every machine.
 
+pub use crate::activation::Range;
+use crate::activation::{ActivationQuant, NarrowTensors};
 use crate::equalize::{self, ChannelFactors, Equalization};
 use crate::float_exec::FloatExecutor;
 use crate::ir::{Clip, Graph, Node, NodeId, Op};
 use crate::simd::{Isa, vectorized};
+use releqc_runtime::BitWidth;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Range of a tensor's values chosen for quantization; always contains 0.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Range {
-    /// At most 0.
-    pub min: f32,
-    /// At least 0.
-    pub max: f32,
-}
-
-impl Range {
-    /// The larger magnitude of both ends.
-    pub fn amplitude(self) -> f32 {
-        self.max.max(-self.min)
-    }
-
-    /// The narrowest range that contains both.
-    pub fn with(self, other: Self) -> Self {
-        Range { min: self.min.min(other.min), max: self.max.max(other.max) }
-    }
-
-    /// The narrowest range of finite values and 0.
-    pub fn of(values: &[f32]) -> Self {
-        values
-            .iter()
-            .filter(|v| v.is_finite())
-            .fold(Range { min: 0.0, max: 0.0 }, |range, &v| Range { min: range.min.min(v), max: range.max.max(v) })
-    }
-}
 
 /// A canonical graph, its folded twin, and the range of every tensor.
 #[derive(Clone, Debug)]
@@ -51,6 +25,25 @@ pub struct Calibrated {
     pub factors: Vec<ChannelFactors>,
     /// Nodes whose values must stay floats.
     pub floats: BTreeSet<NodeId>,
+    /// Nodes whose codes have fewer than 8 bits.
+    pub narrow: NarrowTensors,
+}
+
+impl Calibrated {
+    /// The codes of every tensor: one entry a node.
+    pub fn activations(&self) -> Vec<ActivationQuant> {
+        let bits = |node: usize| self.narrow.get(&NodeId(node)).copied().unwrap_or(BitWidth::MAX);
+        self.ranges.iter().enumerate().map(|(node, &range)| ActivationQuant::of(range, bits(node))).collect()
+    }
+}
+
+/// What callers know of tensors before any sample is seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stated {
+    /// Ranges of inputs.
+    pub ranges: BTreeMap<NodeId, Range>,
+    /// Nodes whose codes have fewer than 8 bits.
+    pub narrow: NarrowTensors,
 }
 
 /// What has a scale of its own.
@@ -84,13 +77,17 @@ const BINS: usize = 2048;
 /// Candidate clip limits a side, as fractions of the observed range, in 64ths: from the whole range down to this.
 const SMALLEST_CLIP: usize = 24;
 
+/// The same for codes of fewer than 8 bits: of few codes, fewer are left to rare values.
+const SMALLEST_NARROW_CLIP: usize = 3;
+
 /// Samples to calibrate on, so that two passes take some seconds on one core for a large network.
 pub fn sample_budget(graph: &Graph) -> usize {
     let macs: u64 = graph.weight_layers().into_iter().map(|id| graph.macs(id)).sum();
     (10_000_000_000 / macs.max(1)).clamp(8, 256) as usize
 }
 
-/// Measures the range of every tensor on `samples`. Inputs in `stated` have the range given there.
+/// Measures the range of every tensor on `samples`. Inputs in `stated` have the range given there. Where codes have fewer than 8 bits,
+/// ranges end where the error is least, whatever `ends` says: the whole reach leaves most values too few codes.
 ///
 /// # Panics
 /// When `samples` is empty.
@@ -98,7 +95,7 @@ pub fn calibrate(
     graph: Graph,
     folded: Graph,
     samples: &[Vec<f32>],
-    stated: &BTreeMap<NodeId, Range>,
+    stated: &Stated,
     ends: Ends,
     granularity: Granularity,
 ) -> Calibrated {
@@ -113,7 +110,7 @@ pub fn calibrate_each(
     graph: &Graph,
     folded: &Graph,
     samples: &[Vec<f32>],
-    stated: &BTreeMap<NodeId, Range>,
+    stated: &Stated,
     ends: Ends,
     granularities: &[Granularity],
 ) -> Vec<Calibrated> {
@@ -122,7 +119,7 @@ pub fn calibrate_each(
     let channels = observe(&executor, folded, samples);
     let factors = |granularity: &Granularity| match granularity {
         Granularity::Channel(equalization) => {
-            equalize::factors(folded, &channels, *equalization, |id| stated.contains_key(&id))
+            equalize::factors(folded, &channels, *equalization, |id| stated.ranges.contains_key(&id))
         }
         Granularity::Tensor => vec![None; folded.nodes.len()],
     };
@@ -139,29 +136,34 @@ pub fn calibrate_each(
             divided
         })
         .collect();
-    let ranges: Vec<Vec<Range>> = match ends {
-        Ends::LeastError => {
-            let histograms = histograms(&executor, folded, &tensors, samples);
-            let of = |(forms, counts): (&Vec<Divided>, &Vec<Vec<u64>>)| {
-                forms.iter().zip(counts).map(|(form, counts)| least_error(form.range, counts)).collect()
-            };
-            tensors.iter().zip(&histograms).map(of).collect()
-        }
-        Ends::Room(room) => {
-            let of = |(forms, node): (&Vec<Divided>, &Node)| {
+    let narrow = &stated.narrow;
+    let histograms = match ends == Ends::LeastError || !narrow.is_empty() {
+        true => histograms(&executor, folded, &tensors, samples),
+        false => Vec::new(),
+    };
+    let of = |(id, node): (NodeId, &Node)| -> Vec<Range> {
+        let bits = narrow.get(&id).copied().unwrap_or(BitWidth::MAX);
+        let forms = &tensors[id.0];
+        match ends {
+            Ends::Room(room) if bits == BitWidth::MAX => {
                 // What inputs are made of has its ends.
                 let room = if node.is_input() { 1.0 } else { room };
                 forms.iter().map(|form| with_room(form.range, room, node.activation)).collect()
-            };
-            tensors.iter().zip(&folded.nodes).map(of).collect()
+            }
+            _ => forms
+                .iter()
+                .zip(&histograms[id.0])
+                .map(|(form, counts)| least_error(form.range, counts, bits))
+                .collect(),
         }
     };
+    let ranges: Vec<Vec<Range>> = folded.iter().map(of).collect();
     let calibrated = |factors: Vec<ChannelFactors>| {
         let mut chosen: Vec<Range> = Vec::with_capacity(folded.nodes.len());
         for (id, node) in folded.iter() {
             let form = tensors[id.0].iter().position(|divided| divided.factors == factors[id.0]).unwrap_or(0);
             chosen.push(match &node.op {
-                Op::Input(_) if stated.contains_key(&id) => stated[&id],
+                Op::Input(_) if stated.ranges.contains_key(&id) => stated.ranges[&id],
                 // No sample shows it: it is what it is.
                 Op::Constant(tensor) => Range::of(&equalize::divided(&node.shape, tensor.data(), &factors[id.0])),
                 // A pool is on codes always, so it keeps the range of what it reads.
@@ -169,7 +171,8 @@ pub fn calibrate_each(
                 _ => ranges[id.0][form],
             });
         }
-        Calibrated { graph: graph.clone(), folded: folded.clone(), ranges: chosen, factors, floats: BTreeSet::new() }
+        let (graph, folded, narrow) = (graph.clone(), folded.clone(), narrow.clone());
+        Calibrated { graph, folded, ranges: chosen, factors, floats: BTreeSet::new(), narrow }
     };
     factors.into_iter().map(calibrated).collect()
 }
@@ -332,15 +335,18 @@ fn with_room(observed: Range, room: f32, clip: Option<Clip>) -> Range {
     }
 }
 
-/// The clip of an observed range with the least square error: rounding inside it (step^2 / 12 a value), distance outside.
-fn least_error(observed: Range, counts: &[u64]) -> Range {
+/// The clip of an observed range with the least square error in codes of `bits`: rounding inside it (step^2 / 12 a value), distance
+/// outside.
+fn least_error(observed: Range, counts: &[u64], bits: BitWidth) -> Range {
+    let largest = f64::from(ActivationQuant::largest_code(bits));
+    let smallest = if bits == BitWidth::MAX { SMALLEST_CLIP } else { SMALLEST_NARROW_CLIP };
     let width = f64::from(observed.max) - f64::from(observed.min);
     if width <= 0.0 {
         return observed;
     }
     let bin = width / BINS as f64;
     let centre = |i: usize| f64::from(observed.min) + (i as f64 + 0.5) * bin;
-    let fractions = |bound: f32| if bound == 0.0 { 64..=64 } else { SMALLEST_CLIP..=64 };
+    let fractions = |bound: f32| if bound == 0.0 { 64..=64 } else { smallest..=64 };
     let mut best = (f64::INFINITY, observed);
     for low in fractions(observed.min) {
         for high in fractions(observed.max) {
@@ -350,7 +356,7 @@ fn least_error(observed: Range, counts: &[u64]) -> Range {
             }
             let clip = Range { min: observed.min * (low as f32 / 64.0), max: observed.max * (high as f32 / 64.0) };
             let (lo, hi) = (f64::from(clip.min), f64::from(clip.max));
-            let rounding = ((hi - lo) / 255.0).powi(2) / 12.0;
+            let rounding = ((hi - lo) / largest).powi(2) / 12.0;
             let error = counts.iter().take(BINS).enumerate().fold(0.0, |sum, (i, &n)| {
                 let v = centre(i);
                 let outside = (lo - v).max(v - hi).max(0.0);

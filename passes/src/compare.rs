@@ -3,6 +3,7 @@
 //! Takes the float graph that was compiled, the artifact and samples; returns the signal-to-noise
 //! ratio of every tensor whose name both have. Edits nothing.
 
+use crate::code_widths::largest_codes;
 use crate::float_exec::FloatExecutor;
 use crate::ir::{BinaryKind, Graph, NodeId, Shape};
 use rayon::prelude::*;
@@ -77,7 +78,8 @@ struct Pair {
     /// Position of the operator that it is the result of: not the same where a layer reads 16 bits.
     layer: usize,
     node: NodeId,
-    tensor: Option<TensorId>,
+    /// With its largest code.
+    tensor: Option<(TensorId, u8)>,
 }
 
 /// Compares on `count` samples, each the values of all inputs, that `read` writes.
@@ -91,7 +93,7 @@ pub fn compare(
     read: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Result<Compared, RunError> {
     let program = artifact.program();
-    let (pairs, unmatched) = pairs(graph, program);
+    let (pairs, unmatched) = pairs(graph, program, &largest_codes(artifact));
     let floats = FloatExecutor::new(graph);
     let reference = Reference::new(artifact);
     let per_sample = (0..count).into_par_iter().map(|index| {
@@ -145,7 +147,7 @@ impl Wide {
     }
 }
 
-fn pairs(graph: &Graph, program: &Program) -> (Vec<Pair>, usize) {
+fn pairs(graph: &Graph, program: &Program, largest: &[u8]) -> (Vec<Pair>, usize) {
     let wide = Wide::of(graph, program);
     let mut nodes: BTreeMap<&str, NodeId> = graph.iter().map(|(id, node)| (node.name.as_str(), id)).collect();
     let outputs: BTreeMap<&str, NodeId> = graph.outputs.iter().map(|(name, id)| (name.as_str(), *id)).collect();
@@ -167,7 +169,9 @@ fn pairs(graph: &Graph, program: &Program) -> (Vec<Pair>, usize) {
         };
         let node = if port.is_some() { outputs.get(name).copied() } else { nodes.remove(name) };
         match node.filter(|node| graph.node(*node).shape.len() == len) {
-            Some(node) => pairs.push(Pair { op: at, layer, node, tensor }),
+            Some(node) => {
+                pairs.push(Pair { op: at, layer, node, tensor: tensor.map(|y| (y, largest[y.0 as usize])) });
+            }
             None => unmatched += 1,
         }
     }
@@ -195,8 +199,9 @@ fn one(
             let empty = Vec::new();
             let expected = expected.get(&pair.node).unwrap_or(&empty);
             seen.push(match (observed, pair.tensor) {
-                (Observed::Codes(codes), Some(id)) => {
-                    of_codes(program.tensor(id), codes, expected, &graph.node(pair.node).shape)
+                (Observed::Codes(codes), Some((id, largest))) => {
+                    let tensor = (program.tensor(id), largest);
+                    of_codes(tensor, codes, expected, &graph.node(pair.node).shape)
                 }
                 (Observed::Floats(values), _) => Seen::of(1, expected.iter().zip(values).map(|(&x, &y)| (0, x, y))),
                 (Observed::Codes(_), None) => Seen::default(),
@@ -208,7 +213,7 @@ fn one(
 }
 
 /// Codes lie with the channels of ONNX innermost, or in the order of ONNX: whichever comes nearer.
-fn of_codes(tensor: &Tensor, codes: &[u8], expected: &[f32], shape: &Shape) -> Seen {
+fn of_codes((tensor, largest): (&Tensor, u8), codes: &[u8], expected: &[f32], shape: &Shape) -> Seen {
     let dims = shape.dims();
     let channels = dims.get(1).copied().unwrap_or(1);
     let inner: usize = dims.iter().skip(2).product();
@@ -219,10 +224,10 @@ fn of_codes(tensor: &Tensor, codes: &[u8], expected: &[f32], shape: &Shape) -> S
     let channels_last = expected.iter().enumerate().map(|(i, &x)| (channel(i), x, real(codes[last(i)])));
     let (a, b) = (Seen::of(channels, as_it_is), Seen::of(channels, channels_last));
     let mut best = if a.noise() < b.noise() { a } else { b };
-    best.saturated = codes.iter().filter(|q| matches!(q, 0 | 255)).count() as u64;
+    best.saturated = codes.iter().filter(|&&q| q == 0 || q == largest).count() as u64;
     // The least code of a tensor without negative values is 0 itself.
     if tensor.zero_point == 0 {
-        best.saturated = codes.iter().filter(|&&q| q == 255).count() as u64;
+        best.saturated = codes.iter().filter(|&&q| q == largest).count() as u64;
     }
     best
 }
@@ -277,7 +282,7 @@ fn comparison<'s>(program: &Program, pair: &Pair, seen: impl Iterator<Item = &'s
         _ => (String::new(), None),
     };
     let port = result.writes_floats().and_then(|y| program.outputs.iter().find(|(_, slot)| *slot == y));
-    let tensor = pair.tensor.map(|id| program.tensor(id));
+    let tensor = pair.tensor.map(|(id, _)| program.tensor(id));
     let is_logits = matches!(op, Op::Conv(conv) if matches!(conv.destination, Destination::Logits { .. }));
     let name = match (tensor, port) {
         (Some(tensor), _) => tensor.name.clone(),
@@ -292,7 +297,7 @@ fn comparison<'s>(program: &Program, pair: &Pair, seen: impl Iterator<Item = &'s
         scale: tensor.map(|tensor| tensor.scale),
         len: pair
             .tensor
-            .map_or(0, |id| program.tensor(id).len())
+            .map_or(0, |(id, _)| program.tensor(id).len())
             .max(result.writes_floats().map_or(0, |y| program.float_len(y))),
         snr_db: if factors { fitted } else { plain },
         largest_error: all.largest_error,

@@ -6,6 +6,7 @@ mod budget;
 mod confirm;
 mod cost;
 mod curvature;
+mod divergence;
 mod environment;
 mod error;
 mod exploration;

@@ -39,6 +39,11 @@ pub(crate) fn needs_codes(node: &Node) -> bool {
     node.owns_weights() || is_pool(node)
 }
 
+/// Whether its codes are codes of its operand.
+pub(crate) fn keeps_codes(node: &Node) -> bool {
+    node.op.moves() || matches!(node.op, Op::MaxPool(_))
+}
+
 pub(crate) fn is_pool(node: &Node) -> bool {
     matches!(node.op, Op::MaxPool(_) | Op::AveragePool { .. })
 }

@@ -3,7 +3,8 @@
 //! Takes a folded graph; lowers it with scales that stand for all. Weights, data and ranges do not count: what they can still
 //! stand against (a layer whose sums leave i32) is not found here.
 
-use crate::annotate::{ActivationQuant, Annotated, WeightQuant};
+use crate::activation::ActivationQuant;
+use crate::annotate::{Annotated, WeightQuant};
 use crate::ir::Graph;
 use crate::lower::{LowerError, lower};
 use crate::quantize::quantize;
@@ -18,7 +19,7 @@ pub fn check(folded: &Graph) -> Result<(), LowerError> {
     let layers = folded.iter().filter_map(|(id, node)| Some((id, node.layer()?)));
     let weights =
         layers.map(|(id, layer)| (id, WeightQuant { bits: BitWidth::MAX, scales: vec![1.0; layer.outputs] })).collect();
-    let activations = vec![ActivationQuant { scale: 1.0, zero_point: 128 }; folded.nodes.len()];
+    let activations = vec![ActivationQuant { scale: 1.0, zero_point: 128, largest: u8::MAX }; folded.nodes.len()];
     let factors = vec![None; folded.nodes.len()];
     let quantized =
         match quantize(Annotated { graph: folded.clone(), weights, activations, factors, floats: BTreeSet::new() }) {

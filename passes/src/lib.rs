@@ -1,8 +1,11 @@
 //! The compiler passes of releqc.
 
+pub mod activation;
+pub mod activation_bits;
 pub mod annotate;
 pub mod annotation;
 pub mod calibrate;
+pub mod code_widths;
 pub mod compare;
 pub mod compile;
 pub mod data;

@@ -18,11 +18,10 @@ pub use reach::{Reached, Wide, reach};
 pub use walk::Noise;
 
 use crate::annotate::{Annotated, WeightScales, annotate, annotate_with};
-use crate::calibrate::{Calibrated, Ends, Granularity, Range, calibrate_each};
+use crate::calibrate::{Calibrated, Ends, Granularity, Stated, calibrate_each};
 use crate::equalize::Equalization;
-use crate::ir::{Graph, NodeId, Op};
+use crate::ir::{Graph, Op};
 use releqc_runtime::BitWidth;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// An annotated graph whose layers were put right, with what rounding costs at every node.
@@ -132,7 +131,7 @@ pub fn best_ranges(
     graph: &Graph,
     folded: &Graph,
     samples: &[Vec<f32>],
-    stated: &BTreeMap<NodeId, Range>,
+    stated: &Stated,
     ends: &[Ends],
 ) -> (Granularity, Ends) {
     let layers = folded.weight_layers();

@@ -4,10 +4,11 @@
 //! accumulator could leave i32 or a multiplier its range. Does not choose widths, kernels or memory. The formulas are those of
 //! docs/quantization.md.
 
-use crate::annotate::{ActivationQuant, Annotated, coded_weights, to_steps};
+use crate::activation::ActivationQuant;
+use crate::annotate::{Annotated, coded_weights, to_steps};
 use crate::calibrate::Range;
 pub use crate::domain::Domain;
-use crate::domain::domains;
+use crate::domain::{domains, keeps_codes};
 use crate::equalize::{self, ChannelFactors};
 use crate::ir::{Clip, Graph, Node, NodeId, Op};
 use crate::simd::Isa;
@@ -80,13 +81,13 @@ impl Quantized {
     /// The codes `lo..=hi` that a node's activation allows. With factors, a bound above 0 is another code in every channel, and none
     /// that the samples reached: the range ends before it.
     pub fn clamp(&self, id: NodeId, clip: Option<Clip>) -> (u8, u8) {
-        let ActivationQuant { scale, zero_point } = self.activations[id.0];
+        let ActivationQuant { scale, zero_point, largest } = self.activations[id.0];
         let code = |bound: f32| {
             let steps = (bound / scale).round_ties_even() + f32::from(zero_point);
-            steps.clamp(0.0, 255.0) as u8
+            steps.clamp(0.0, f32::from(largest)) as u8
         };
-        let top = |max: f32| if max > 0.0 && self.factors[id.0].is_some() { 255 } else { code(max) };
-        clip.map_or((0, 255), |clip| (code(clip.min), top(clip.max)))
+        let top = |max: f32| if max > 0.0 && self.factors[id.0].is_some() { largest } else { code(max) };
+        clip.map_or((0, largest), |clip| (code(clip.min), top(clip.max)))
     }
 }
 
@@ -103,7 +104,7 @@ pub fn quantize(annotated: Annotated) -> Result<Quantized, QuantizeError> {
             // same.
             Op::Constant(tensor) => {
                 let values = equalize::divided(&node.shape, tensor.data(), &factors[id.0]);
-                activations[id.0] = ActivationQuant::of(Range::of(&values));
+                activations[id.0] = ActivationQuant::of(Range::of(&values), BitWidth::MAX);
             }
             _ if keeps_codes(node) && domains[id.0] == Domain::Codes => {
                 activations[id.0] = activations[node.inputs[0].0];
@@ -117,11 +118,6 @@ pub fn quantize(annotated: Annotated) -> Result<Quantized, QuantizeError> {
         quantized.layers.insert(id, layer);
     }
     Ok(quantized)
-}
-
-/// Whether its codes are codes of its operand.
-pub(crate) fn keeps_codes(node: &Node) -> bool {
-    node.op.moves() || matches!(node.op, Op::MaxPool(_))
 }
 
 fn quantize_layer(
@@ -225,10 +221,7 @@ impl fmt::Display for Quantized {
             write!(f, "  %{} = {} -> {}", id.0, node.op.label(), node.shape)?;
             match self.domains[id.0] {
                 Domain::Float => write!(f, " f32")?,
-                Domain::Codes => {
-                    let ActivationQuant { scale, zero_point } = self.activations[id.0];
-                    write!(f, " u8 scale {scale:e} zero_point {zero_point}")?;
-                }
+                Domain::Codes => write!(f, " {}", self.activations[id.0])?,
             }
             if let Some(layer) = self.layers.get(&id) {
                 let zeros = layer.codes.iter().filter(|&&w| w == 0).count();

@@ -4,7 +4,7 @@
 use insta::assert_snapshot;
 use releqc_models::TEST_NETS;
 use releqc_passes::annotate::annotate;
-use releqc_passes::calibrate::{Ends, Granularity, calibrate};
+use releqc_passes::calibrate::{Ends, Granularity, Stated, calibrate};
 use releqc_passes::emit::emit;
 use releqc_passes::equalize::Equalization;
 use releqc_passes::export::{ExportOptions, Format, RoundingKind, export};
@@ -38,7 +38,7 @@ fn artifact(graph: &Graph) -> Artifact {
     let samples = synthesize(graph, &range, 16, stream(7, Purpose::Synthesis));
     let granularity = Granularity::Channel(Equalization::CANDIDATES[1]);
     let ends = Ends::LeastError;
-    let calibrated = calibrate(graph.clone(), graph.clone(), &samples, &BTreeMap::new(), ends, granularity);
+    let calibrated = calibrate(graph.clone(), graph.clone(), &samples, &Stated::default(), ends, granularity);
     let lowered = lower(&quantize(annotate(&calibrated, &widths)).unwrap()).unwrap();
     Artifact::from_bytes(emit(lowered, Metadata::default(), &AccelConfig::default()).unwrap(), LoadOptions::default())
         .unwrap()

@@ -8,7 +8,7 @@ use common::onnx_builder::Model;
 use common::random_net::{Kind, random_net};
 use releqc_models::TEST_NETS;
 use releqc_passes::annotate::{Annotated, annotate};
-use releqc_passes::calibrate::{Ends, Granularity, calibrate};
+use releqc_passes::calibrate::{Ends, Granularity, Stated, calibrate};
 use releqc_passes::equalize::Equalization;
 use releqc_passes::float_exec::FloatExecutor;
 use releqc_passes::import::from_onnx;
@@ -22,7 +22,6 @@ use releqc_passes::synthesize::{InputRange, synthesize};
 use releqc_runtime::BitWidth;
 use releqc_runtime::format::{Artifact, ArtifactParts, LoadOptions, encode};
 use releqc_runtime::reference::Reference;
-use std::collections::BTreeMap;
 
 /// Root mean square of the difference over that of the float outputs, on synthesised samples; with weights and biases as
 /// quantization after training chooses them, or to the nearest.
@@ -33,7 +32,7 @@ fn relative_error(graph: &Graph, bits: u8, rounding: Option<Rounding>) -> f64 {
         graph.clone(),
         graph.clone(),
         &samples,
-        &BTreeMap::new(),
+        &Stated::default(),
         Ends::LeastError,
         Granularity::Channel(Equalization::CANDIDATES[1]),
     );
@@ -135,7 +134,7 @@ fn expected_noise_is_measured_noise() {
             _ => Granularity::Channel(Equalization::CANDIDATES[random.below(Equalization::CANDIDATES.len())]),
         };
         let ends = if random.below(2) == 0 { Ends::LeastError } else { Ends::OF_SAMPLES };
-        let calibrated = calibrate(graph, folded.clone(), &samples, &BTreeMap::new(), ends, granularity);
+        let calibrated = calibrate(graph, folded.clone(), &samples, &Stated::default(), ends, granularity);
         let widths: Vec<BitWidth> =
             folded.weight_layers().iter().map(|_| BitWidth::new(4 + random.below(5) as u8).unwrap()).collect();
         let rounding = if random.below(2) == 0 { Rounding::ON_SAMPLES } else { Rounding::Nearest };

@@ -9,8 +9,9 @@ use common::nets::{INPUT, Net, window};
 use common::onnx_builder::{Attr, Model};
 use common::random_net::{Kind, random_net};
 use common::{Random, evaluate, interpret};
-use releqc_passes::annotate::{ActivationQuant, Annotated, WeightQuant, annotate};
-use releqc_passes::calibrate::{Ends, Granularity, calibrate};
+use releqc_passes::activation::ActivationQuant;
+use releqc_passes::annotate::{Annotated, WeightQuant, annotate};
+use releqc_passes::calibrate::{Ends, Granularity, Stated, calibrate};
 use releqc_passes::emit::emit;
 use releqc_passes::equalize::Equalization;
 use releqc_passes::import::from_onnx;
@@ -105,14 +106,14 @@ fn agree(
 
 /// Measured ranges and random widths. In half of the graphs channels have factors, and in some a few nodes stay floats.
 /// Some concats get the scale and zero point of an operand, so that its codes move; in some graphs no range is as it was
-/// measured.
+/// measured, and in some the codes of every tensor have a width of their own.
 fn annotated(canonical: Graph, folded: Graph, samples: &[Vec<f32>], random: &mut Random) -> Annotated {
     let granularity = match random.below(2) {
         0 => Granularity::Tensor,
         _ => Granularity::Channel(Equalization::CANDIDATES[random.below(Equalization::CANDIDATES.len())]),
     };
     let ends = if random.below(2) == 0 { Ends::LeastError } else { Ends::OF_SYNTHESISED };
-    let mut calibrated = calibrate(canonical, folded, samples, &BTreeMap::new(), ends, granularity);
+    let mut calibrated = calibrate(canonical, folded, samples, &Stated::default(), ends, granularity);
     if random.below(3) == 0 {
         let may_be = |op: &Op| !matches!(op, Op::MaxPool(_) | Op::AveragePool { .. } | Op::Constant(_));
         let nodes = calibrated.folded.iter().filter(|(_, node)| may_be(&node.op));
@@ -121,12 +122,18 @@ fn annotated(canonical: Graph, folded: Graph, samples: &[Vec<f32>], random: &mut
     let layers = calibrated.folded.weight_layers().len();
     let widths: Vec<BitWidth> = (0..layers).map(|_| BitWidth::new(2 + random.below(7) as u8).unwrap()).collect();
     let mut annotated = annotate(&calibrated, &widths);
-    let moved = random.below(4) == 0;
+    let (moved, narrow) = (random.below(4) == 0, random.below(3) == 0);
     for (id, node) in calibrated.folded.iter() {
         let own = annotated.activations[id.0];
         if moved {
             let scale = own.scale * (1.0 + 0.5 * random.float());
-            annotated.activations[id.0] = ActivationQuant { scale, zero_point: random.below(256) as u8 };
+            annotated.activations[id.0] = ActivationQuant { scale, zero_point: random.below(256) as u8, largest: 255 };
+        }
+        if narrow {
+            let quant = &mut annotated.activations[id.0];
+            let bits = BitWidth::new(2 + random.below(7) as u8).unwrap();
+            quant.largest = ActivationQuant::largest_code(bits);
+            quant.zero_point = quant.zero_point.min(quant.largest);
         }
         if matches!(node.op, Op::Concat { .. }) && random.below(2) == 0 {
             let operand = node.inputs[random.below(node.inputs.len())];
@@ -268,7 +275,7 @@ fn a_constant_under_another_shape_before_a_layer() {
     let weights = graph.weight_layers().into_iter();
     let annotated = Annotated {
         weights: weights.map(|id| (id, WeightQuant { bits: BitWidth::MAX, scales: vec![0.01; 2] })).collect(),
-        activations: vec![ActivationQuant { scale: 0.5, zero_point: 7 }; graph.nodes.len()],
+        activations: vec![ActivationQuant { scale: 0.5, zero_point: 7, largest: 255 }; graph.nodes.len()],
         factors: vec![None; graph.nodes.len()],
         floats: BTreeSet::new(),
         graph,

@@ -10,6 +10,15 @@ pub(crate) enum Bits {
     Each(Vec<BitWidth>),
 }
 
+/// Widths of the codes of tensors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TensorBits {
+    /// Of all that have a choice.
+    pub(crate) all: Option<BitWidth>,
+    /// Of those of a name.
+    pub(crate) named: Vec<(String, BitWidth)>,
+}
+
 /// Widths the search may choose from, ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ActionSet(pub(crate) Vec<BitWidth>);
@@ -49,6 +58,22 @@ fn parse_width(text: &str) -> Result<BitWidth, String> {
 pub(super) fn parse_bits(text: &str) -> Result<Bits, String> {
     let widths = text.split(',').map(parse_width).collect::<Result<Vec<_>, _>>()?;
     Ok(if let [width] = widths[..] { Bits::All(width) } else { Bits::Each(widths) })
+}
+
+/// `4`, `NAME=4`, or several of them; a name may hold `=`.
+pub(super) fn parse_activation_bits(text: &str) -> Result<TensorBits, String> {
+    let mut bits = TensorBits::default();
+    for part in text.split(',') {
+        match part.rsplit_once('=') {
+            Some((name, _)) if name.is_empty() || bits.named.iter().any(|(other, _)| other == name) => {
+                return Err(format!("{part:?}; a name, once, is required before the width"));
+            }
+            Some((name, width)) => bits.named.push((name.to_owned(), parse_width(width)?)),
+            None if bits.all.is_some() => return Err(format!("{part:?}; one width without a name is allowed")),
+            None => bits.all = Some(parse_width(part)?),
+        }
+    }
+    Ok(bits)
 }
 
 /// Widths and ranges of widths, separated by commas.
@@ -109,6 +134,18 @@ mod tests {
         }
         assert_eq!(parse_action_set("2-4,8,3").unwrap().0, [2, 3, 4, 8].map(width));
         assert!(parse_action_set("8-2").is_err() && parse_action_set("2-9").is_err());
+    }
+
+    #[test]
+    fn widths_of_tensors_may_have_names() {
+        let width = |bits| BitWidth::new(bits).unwrap();
+        let parsed = |text| parse_activation_bits(text).map(|bits| (bits.all, bits.named));
+        assert_eq!(parsed("4"), Ok((Some(width(4)), vec![])));
+        let named = vec![("/conv/Relu:0".into(), width(2)), ("a=b".into(), width(8))];
+        assert_eq!(parsed("/conv/Relu:0=2,6,a=b=8"), Ok((Some(width(6)), named)));
+        for bad in ["", "1", "9", "4,5", "a=", "=4", "a=1", "a=4,a=5"] {
+            assert!(parsed(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

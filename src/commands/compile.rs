@@ -14,6 +14,7 @@ use crate::output::{Output, require_different};
 use crate::report::page::{self, Facts};
 use crate::report::summary;
 use crate::sharing;
+use releqc_passes::activation_bits::ActivationBits;
 use releqc_passes::compile::{
     CompileError, CompileOptions, CompileReport, Compiled, CostKind, DataSource, Event, Fault, Hooks, Labelled, Metric,
     Retrain, RewardKind, RoundingKind, Store, WidthPolicy, compile, preprocessing,
@@ -226,6 +227,10 @@ fn options(
         let what = format!("--input-range: {} is annotated with its ranges", args.model.display());
         return Err(Failure::input(what));
     }
+    if finished && args.activation_bits.is_some() {
+        let what = format!("--activation-bits: {} is annotated with its scales", args.model.display());
+        return Err(Failure::input(what));
+    }
     if !searches {
         let useless = [
             ("--episodes", args.episodes.is_some()),
@@ -275,6 +280,10 @@ fn options(
             None | Some(args::Rounding::Results) => RoundingKind::Results,
             Some(args::Rounding::Nearest) => RoundingKind::Nearest,
         },
+        activation_bits: args
+            .activation_bits
+            .as_ref()
+            .map_or_else(ActivationBits::default, |bits| ActivationBits { all: bits.all, named: bits.named.clone() }),
         metric,
         max_loss: args.max_loss.unwrap_or(DEFAULT_MAX_LOSS),
         min_snr: args.min_snr,

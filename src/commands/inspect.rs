@@ -4,7 +4,7 @@ use super::Context;
 use crate::args::Inspect;
 use crate::artifact;
 use crate::failure::{Failure, Outcome};
-use crate::report::{Align, Layer, Table, average_bits, extents, grouped, layers};
+use crate::report::{Align, Layer, Table, activations, average_bits, extents, grouped, layers};
 use releqc_runtime::format::Artifact;
 use releqc_runtime::program::Port;
 use serde::Serialize;
@@ -120,6 +120,9 @@ impl<'a> Report<'a> {
             ]);
         }
         let _ = write!(text, "\n{table}");
+        if let Some(line) = activations(self.layers.iter().map(|layer| layer.activation_bits)) {
+            let _ = writeln!(text, "\n{line}");
+        }
         let mut table = Table::new(&[("section", Align::Left), ("bytes", Align::Right), ("BLAKE3", Align::Left)]);
         for section in &self.sections {
             table.row([section.name.clone(), grouped(section.bytes as u64), section.blake3.clone()]);

@@ -1,5 +1,6 @@
 //! The weight layers of an artifact.
 
+use releqc_passes::code_widths::code_widths;
 use releqc_runtime::format::Artifact;
 use releqc_runtime::program::{LayerKind, Op};
 use serde::Serialize;
@@ -13,6 +14,8 @@ pub(crate) struct Layer {
     pub(crate) op: &'static str,
     /// Width of its weights.
     pub(crate) bits: u8,
+    /// Width of the codes that it reads.
+    pub(crate) activation_bits: u8,
     /// Number of weights.
     pub(crate) weights: u64,
     /// Multiply-accumulates a sample.
@@ -30,6 +33,7 @@ pub(crate) struct Layer {
 /// The layers that own weights, in execution order.
 pub(crate) fn layers(artifact: &Artifact) -> Vec<Layer> {
     let program = artifact.program();
+    let widths = code_widths(artifact);
     let layer = |op: &Op| {
         let Op::Conv(conv) = op else { return None };
         let x = program.tensor(conv.x);
@@ -41,6 +45,7 @@ pub(crate) fn layers(artifact: &Artifact) -> Vec<Layer> {
                 LayerKind::FullyConnected => "fully_connected",
             },
             bits: conv.bits.bits(),
+            activation_bits: widths[conv.x.0 as usize],
             weights: program.weights(conv),
             macs: program.macs(conv),
             bytes: artifact.weight_range(conv).len() as u64,

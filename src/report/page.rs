@@ -70,7 +70,7 @@ struct Share {
 #[derive(Serialize)]
 struct LayerRow {
     name: String,
-    op: &'static str,
+    op: String,
     values: Vec<Share>,
 }
 
@@ -266,7 +266,10 @@ fn layers(layers: &[LayerReport]) -> Vec<LayerRow> {
     let value = |text: String, percent: Option<f64>| Share { name: String::new(), text, percent };
     let row = |layer: &LayerReport| LayerRow {
         name: layer.name.clone(),
-        op: layer.op,
+        op: match layer.activation_bits {
+            8 => layer.op.into(),
+            bits => format!("{} of {bits}-bit codes", layer.op),
+        },
         values: vec![
             value(layer.bits.to_string(), Some(percent(layer.bits.into(), 8.0))),
             value(format!("{:.2}", layer.sensitivity), Some(percent(layer.sensitivity, sensitivity))),

@@ -10,6 +10,9 @@ use std::path::Path;
 /// Everything a user wants to know, on one screen where the network allows.
 pub(crate) fn text(report: &CompileReport, warnings: &[String], artifact: &Path, seconds: f64) -> String {
     let mut text = format!("{}\n{}\n", layers(report), accuracy(report));
+    if let Some(line) = activations(report.layers.iter().map(|layer| layer.activation_bits)) {
+        let _ = writeln!(text, "{line}");
+    }
     if let Some(confirmation) = &report.confirmation {
         let _ = writeln!(text, "{}", confirmed(confirmation));
     }
@@ -46,6 +49,14 @@ pub(crate) fn text(report: &CompileReport, warnings: &[String], artifact: &Path,
 /// `bytes` in percent of `whole`.
 pub(super) fn percent_of(bytes: u64, whole: u64) -> String {
     format!("{:.1} %", 100.0 * bytes as f64 / whole.max(1) as f64)
+}
+
+/// What the layers read, where some of it has fewer than 8 bits.
+pub(crate) fn activations(bits: impl Iterator<Item = u8>) -> Option<String> {
+    let bits: Vec<u8> = bits.collect();
+    let listed: Vec<String> = bits.iter().map(u8::to_string).collect();
+    let narrow = bits.iter().any(|&bits| bits < 8);
+    narrow.then(|| format!("activations  layers read codes of {} bits", listed.join(",")))
 }
 
 pub(super) fn layers(report: &CompileReport) -> Table {

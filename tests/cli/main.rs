@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "in a test a panic is the message")]
 
+mod activation_bits;
 mod budgets;
 mod cases;
 mod data;

@@ -2,7 +2,7 @@
 
 use crate::artifact::sample;
 use releqc_passes::annotate::annotate;
-use releqc_passes::calibrate::{Ends, Granularity, calibrate};
+use releqc_passes::calibrate::{Ends, Granularity, Stated, calibrate};
 use releqc_passes::compile::check;
 use releqc_passes::emit::emit;
 use releqc_passes::import::{ErrorKind, ImportOptions, import};
@@ -16,7 +16,6 @@ use releqc_runtime::format::{Artifact, LoadOptions, Metadata};
 use releqc_runtime::reference::Reference;
 use releqc_runtime::verify::steps;
 use releqc_runtime::{RunError, Session, SessionOptions};
-use std::collections::BTreeMap;
 
 /// Values of all nodes, and products of all layers, of a network that is calibrated.
 const MOST_VALUES: usize = 1 << 16;
@@ -73,7 +72,7 @@ fn compiled(graph: Graph) -> Outcome {
     let canonical = canonicalize(graph).expect("check says that it can be rewritten");
     let folded = fold_batch_norm(&canonical);
     let samples: Vec<Vec<f32>> = (0..SAMPLES).map(|seed| sample(seed, folded.sample_len())).collect();
-    let calibrated = calibrate(canonical, folded, &samples, &BTreeMap::new(), Ends::LeastError, Granularity::Tensor);
+    let calibrated = calibrate(canonical, folded, &samples, &Stated::default(), Ends::LeastError, Granularity::Tensor);
     let layers = calibrated.folded.weight_layers().len();
     let Ok(quantized) = quantize(annotate(&calibrated, &vec![BitWidth::MAX; layers])) else {
         return Outcome::NotQuantized;

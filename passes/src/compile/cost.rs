@@ -77,12 +77,11 @@ pub(super) fn latencies(calibrated: &Calibrated) -> Result<Vec<Vec<f64>>, Compil
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::{Ends, Granularity, calibrate};
+    use crate::calibrate::{Ends, Granularity, Stated, calibrate};
     use crate::compile::environment::facts;
     use crate::equalize::Equalization;
     use crate::import;
     use crate::rewrite::{canonicalize_observed, fold_batch_norm};
-    use std::collections::BTreeMap;
 
     /// One of the zoo's networks, which holds depthwise and grouped layers.
     fn network(name: &str) -> Calibrated {
@@ -95,7 +94,7 @@ mod tests {
             graph,
             folded,
             &[sample],
-            &BTreeMap::new(),
+            &Stated::default(),
             Ends::LeastError,
             Granularity::Channel(Equalization::CANDIDATES[1]),
         )

@@ -83,10 +83,9 @@ fn square_distances(calibrated: &Calibrated, bits: BitWidth) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::{Ends, Granularity, calibrate};
+    use crate::calibrate::{Ends, Granularity, Stated, calibrate};
     use crate::import;
     use crate::rewrite::{canonicalize_observed, fold_batch_norm};
-    use std::collections::BTreeMap;
 
     #[test]
     fn every_bit_less_moves_weights_further_and_about_twice_as_far() {
@@ -95,7 +94,7 @@ mod tests {
         let graph = canonicalize_observed(graph, |_, _| ()).expect("canonical");
         let folded = fold_batch_norm(&graph);
         let sample: Vec<f32> = (0..graph.input_shape().len()).map(|i| (i % 7) as f32 - 3.0).collect();
-        let calibrated = calibrate(graph, folded, &[sample], &BTreeMap::new(), Ends::LeastError, Granularity::Tensor);
+        let calibrated = calibrate(graph, folded, &[sample], &Stated::default(), Ends::LeastError, Granularity::Tensor);
         let rows: Vec<Vec<f64>> = BitWidth::all().map(|bits| square_distances(&calibrated, bits)).collect();
         let powers: Vec<f64> = calibrated
             .folded

@@ -1,5 +1,6 @@
 //! Why a compilation ends without an artifact.
 
+use crate::activation_bits::ActivationBitsError;
 use crate::annotation::AnnotationError;
 use crate::import::{ErrorKind, ImportError};
 use crate::lower::LowerError;
@@ -31,6 +32,9 @@ pub enum CompileError {
     /// An option does not fit the network or the data.
     #[error("{0}")]
     Option(String),
+    /// A tensor cannot have the width that was asked for.
+    #[error("--activation-bits: {0}")]
+    ActivationBits(#[from] ActivationBitsError),
     /// Nothing to quantize.
     #[error("{network}: the network has no layer with weights; there is nothing to compile")]
     NoWeights {
@@ -103,7 +107,7 @@ impl CompileError {
                 ErrorKind::Unsupported => Fault::Unsupported,
                 ErrorKind::Violation => Fault::Defect,
             },
-            CompileError::Option(_) | CompileError::Annotation(_) => Fault::Input,
+            CompileError::Option(_) | CompileError::ActivationBits(_) | CompileError::Annotation(_) => Fault::Input,
             CompileError::Search(error) => match error {
                 // Of the network, not of the search that asked for it.
                 SearchError::Evaluation { source, .. } => {

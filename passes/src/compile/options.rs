@@ -2,6 +2,7 @@
 
 use super::error::CompileError;
 use super::metric::Metric;
+use crate::activation_bits::ActivationBits;
 use crate::calibrate::Range;
 use crate::data::planes::Planes;
 use crate::data::{Dataset, Geometry, Preprocessing};
@@ -186,6 +187,8 @@ pub struct CompileOptions {
     pub retrain_values: bool,
     /// Rounding where nothing is retrained.
     pub rounding: RoundingKind,
+    /// Widths of tensors.
+    pub activation_bits: ActivationBits,
     /// By what the network is judged. `None`: the share of right classes where one output is a vector of classes and the labels, if there are
     /// any, are class indices, else the signal-to-noise ratio.
     pub metric: Option<Metric>,
@@ -237,6 +240,7 @@ impl Default for CompileOptions {
             retrain: Retrain::Full,
             retrain_values: false,
             rounding: RoundingKind::Results,
+            activation_bits: ActivationBits::default(),
             metric: None,
             max_loss: 0.0,
             min_snr: None,

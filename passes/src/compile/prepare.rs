@@ -6,7 +6,7 @@ use super::{
 };
 use crate::annotate::Annotated;
 use crate::annotation;
-use crate::calibrate::{Calibrated, Ends, Granularity, calibrate, calibrate_each};
+use crate::calibrate::{Calibrated, Ends, Granularity, Stated, calibrate, calibrate_each};
 use crate::data::{Dataset, Preprocessing};
 use crate::import;
 use crate::ir::Graph;
@@ -58,6 +58,7 @@ pub(super) fn prepare<'d>(
     stages.push(("fold_batch_norm".to_owned(), folded.to_string()));
     let layers = options.check(&folded, data)?;
     legality::check(&folded)?;
+    let narrow = options.activation_bits.of(&folded)?;
 
     let annotation = match options.widths {
         WidthPolicy::Search => annotation::read(model, &folded)?,
@@ -73,7 +74,8 @@ pub(super) fn prepare<'d>(
     let searches = annotation.is_none() && options.widths == WidthPolicy::Search;
     let material = Material::gather(&folded, data, &input_ranges, searches, options);
     let samples = material.calibration(&folded);
-    let stated = options.stated_ranges(&folded, &input_ranges);
+    let ranges = options.stated_ranges(&folded, &input_ranges);
+    let stated = Stated { ranges, narrow };
     let ends: &[Ends] =
         if material.is_synthetic() { &[Ends::OF_SYNTHESISED] } else { &[Ends::LeastError, Ends::OF_SAMPLES] };
     let (granularity, ends) = match options.retrain {

@@ -79,6 +79,8 @@ pub struct LayerReport {
     pub op: &'static str,
     /// Width of its weights.
     pub bits: u8,
+    /// Width of the codes that it reads.
+    pub activation_bits: u8,
     /// Number of weights.
     pub weights: u64,
     /// Multiply-accumulates a sample.
@@ -409,6 +411,7 @@ impl CompileReport {
                     name: node.name.clone(),
                     op: node.op.label(),
                     bits: layer.bits.bits(),
+                    activation_bits: quantized.activations[node.inputs[0].0].bits().bits(),
                     weights: layer.codes.len() as u64,
                     macs: quantized.graph.macs(id),
                     bytes: releqc_runtime::pack::packed_len(layer.biases.len(), layer.depth, layer.bits).unwrap_or(0)

@@ -1,10 +1,12 @@
 //! What a worker needs to know to answer the questions of a search that another process makes.
 
 use super::{CompileOptions, DataSource, Metric, Retrain, RoundingKind, WidthPolicy};
+use crate::activation_bits::ActivationBits;
 use crate::data::{Geometry, Preprocessing};
 use crate::import::ImportOptions;
 use crate::search::store_key;
 use crate::simd::Isa;
+use releqc_runtime::BitWidth;
 use serde::{Deserialize, Serialize};
 
 /// A search, as far as its answers depend on it. Another search of the same network for other widths, goals or budgets is the same task.
@@ -31,6 +33,8 @@ struct AnswerOptions {
     #[serde(default)]
     retrain_values: bool,
     rounding: RoundingKind,
+    /// Widths of tensors, by name or for all.
+    activation_bits: Vec<(Option<String>, u8)>,
     metric: Option<Metric>,
     /// What may be lost where an error judges: losses are counted in it.
     error_unit: Option<f64>,
@@ -54,6 +58,7 @@ impl Task {
                 retrain: options.retrain,
                 retrain_values: options.retrain_values,
                 rounding: options.rounding,
+                activation_bits: stored(&options.activation_bits),
                 metric: options.metric,
                 error_unit: options.metric.filter(|metric| metric.is_error()).map(|_| options.max_loss),
                 min_snr: options.min_snr,
@@ -72,6 +77,7 @@ impl Task {
             retrain,
             retrain_values,
             rounding,
+            activation_bits,
             metric,
             error_unit,
             min_snr,
@@ -87,6 +93,7 @@ impl Task {
             retrain,
             retrain_values,
             rounding,
+            activation_bits: read_back(&activation_bits),
             metric,
             max_loss: error_unit.unwrap_or(defaults.max_loss),
             min_snr,
@@ -123,6 +130,24 @@ impl Task {
     }
 }
 
+fn stored(bits: &ActivationBits) -> Vec<(Option<String>, u8)> {
+    let all = bits.all.iter().map(|bits| (None, bits.bits()));
+    all.chain(bits.named.iter().map(|(name, bits)| (Some(name.clone()), bits.bits()))).collect()
+}
+
+/// What is no width is left out; a task with another key is then refused.
+fn read_back(stored: &[(Option<String>, u8)]) -> ActivationBits {
+    let mut bits = ActivationBits::default();
+    for (name, width) in stored {
+        match (name, BitWidth::new(*width)) {
+            (Some(name), Some(width)) => bits.named.push((name.clone(), width)),
+            (None, Some(width)) => bits.all = Some(width),
+            (_, None) => {}
+        }
+    }
+    bits
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +159,7 @@ mod tests {
             retrain: Retrain::Short,
             retrain_values: true,
             rounding: RoundingKind::Nearest,
+            activation_bits: ActivationBits { all: BitWidth::new(4), named: vec![("x".into(), BitWidth::MIN)] },
             metric: Some(Metric::Mae),
             max_loss: 0.1 + 0.2,
             min_snr: Some(31.7),

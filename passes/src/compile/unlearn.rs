@@ -8,7 +8,7 @@
 use super::budget::{Allowance, PREPARATION, Pace, Recipes};
 use super::key::key;
 use super::{CompileError, CompileOptions, Event, Hooks, Judge, Material};
-use crate::calibrate::{Calibrated, Ends, Granularity, calibrate};
+use crate::calibrate::{Calibrated, Ends, Granularity, Stated, calibrate};
 use crate::evaluate::{agreement, largest};
 use crate::post_training::Rounding;
 use crate::rewrite::fold_batch_norm;
@@ -107,8 +107,9 @@ impl Unlearned {
         let folded = fold_batch_norm(&graph);
         let samples = material.calibration(&folded);
         // The inputs are the same, whatever was unlearned.
-        let inputs = calibrated.graph.inputs().map(|(id, _)| (id, calibrated.ranges[id.0])).collect();
-        let calibrated = calibrate(graph, folded, &samples, &inputs, Ends::LeastError, Granularity::Tensor);
+        let ranges = calibrated.graph.inputs().map(|(id, _)| (id, calibrated.ranges[id.0])).collect();
+        let stated = Stated { ranges, narrow: calibrated.narrow.clone() };
+        let calibrated = calibrate(graph, folded, &samples, &stated, Ends::LeastError, Granularity::Tensor);
         let judge = judge.of_copy(&calibrated, material.validation())?;
         let left = agreement(judge.float_classes(), expected);
         if left >= float {

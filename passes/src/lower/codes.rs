@@ -3,7 +3,7 @@
 use super::lowering::{FILL, Lowering, Place, append, at_least_one, extent};
 use super::place::{agree, broadcast, joined, order_of, row_major};
 use super::{LowerError, table};
-use crate::annotate::ActivationQuant;
+use crate::activation::ActivationQuant;
 use crate::equalize;
 use crate::ir::{AxisMap, BinaryKind, Clip, Function, Node, NodeId, Op, Window};
 use crate::quantize::check_multiplier;

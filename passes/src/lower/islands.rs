@@ -111,7 +111,7 @@ impl<'q> Lowering<'q> {
         self.unary(node, x, Function::Clip { min: clip.min, max: clip.max })
     }
 
-    fn unary(&mut self, node: &Node, x: FloatId, function: Function) -> Result<FloatId, LowerError> {
+    pub(super) fn unary(&mut self, node: &Node, x: FloatId, function: Function) -> Result<FloatId, LowerError> {
         let y = self.new_float(node, node.shape.len())?;
         let parameters: Vec<f32> = function.parameters().into_iter().map(canonical).collect();
         let function = Function::from_parts(function.tag(), &parameters).unwrap_or(function);

@@ -2,9 +2,9 @@
 
 use super::place::{agree, channels_last, image_extents, in_order, order_of, reshape, row_extents, row_major};
 use super::{LowerError, Lowered, memory_plan, table};
-use crate::annotate::ActivationQuant;
+use crate::activation::ActivationQuant;
 use crate::equalize::{self, ChannelFactors};
-use crate::ir::{Node, NodeId, Op, Shape};
+use crate::ir::{Function, Node, NodeId, Op, Shape};
 use crate::quantize::{Domain, Quantized, check_multiplier};
 use releqc_runtime::float::canonical;
 use releqc_runtime::program::{self, ElementType, FloatId, FloatSlot, Order, Port, TensorId};
@@ -217,6 +217,7 @@ impl<'q> Lowering<'q> {
         let x = self.floats(id)?;
         let x = self.scaled(node, x, self.factors(id), |factor| 1.0 / factor)?;
         let quant = self.activation(id);
+        let x = self.within_codes(node, x, quant)?;
         let inv_scale = check_multiplier(node, 1.0 / quant.scale)?;
         let image = node.shape.dims().first() == Some(&1) && self.is_read_as_image(id, 0);
         let (order, extents, strides) = if image {
@@ -227,6 +228,15 @@ impl<'q> Lowering<'q> {
         let y = self.new_tensor(node, extents, quant)?;
         self.emit(program::Op::Quantize { x, y, inv_scale, order });
         Ok(Place { tensor: y, strides })
+    }
+
+    /// Floats that become no code above the largest: quantizing has no clamp but that of a byte.
+    fn within_codes(&mut self, node: &Node, x: FloatId, quant: ActivationQuant) -> Result<FloatId, LowerError> {
+        if quant.largest == u8::MAX {
+            return Ok(x);
+        }
+        let max = (f32::from(quant.largest) - f32::from(quant.zero_point)) * quant.scale;
+        self.unary(node, x, Function::Clip { min: f32::NEG_INFINITY, max })
     }
 
     /// Whether the first reader that cares wants the channels innermost.

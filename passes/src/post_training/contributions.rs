@@ -21,7 +21,9 @@ pub(super) fn contributions(calibrated: &Calibrated, samples: &[Vec<f32>]) -> BT
     let annotated = annotate_with(calibrated, &widths, WeightScales::Largest);
     let network = Network::of(graph, samples);
     let layers = graph.iter().filter(|(_, node)| node.owns_weights());
-    let operands: BTreeSet<NodeId> = layers.map(|(_, node)| node.inputs[0]).collect();
+    // Tensors that were asked to have few bits do not get many.
+    let operands = layers.map(|(_, node)| node.inputs[0]).filter(|id| !calibrated.narrow.contains_key(id));
+    let operands: BTreeSet<NodeId> = operands.collect();
     let operands: Vec<NodeId> = operands.into_iter().collect();
     operands.into_par_iter().map(|id| (id, network.noise(&annotated, id))).collect()
 }

@@ -127,12 +127,7 @@ impl<'a> Memo<'a> {
         let mut annotated = annotated.unwrap_or_else(|| Annotated {
             graph: self.calibrated.folded.clone(),
             weights: BTreeMap::new(),
-            activations: self
-                .calibrated
-                .ranges
-                .iter()
-                .map(|&range| crate::annotate::ActivationQuant::of(range))
-                .collect(),
+            activations: self.calibrated.activations(),
             factors: self.calibrated.factors.clone(),
             floats: self.calibrated.floats.clone(),
         });
@@ -299,7 +294,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::{Ends, Granularity, calibrate};
+    use crate::calibrate::{Ends, Granularity, Stated, calibrate};
     use crate::rewrite::{canonicalize, fold_batch_norm};
     use crate::{annotate, import};
 
@@ -311,7 +306,7 @@ mod tests {
         let len = graph.input_shape().len();
         let value = |i: usize| ((i * 2_654_435_761) % 1009) as f32 / 504.5 - 1.0;
         let samples: Vec<Vec<f32>> = (0..40).map(|s| (0..len).map(|i| value(i + 7919 * s)).collect()).collect();
-        let calibrated = calibrate(graph, folded, &samples, &BTreeMap::new(), Ends::LeastError, Granularity::Tensor);
+        let calibrated = calibrate(graph, folded, &samples, &Stated::default(), Ends::LeastError, Granularity::Tensor);
         (calibrated, samples)
     }
 

@@ -3,11 +3,10 @@
 use super::rounding::{LayerRounding, Prepared};
 use super::{PostTrained, Rounding, bias, sums};
 use crate::annotate::{Annotated, coded_weights, to_steps};
-use crate::domain::{Domain, domains, needs_codes};
+use crate::domain::{Domain, domains, keeps_codes, needs_codes};
 use crate::equalize::ChannelFactors;
 use crate::float_exec::{Buffers, Operand, Single};
 use crate::ir::{Clip, Graph, Node, NodeId, Op};
-use crate::quantize::keeps_codes;
 use crate::simd::Isa;
 use rayon::prelude::*;
 use releqc_runtime::BitWidth;

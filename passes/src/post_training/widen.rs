@@ -4,7 +4,7 @@
 //! to codes, and what that leaves over as codes of a finer scale. Both products use the same weights; their sum is that of an
 //! operand of 16 bits. Between such layers values stay floats. No executor learns anything new.
 
-use crate::annotate::ActivationQuant;
+use crate::activation::ActivationQuant;
 use crate::calibrate::{Calibrated, Range};
 use crate::domain::needs_codes;
 use crate::equalize::{self, ChannelFactors};
@@ -73,7 +73,8 @@ pub(super) fn widen(calibrated: &Calibrated, wide: &BTreeSet<NodeId>) -> Widened
     let outputs = graph.outputs.iter().map(|(name, id)| (name.clone(), new[id.0])).collect();
     let folded = Graph { name: graph.name.clone(), nodes: rebuilt.nodes, outputs };
     let Rebuilt { ranges, factors, floats, layers, .. } = rebuilt;
-    Widened { calibrated: Calibrated { graph: folded.clone(), folded, ranges, factors, floats }, layers }
+    let narrow = calibrated.narrow.iter().map(|(id, bits)| (new[id.0], *bits)).collect();
+    Widened { calibrated: Calibrated { graph: folded.clone(), folded, ranges, factors, floats, narrow }, layers }
 }
 
 /// The tensors, and what they are made of up to the results of layers: all that must not be rounded.
@@ -115,8 +116,8 @@ impl Rebuilt {
     /// What a tensor's codes stand for, and the rest.
     fn split(&mut self, id: NodeId) -> [NodeId; 2] {
         let (node, range, factors) = (self.nodes[id.0].clone(), self.ranges[id.0], self.factors[id.0].clone());
-        let ActivationQuant { scale, zero_point } =
-            ActivationQuant::of(Range { min: range.min * ROOM, max: range.max * ROOM });
+        let ActivationQuant { scale, zero_point, .. } =
+            ActivationQuant::of(Range { min: range.min * ROOM, max: range.max * ROOM }, BitWidth::MAX);
         let zero = f32::from(zero_point);
         let own = |suffix: &str, op: Op, inputs: Vec<NodeId>| Node {
             name: format!("{}:{suffix}", node.name),
@@ -180,7 +181,7 @@ impl Rebuilt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::{Ends, Granularity, calibrate};
+    use crate::calibrate::{Ends, Granularity, Stated, calibrate};
     use crate::float_exec::FloatExecutor;
     use crate::ir::{Conv, ElementType, Padding, Shape, Tensor, Window};
     use crate::post_training::{Rounding, quantize_after_training};
@@ -209,7 +210,7 @@ mod tests {
         let sample = |k: usize| (0..32).map(|i| ((i * 37 + k * 101) % 97) as f32 / 48.5 - 1.0).collect();
         let samples: Vec<Vec<f32>> = (0..16).map(sample).collect();
         let calibrated =
-            calibrate(graph.clone(), graph, &samples, &BTreeMap::new(), Ends::LeastError, Granularity::Tensor);
+            calibrate(graph.clone(), graph, &samples, &Stated::default(), Ends::LeastError, Granularity::Tensor);
         (calibrated, samples)
     }
 

@@ -11,7 +11,7 @@ use super::inference::Inference;
 use super::kernels::simd::Isa;
 use super::layers::{Distance, Loss, NormMode, Targets};
 use super::network::Network;
-use super::recipe::Augmentation;
+use super::recipe::{Augmentation, Comparison};
 use super::reconstruct::Aim;
 use super::recording::Recording;
 use super::tape::{apply, constant, values};
@@ -54,7 +54,11 @@ pub fn mean_hessian_diagonals(
     mut progress: impl FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Option<Vec<f64>>, TrainError> {
     let network = Network::new(graph)?;
-    check_data(graph, &network, data)?;
+    let compares = match probe.aim {
+        Aim::Classes { .. } => Comparison::Classes,
+        Aim::Values => Comparison::Values,
+    };
+    check_data(graph, &network, data, compares)?;
     let point =
         Point { teacher: Inference::float(graph)?, network, data, probe, buffers: Arc::new(Buffers::default()) };
     let layers: Vec<usize> = point.network.layers().map(|(_, layer)| layer.weight).collect();
@@ -120,12 +124,13 @@ impl Point<'_> {
             norm: NormMode::Fixed,
             buffers: &self.buffers,
         };
-        let (logits, _) = recording.forward(constant(batch.input.clone(), &device));
-        let teacher = || self.teacher.logits_of(&batch.input);
+        let ends = &self.network.ends;
+        let (outputs, _) = recording.values_of(&batch.input, &device, ends);
+        let teacher = || self.teacher.values_of(&batch.input, ends);
         let total = match self.probe.aim {
             Aim::Classes { temperature } => {
                 let labels = self.data.labels().map(|labels| batch.samples.iter().map(|&s| labels[s]).collect());
-                let teacher = labels.is_none().then(teacher);
+                let teacher = labels.is_none().then(|| teacher().swap_remove(0));
                 let loss = Loss {
                     classes: self.network.classes(),
                     temperature,
@@ -133,9 +138,15 @@ impl Point<'_> {
                     targets: Targets { labels, teacher },
                     result: Default::default(),
                 };
-                apply(Arc::new(loss), &[&logits], &self.buffers)
+                apply(Arc::new(loss), &[&outputs[0]], &self.buffers)
             }
-            Aim::Values => apply(Arc::new(Distance::new(teacher(), 1.0)), &[&logits], &self.buffers),
+            Aim::Values => {
+                let weight = 1.0 / outputs.len() as f32;
+                let distance =
+                    |(output, target)| apply(Arc::new(Distance::new(target, weight)), &[output], &self.buffers);
+                let parts = outputs.iter().zip(teacher()).map(distance);
+                parts.reduce(|sum, part| sum + part).expect("a network has outputs")
+            }
         };
         let mut gradients = total.backward();
         let zeros = || vec![0.0; self.network.parameters[weight].values.len()];

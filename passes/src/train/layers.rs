@@ -98,6 +98,11 @@ fn with_step(epilogue: &Epilogue, step: Option<&[f32]>) -> Epilogue {
     epilogue
 }
 
+/// The largest code of what an epilogue rounds to, counted from the lowest.
+fn largest_code(epilogue: &Epilogue) -> f32 {
+    epilogue.codes.map_or(1.0, |codes| codes.high - codes.low)
+}
+
 /// Scale of a step's gradient, `1 / sqrt(values * largest code)` (LSQ, Esser et al. 2020, section 2.2).
 fn step_gradient_scale(values: usize, largest_code: f32) -> f32 {
     1.0 / (values as f32 * largest_code).sqrt()

@@ -77,7 +77,8 @@ impl Watched {
         for (i, weight) in weights.iter_mut().enumerate() {
             let step = steps[i % steps.len()];
             if !self.held[i] {
-                let change = (new[i] - self.codes[i]).signum();
+                // No difference: that of two codes need not be one.
+                let change = new[i].cmp(&self.codes[i]) as i8;
                 let turned = change != 0 && change == -self.directions[i];
                 if change != 0 {
                     self.directions[i] = change;

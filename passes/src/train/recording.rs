@@ -8,7 +8,7 @@ use super::layers::{
 };
 use super::network::{Kind, Layer, Network, Step};
 use super::tape::{self, Differentiable};
-use crate::annotate::ActivationQuant;
+use crate::activation::ActivationQuant;
 use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl ActivationQuant {
     /// The codes in the form of an epilogue.
     pub(crate) fn codes(&self) -> Codes {
         let zero = f32::from(self.zero_point);
-        Codes { scale: self.scale, low: -zero, high: 255.0 - zero }
+        Codes { scale: self.scale, low: -zero, high: f32::from(self.largest) - zero }
     }
 }
 

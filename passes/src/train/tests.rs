@@ -7,7 +7,7 @@ use super::network::Network;
 use super::recording::Recording;
 use super::*;
 use crate::annotate::{Annotated, annotate};
-use crate::calibrate::{Calibrated, Ends, Granularity, calibrate};
+use crate::calibrate::{Calibrated, Ends, Granularity, Stated, calibrate};
 use crate::data::{Dataset, Samples};
 use crate::ir::{
     BatchNorm, Clip, Conv, ElementType, FullyConnected, Graph, Node, NodeId, Op, Padding, Shape, Tensor, Window,
@@ -16,7 +16,6 @@ use crate::post_training::{Rounding, quantize_after_training};
 use crate::rewrite::fold_batch_norm;
 use burn::tensor::Device;
 use releqc_runtime::BitWidth;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 fn noise(len: usize, seed: u32) -> Vec<f32> {
@@ -101,7 +100,7 @@ fn calibrated(train: &Dataset) -> Calibrated {
     let learning = Recipe { largest_gradient: f32::INFINITY, ..recipe(60) };
     let float = train_float(&start, train, &learning, 3, |_| ControlFlow::Continue(())).unwrap();
     let folded = fold_batch_norm(&float);
-    calibrate(float, folded, &samples(train), &BTreeMap::new(), Ends::LeastError, Granularity::Tensor)
+    calibrate(float, folded, &samples(train), &Stated::default(), Ends::LeastError, Granularity::Tensor)
 }
 
 /// The first samples of a data set.
@@ -152,7 +151,7 @@ fn inputs_of_any_scale_are_learned_from() {
     first.weight = Tensor::new(first.weight.dims().to_vec(), smaller).unwrap();
     let (train, test) = (scaled(dataset(600, 1)), scaled(dataset(300, 2)));
     let calibrated =
-        calibrate(graph.clone(), graph, &samples(&train), &BTreeMap::new(), Ends::LeastError, Granularity::Tensor);
+        calibrate(graph.clone(), graph, &samples(&train), &Stated::default(), Ends::LeastError, Granularity::Tensor);
     let evaluator = Evaluator::new(&calibrated.folded, &test).unwrap();
     let after = |recipe: Recipe| {
         let trainer = Trainer::new(&calibrated, &train, recipe, 9).unwrap();
@@ -238,7 +237,7 @@ fn with_maps(kind: usize) -> Calibrated {
     let graph = crate::rewrite::canonicalize(graph).unwrap();
     assert_eq!(graph.nodes.len(), 7, "every map joined its layer");
     let folded = fold_batch_norm(&graph);
-    calibrate(graph, folded, &samples(&dataset(64, 1)), &BTreeMap::new(), Ends::LeastError, Granularity::Tensor)
+    calibrate(graph, folded, &samples(&dataset(64, 1)), &Stated::default(), Ends::LeastError, Granularity::Tensor)
 }
 
 /// 10 log10 of the power of the float network's logits over that of the difference.
@@ -488,7 +487,7 @@ fn normalisation_put_back_leaves_the_function_as_it_was() {
     assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-4 * largest));
     // The same bounds as for a network that came with its normalisation.
     let calibrated =
-        calibrate(graph, folded, &samples(&train), &BTreeMap::new(), Ends::LeastError, Granularity::Tensor);
+        calibrate(graph, folded, &samples(&train), &Stated::default(), Ends::LeastError, Granularity::Tensor);
     let bits = widths(&[8; 7]);
     let after = |steps: usize| {
         let recipe = Recipe { learning_rate: 0.0, augmentation: Augmentation::NONE, ..recipe(steps) };

@@ -11,7 +11,7 @@ use super::recording::Rounding;
 use super::session::{Lesson, Outcome, Progress, State, train};
 use super::statistics;
 use super::steps::initial_steps;
-use crate::annotate::{ActivationQuant, Annotated};
+use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
 use crate::data::Dataset;
 use crate::ir::{Graph, Op};
@@ -215,7 +215,7 @@ impl<'a> Trainer<'a> {
         let mut rounding = Rounding {
             weights: Vec::new(),
             weight_steps: Vec::new(),
-            activations: self.calibrated.ranges.iter().map(|&range| ActivationQuant::of(range)).collect(),
+            activations: self.calibrated.activations(),
             activation_steps: vec![None; self.network.steps.len()],
         };
         for ((_, layer), width) in self.network.layers().zip(bits) {

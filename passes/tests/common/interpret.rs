@@ -1,11 +1,11 @@
 //! An interpreter of quantized graphs: the formulas of docs/quantization.md, node by node, every tensor in the order of
 //! ONNX.
 //!
-//! Shares nothing with lowering: no places, no strides of tensors, no plan. Functions of floats come from the runtime,
+//! No code is above the largest of its tensor: the interpreter stops where one is. Shares nothing with lowering: no places, no strides of tensors, no plan. Functions of floats come from the runtime,
 //! which has one form of them for every executor.
 
 use super::evaluate::{broadcast_flat, flat, positions, tap};
-use releqc_passes::annotate::ActivationQuant;
+use releqc_passes::activation::ActivationQuant;
 use releqc_passes::calibrate::Range;
 use releqc_passes::ir::{BinaryKind, Clip, Function, Graph, Node, NodeId, Op, Recurrent, Shape, Window};
 use releqc_passes::quantize::{Domain, Quantized, QuantizedLayer};
@@ -30,6 +30,10 @@ pub fn interpret(quantized: &Quantized, input: &[f32]) -> Vec<Vec<f32>> {
             },
         };
         assert_eq!(value.len(), node.shape.len(), "{}", node.name);
+        if let Value::Codes(codes) = &value {
+            let largest = interpreter.quant(id).largest;
+            assert!(codes.iter().all(|code| *code <= largest), "{}: codes above {largest}", node.name);
+        }
         interpreter.values.push(value);
     }
     quantized.graph.outputs.iter().map(|(_, id)| interpreter.floats(*id)).collect()
@@ -91,7 +95,7 @@ impl Interpreter<'_> {
 
     /// A node's value as codes, quantized where it is floats.
     fn codes(&self, id: NodeId) -> Vec<u8> {
-        let ActivationQuant { scale, zero_point } = self.quant(id);
+        let ActivationQuant { scale, zero_point, largest } = self.quant(id);
         match (&self.values[id.0], &self.graph.node(id).op) {
             (Value::Codes(codes), _) => codes.clone(),
             (Value::Floats(_), Op::Constant(tensor)) => {
@@ -105,7 +109,7 @@ impl Interpreter<'_> {
                     false => v,
                 };
                 let steps = floats.iter().enumerate().map(|v| divided(v) * inv_scale);
-                steps.map(|v| requantize(v, zero_point, [0, 255])).collect()
+                steps.map(|v| requantize(v, zero_point, [0, largest])).collect()
             }
         }
     }
@@ -132,10 +136,12 @@ impl Interpreter<'_> {
 
     /// The codes `lo..=hi` that a clip allows a node. With factors, the range ends before an upper bound above 0.
     fn bounds(&self, id: NodeId, clip: Option<Clip>) -> [u8; 2] {
-        let ActivationQuant { scale, zero_point } = self.quant(id);
-        let code = |bound: f32| ((bound / scale).round_ties_even() + f32::from(zero_point)).clamp(0.0, 255.0) as u8;
-        let top = |max: f32| if self.has_factors(id) && max > 0.0 { 255 } else { code(max) };
-        clip.map_or([0, 255], |clip| [code(clip.min), top(clip.max)])
+        let ActivationQuant { scale, zero_point, largest } = self.quant(id);
+        let code = |bound: f32| {
+            ((bound / scale).round_ties_even() + f32::from(zero_point)).clamp(0.0, f32::from(largest)) as u8
+        };
+        let top = |max: f32| if self.has_factors(id) && max > 0.0 { largest } else { code(max) };
+        clip.map_or([0, largest], |clip| [code(clip.min), top(clip.max)])
     }
 
     /// `s_x / s_y`.
@@ -423,16 +429,16 @@ fn code(v: f32, quant: ActivationQuant) -> u8 {
         return quant.zero_point;
     }
     let steps = (f64::from(v) / f64::from(quant.scale)).round_ties_even() + f64::from(quant.zero_point);
-    steps.clamp(0.0, 255.0) as u8
+    steps.clamp(0.0, f64::from(quant.largest)) as u8
 }
 
 /// `s = (max - min) / 255`, `z = rne(-min / s)`; 1 and 0 for a range of width 0.
 fn of_range(Range { min, max }: Range) -> ActivationQuant {
     if min == max {
-        return ActivationQuant { scale: 1.0, zero_point: 0 };
+        return ActivationQuant { scale: 1.0, zero_point: 0, largest: 255 };
     }
     let scale = ((f64::from(max) - f64::from(min)) / 255.0) as f32;
-    ActivationQuant { scale, zero_point: (-min / scale).round_ties_even() as u8 }
+    ActivationQuant { scale, zero_point: (-min / scale).round_ties_even() as u8, largest: 255 }
 }
 
 /// Position on axis 1 of element `i`; 0 where there is no such axis.

@@ -5,7 +5,7 @@ use super::super::kernels::epilogue::{self, Epilogue, EpilogueSums};
 use super::super::kernels::partition::PARTS;
 use super::super::kernels::simd::Isa;
 use super::super::tape::{Differentiable, Gradient};
-use super::{step_gradient_scale, with_step};
+use super::{largest_code, step_gradient_scale, with_step};
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
@@ -165,7 +165,7 @@ impl Differentiable for Normalize {
         }
         if inputs.len() > 3 {
             let step: f64 = parts.iter().map(|p| p.step).sum();
-            let scale = step_gradient_scale(self.sample, 255.0);
+            let scale = step_gradient_scale(self.sample, largest_code(&epilogue));
             gradients.push(Some(Gradient::Values(vec![step as f32 * scale])));
         }
         gradients

@@ -6,7 +6,7 @@ use super::super::kernels::partition::{PARTS, part_size};
 use super::super::kernels::pool::Pool;
 use super::super::kernels::simd::Isa;
 use super::super::tape::{Differentiable, Gradient};
-use super::{step_gradient_scale, with_step};
+use super::{largest_code, step_gradient_scale, with_step};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ impl Differentiable for Affine {
             let steps: Vec<f64> = parts
                 .map(|(x, dy)| epilogue::backward_sums(self.isa, x, dy, affine, &zeros, &epilogue, true).step)
                 .collect();
-            let scale = step_gradient_scale(self.sample, 255.0);
+            let scale = step_gradient_scale(self.sample, largest_code(&epilogue));
             gradients.push(Some(Gradient::Values(vec![steps.iter().sum::<f64>() as f32 * scale])));
         }
         gradients
