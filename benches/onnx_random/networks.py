@@ -161,7 +161,7 @@ SINCE = {"HardSwish": 14, "Gelu": 20, "Mish": 18, "Celu": 12}
 
 def function(net, x, s):
     op = net.pick(["Relu", "Relu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "LeakyRelu", "Elu", "Selu", "Softplus",
-                   "Abs", "Neg", "Erf", "Softsign", "Clip", "Clip", "Clip", "Celu", "PRelu", "Gelu", "Mish", "Exp", "Sin", "Atan"])
+                   "Abs", "Neg", "Erf", "Softsign", "Clip", "Clip", "Clip", "Celu", "PRelu", "Gelu", "Mish", "Sin", "Atan"])
     if net.opset < SINCE.get(op, 0):
         return None
     if op == "Clip":

@@ -23,7 +23,7 @@ use releqc_runtime::accel::AccelConfig;
 use releqc_runtime::format::{Artifact, LoadOptions, Metadata};
 use releqc_runtime::pack::unpack;
 use releqc_runtime::reference::Reference;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 const QDQ: ExportOptions = ExportOptions { format: Format::Qdq, int4: false };

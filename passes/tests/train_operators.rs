@@ -6,14 +6,13 @@
 mod common;
 
 use common::random_net::{Kind, random_net};
-use releqc_passes::calibrate::{Ends, Granularity, calibrate};
+use releqc_passes::calibrate::{Ends, Granularity, Stated, calibrate};
 use releqc_passes::data::{Dataset, Samples};
 use releqc_passes::float_exec::FloatExecutor;
 use releqc_passes::ir::{Graph, Shape};
 use releqc_passes::rewrite::{canonicalize, fold_batch_norm};
 use releqc_passes::train::{Augmentation, Comparison, Inference, NetworkError, Recipe, TrainError, Trainer};
 use releqc_runtime::BitWidth;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 const SAMPLES: usize = 6;
@@ -93,8 +92,7 @@ fn every_random_graph_is_retrained_on_values() {
         if outputs.iter().flatten().any(|v| !v.is_finite()) {
             continue;
         }
-        let ranges = BTreeMap::new();
-        let calibrated = calibrate(graph, folded, &inputs, &ranges, Ends::LeastError, Granularity::Tensor);
+        let calibrated = calibrate(graph, folded, &inputs, &Stated::default(), Ends::LeastError, Granularity::Tensor);
         let recipe = Recipe {
             steps: 20,
             batch: SAMPLES,
