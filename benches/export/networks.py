@@ -69,7 +69,7 @@ def main():
     parser.add_argument("inputs", type=Path)
     parser.add_argument("--floats", action="store_true")
     parser.add_argument("names", nargs="*")
-    a = parser.parse_args()
+    a = parser.parse_intermixed_args()
     failed = 0
     for name in a.names or sorted(p.stem for p in a.networks.glob("*.onnx")):
         z = np.load(a.inputs / f"{name}.npz")

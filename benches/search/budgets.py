@@ -63,7 +63,7 @@ def main():
     parser.add_argument("--episodes", type=int, default=8)
     parser.add_argument("--validation", type=int, default=900, help="samples held back; a third of them confirms")
     parser.add_argument("--markdown", type=Path)
-    a = parser.parse_args()
+    a = parser.parse_intermixed_args()
     binary = Binary(a.releqc.resolve())
     lines = [
         "| network | budget | limit | taken | kept | mean bits | lost, points | best uniform inside | it loses | beaten |",

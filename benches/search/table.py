@@ -96,7 +96,7 @@ def main():
     parser.add_argument("--retrain", default="short", choices=["none", "short", "full"])
     parser.add_argument("--min-snr", default="25", help="dB that the network without data keeps")
     parser.add_argument("--markdown", type=Path)
-    a = parser.parse_args()
+    a = parser.parse_intermixed_args()
     a.releqc, a.shared, a.out = a.releqc.resolve(), a.shared.resolve(), a.out.resolve()
     a.out.mkdir(parents=True, exist_ok=True)
     lines = [

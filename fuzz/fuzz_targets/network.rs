@@ -5,4 +5,6 @@
 use libfuzzer_sys::fuzz_target;
 use releqc_fuzz_entries::{model::model, network::network};
 
-fuzz_target!(|bytes: &[u8]| drop(model(&network(bytes))));
+fuzz_target!(|bytes: &[u8]| {
+    let _ = model(&network(bytes));
+});

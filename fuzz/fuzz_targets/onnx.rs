@@ -5,4 +5,6 @@
 use libfuzzer_sys::fuzz_target;
 use releqc_fuzz_entries::model::model;
 
-fuzz_target!(|bytes: &[u8]| drop(model(bytes)));
+fuzz_target!(|bytes: &[u8]| {
+    let _ = model(bytes);
+});

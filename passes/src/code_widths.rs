@@ -46,7 +46,10 @@ pub fn largest_codes(artifact: &Artifact) -> Vec<u8> {
     largest
 }
 
-/// Bits of the codes of each tensor, 2..=8: enough for its largest.
+/// Bits of the codes of each tensor, 2..=8: enough for its largest and for that of 0.
 pub fn code_widths(artifact: &Artifact) -> Vec<u8> {
-    largest_codes(artifact).into_iter().map(|code| (u8::BITS - code.leading_zeros()).max(2) as u8).collect()
+    let tensors = &artifact.program().tensors;
+    // Values that a clip keeps below 0 have no codes above that of 0; their width holds it all the same.
+    let largest = largest_codes(artifact).into_iter().zip(tensors).map(|(code, tensor)| code.max(tensor.zero_point));
+    largest.map(|code| (u8::BITS - code.leading_zeros()).max(2) as u8).collect()
 }

@@ -121,6 +121,7 @@ pub fn compile(
         material,
         judge,
         samples,
+        stated,
         options,
         asked,
         preprocessing,
@@ -142,10 +143,10 @@ pub fn compile(
     let decision = match (annotation, &options.widths) {
         (Some(annotated), _) => Decision::of(annotated),
         (None, WidthPolicy::Uniform(bits)) => {
-            Fixed::new(&reconstruct, &judge).decide(vec![*bits; layers], &samples, hooks)?
+            Fixed::new(&reconstruct, &judge, &stated).decide(vec![*bits; layers], &samples, hooks)?
         }
         (None, WidthPolicy::PerLayer(widths)) => {
-            Fixed::new(&reconstruct, &judge).decide(widths.clone(), &samples, hooks)?
+            Fixed::new(&reconstruct, &judge, &stated).decide(widths.clone(), &samples, hooks)?
         }
         (None, WidthPolicy::Search) => search::bitwidths(model, asked, &reconstruct, &judge, &limits, hooks)?,
     };

@@ -50,10 +50,22 @@ pub(crate) fn outputs<T: Send>(
     data: &Dataset,
     map: impl Fn(usize, &[f32]) -> T + Sync,
 ) -> Result<Vec<T>, RunError> {
+    let first = artifact.program().outputs[0].0.len();
+    all_outputs(artifact, data, |index, outputs| map(index, &outputs[..first]))
+}
+
+/// The same of all outputs, one behind the other.
+///
+/// # Errors
+/// As [`outputs`].
+pub(crate) fn all_outputs<T: Send>(
+    artifact: &Artifact,
+    data: &Dataset,
+    map: impl Fn(usize, &[f32]) -> T + Sync,
+) -> Result<Vec<T>, RunError> {
     // One session a thread, made before the parallel part so that its errors surface.
     Session::new(artifact, SessionOptions::default())?;
     let outputs: usize = artifact.program().outputs.iter().map(|(port, _)| port.len()).sum();
-    let first = artifact.program().outputs[0].0.len();
     let workspace = || {
         let session = Session::new(artifact, SessionOptions::default());
         (session, vec![0.0; data.shape().len()], vec![0.0; outputs])
@@ -61,7 +73,7 @@ pub(crate) fn outputs<T: Send>(
     let run = |(session, input, output): &mut (Result<Session, RunError>, Vec<f32>, Vec<f32>), i: usize| {
         data.read(i, input);
         match session {
-            Ok(session) => session.run(input, output).map(|()| map(i, &output[..first])),
+            Ok(session) => session.run(input, output).map(|()| map(i, output)),
             Err(_) => unreachable!("a session was made from the same artifact before"),
         }
     };

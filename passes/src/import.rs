@@ -130,7 +130,10 @@ fn graph(
     }
     let single: Vec<Vec<usize>> = dims.iter().map(|dims| [&[1], &dims[1..]].concat()).collect();
     match build::graph(source, &single, Some(batch), file_len) {
-        Ok(single) if batch::samples_stay_apart(&single, whole) => Ok(single),
+        Ok(single) if batch::samples_stay_apart(&single, whole) && batch::gives_the_same(&single, whole, batch) => {
+            tracing::info!("a batch of {batch} that the file is fixed to is taken as 1: samples come one by one");
+            Ok(single)
+        }
         _ => Ok(whole.clone()),
     }
 }

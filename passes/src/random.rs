@@ -36,6 +36,8 @@ pub enum Purpose {
     Curvature = 13,
     /// Samples on which it is.
     CurvatureSamples = 14,
+    /// Samples on which networks for one sample and for several are compared.
+    BatchOfSamples = 15,
 }
 
 /// The stream of a purpose; the same on every platform.
@@ -70,6 +72,7 @@ mod tests {
             Reconstruction,
             Curvature,
             CurvatureSamples,
+            BatchOfSamples,
         ];
         let mut seen = BTreeSet::new();
         for purpose in purposes {

@@ -230,6 +230,38 @@ fn a_fixed_batch_becomes_one_where_samples_stay_apart() {
             set_output(m, &[4, 3]);
         });
     assert_eq!(graph(&mixed).input_shape().dims(), [4, 3]);
+    // A first axis of time is no batch, whatever has it: windows, reversed order, recurrence.
+    let windows = Model::new(17, &[3])
+        .node("Transpose", &["x"], "t", &[("perm", Ints(vec![1, 0]))])
+        .ints("first", &[0])
+        .node("Unsqueeze", &["t", "first"], "r", &[])
+        .weight("w", &[3, 3, 3])
+        .node("Conv", &["r", "w"], "c", &[("pads", Ints(vec![1, 1]))])
+        .node("Squeeze", &["c", "first"], "b", &[])
+        .node("Transpose", &["b"], "y", &[("perm", Ints(vec![1, 0]))]);
+    let reversed = Model::new(17, &[3]).ints("from", &[-1]).ints("to", &[-100]).ints("axes", &[0]).node(
+        "Slice",
+        &["x", "from", "to", "axes", "from"],
+        "y",
+        &[],
+    );
+    let recurrent = Model::new(17, &[1, 3]).weight("w", &[1, 4, 3]).weight("r", &[1, 4, 4]).node(
+        "RNN",
+        &["x", "w", "r"],
+        "y",
+        &[("hidden_size", Int(4))],
+    );
+    for (model, own, outputs) in [
+        (windows, vec![5, 3], vec![5, 3]),
+        (reversed, vec![5, 3], vec![5, 3]),
+        (recurrent, vec![5, 1, 3], vec![5, 1, 1, 4]),
+    ] {
+        let model = model.edit(|m| {
+            set_batch(m, 0, 5);
+            set_output(m, &outputs);
+        });
+        assert_eq!(graph(&model).input_shape().dims(), own);
+    }
     // Extents that are given are meant.
     let options = ImportOptions { shapes: [("x".to_owned(), vec![4, 2, 3])].into(), ..Default::default() };
     assert_eq!(import(&batch.bytes(), &options).unwrap().input_shape().dims(), [4, 2, 3]);

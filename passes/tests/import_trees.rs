@@ -167,6 +167,16 @@ fn several_classes() {
 }
 
 #[test]
+fn a_class_that_a_sample_may_not_reach_is_refused_without_base_values() {
+    let sparse = classifier([0, 1, 2, 1, 0, 2], MIXED, vec![5, 6, 9], vec![]);
+    let error = from_onnx(&sparse.bytes()).unwrap_err();
+    assert!(error.findings()[0].to_string().contains("no leaf with a weight for some class"), "{:?}", error.findings());
+    let large = classifier([0, 1, 2, 1, 0, 2], MIXED, vec![5, 6, 16_777_217], vec![]);
+    let error = from_onnx(&large.bytes()).unwrap_err();
+    assert!(error.findings()[0].to_string().contains("class label 16777217"), "{:?}", error.findings());
+}
+
+#[test]
 fn what_is_no_tree_is_refused() {
     let findings = |change: fn(&mut Vec<(&'static str, Attr)>)| {
         let mut nodes = nodes(USUAL);

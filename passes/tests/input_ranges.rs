@@ -99,4 +99,9 @@ fn large_biases_tell_what_a_layer_reads() {
     assert_eq!(range(&biased(5.0, 1.0)), assumed);
     assert_eq!(range(&graph(1, vec![(layer(None), 2)])), assumed);
     assert_eq!(range(&biased(f32::NAN, 0.0)), assumed);
+    // Biases of what becomes the output tell of targets, also behind another operator.
+    let mut of_targets = biased(100.0, 0.0);
+    of_targets.nodes[2].op = Op::Softmax { axis: 1, log: false };
+    of_targets.nodes[2].shape = of_targets.nodes[1].shape.clone();
+    assert_eq!(range(&of_targets), assumed);
 }

@@ -190,6 +190,19 @@ fn a_search_by_signal_to_noise_says_all_in_decibels_and_confirms() {
 }
 
 #[test]
+fn a_search_says_what_becomes_of_a_ratio_that_it_was_asked_for() {
+    let place = Place::new();
+    let (answer, report) = searched(&place, &["--metric", "snr", "--min-snr", "90"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("90.0 dB are asked for (--min-snr)"), "{warnings}");
+    // Agreement is what counts unless another metric is named.
+    let (_, report) = searched(&place, &["--min-snr", "90"]);
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("--min-snr says nothing here: widths are judged by agreement"), "{warnings}");
+}
+
+#[test]
 fn methods_of_equal_time_are_each_confirmed_and_pay_for_what_they_ask() {
     let place = Place::new();
     let (answer, report) = searched(&place, &["--method-time", "1s", "--episodes", "5", "--json-lines", "lines.jsonl"]);

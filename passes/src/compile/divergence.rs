@@ -4,7 +4,7 @@ use super::signal::is_classifier;
 use super::{CompileError, build};
 use crate::annotate::Annotated;
 use crate::data::Dataset;
-use crate::evaluate::outputs;
+use crate::evaluate::all_outputs;
 use crate::float_exec::FloatExecutor;
 use crate::ir::{Graph, Op};
 
@@ -14,8 +14,10 @@ const LEAST_PROBABILITY: f64 = 1e-12;
 /// How far the results of an artifact are from those of the float network on some samples.
 pub(super) struct Divergence {
     data: Dataset,
-    /// The float network's first output for each sample.
+    /// The float network's outputs for each sample, one behind the other.
     float: Vec<Vec<f32>>,
+    /// Values of each output.
+    lens: Vec<usize>,
     measure: Measure,
 }
 
@@ -37,13 +39,14 @@ impl Divergence {
             values
         };
         let samples: Vec<Vec<f32>> = (0..data.len()).map(sample).collect();
-        let float = FloatExecutor::new(folded).outputs(&samples);
+        let float = FloatExecutor::new(folded).all_outputs(&samples);
+        let lens = folded.outputs.iter().map(|(_, id)| folded.node(*id).shape.len()).collect();
         let measure = match folded.node(folded.outputs[0].1).op {
             _ if !(of_classes && is_classifier(folded)) => Measure::Values,
             Op::Softmax { log: false, .. } => Measure::Probabilities,
             _ => Measure::Logits,
         };
-        Divergence { data, float, measure }
+        Divergence { data, float, lens, measure }
     }
 
     /// What it is called.
@@ -54,22 +57,41 @@ impl Divergence {
         }
     }
 
-    /// Mean over the samples of `KL(float || artifact)`, or the square error of values over the power of the float network's.
+    /// Mean over the samples of `KL(float || artifact)`; of values the mean over the outputs of the square error over the power of the
+    /// float network's.
     pub(super) fn of(&self, annotated: &Annotated) -> Result<f64, CompileError> {
         let artifact = build(annotated.clone())?;
-        let pairs = outputs(&artifact, &self.data, |i, output| match self.measure {
+        let of_sample = |i: usize, found: &[f32]| -> Vec<[f64; 2]> {
+            let mut first = 0;
+            let of_output = |&len: &usize| {
+                let part = first..first + len;
+                first += len;
+                self.of_output(&self.float[i][part.clone()], &found[part])
+            };
+            self.lens.iter().map(of_output).collect()
+        };
+        let pairs = all_outputs(&artifact, &self.data, of_sample)?;
+        let of_output = |output: usize| {
+            let [error, weight] =
+                pairs.iter().fold([0.0, 0.0], |sum, pair| [sum[0] + pair[output][0], sum[1] + pair[output][1]]);
+            if weight > 0.0 { error / weight } else { error }
+        };
+        Ok((0..self.lens.len()).map(of_output).sum::<f64>() / self.lens.len() as f64)
+    }
+
+    /// Of one output of one sample, with its weight.
+    fn of_output(&self, float: &[f32], found: &[f32]) -> [f64; 2] {
+        match self.measure {
             Measure::Values => {
                 let square = |a: f32, b: f32| (f64::from(a) - f64::from(b)).powi(2);
-                let error = self.float[i].iter().zip(output).map(|(&y, &z)| square(y, z)).sum::<f64>();
-                (error, self.float[i].iter().map(|&y| square(y, 0.0)).sum::<f64>())
+                let error = float.iter().zip(found).map(|(&y, &z)| square(y, z)).sum();
+                [error, float.iter().map(|&y| square(y, 0.0)).sum()]
             }
             measure => {
-                let (p, q) = (log_probabilities(&self.float[i], measure), log_probabilities(output, measure));
-                (p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>(), 1.0)
+                let (p, q) = (log_probabilities(float, measure), log_probabilities(found, measure));
+                [p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum(), 1.0]
             }
-        })?;
-        let (error, weight) = pairs.iter().fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
-        Ok(if weight > 0.0 { error / weight } else { error })
+        }
     }
 }
 

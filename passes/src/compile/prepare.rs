@@ -25,6 +25,8 @@ pub(super) struct Prepared<'d> {
     pub(super) judge: Judge,
     /// Those that ranges were taken from.
     pub(super) samples: Vec<Vec<f32>>,
+    /// What was known of tensors before.
+    pub(super) stated: Stated,
     /// The options, with retraining left out where the network cannot be retrained.
     pub(super) options: CompileOptions,
     /// The retraining that was asked for, by which ranges were chosen.
@@ -108,6 +110,7 @@ pub(super) fn prepare<'d>(
         material,
         judge,
         samples,
+        stated,
         options,
         asked: retrain,
         preprocessing,

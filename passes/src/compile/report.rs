@@ -436,9 +436,9 @@ impl CompileReport {
         } else if accuracy.metric == Metric::Agreement {
             assumptions.push("no labels: accuracy is agreement with the float network".into());
         }
-        let loses_more = options.goal
-            && accuracy.metric != Metric::Snr
-            && accuracy.loss_points > options.max_loss + ROUNDING * options.max_loss.max(1e-6);
+        // A loss that is no number keeps no goal.
+        let keeps = accuracy.loss_points <= options.max_loss + ROUNDING * options.max_loss.max(1e-6);
+        let loses_more = options.goal && accuracy.metric != Metric::Snr && !keeps;
         let goal_missed = loses_more || budgets.iter().any(|budget| !budget.met);
         CompileReport {
             network: quantized.graph.name.clone(),

@@ -18,8 +18,8 @@ use super::unlearn::Unlearned;
 use super::watch::{self, Watched};
 use super::yardstick::{Goal, Yardstick};
 use super::{
-    CompileError, CompileOptions, CostKind, Decision, Event, Hooks, Judge, LossOf, Material, Retrain, Sharing, Store,
-    UnlearnedAccuracy, budget, build,
+    CompileError, CompileOptions, CostKind, Decision, Event, Hooks, Judge, LossOf, Material, Metric, Retrain, Sharing,
+    Store, UnlearnedAccuracy, budget, build,
 };
 use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
@@ -123,6 +123,7 @@ pub(super) fn bitwidths(
         );
         hooks.report(Event::Warning(text));
     }
+    warn_of_missed_snr(options, judge, judge.score(&build(judged.clone())?, material)?.accuracy, hooks);
     hooks.stage("confirm");
     let loss_of = if unlearned.is_some() { LossOf::Unlearned } else { LossOf::Artifact };
     let networks = Confirmed {
@@ -143,6 +144,23 @@ pub(super) fn bitwidths(
     let copy = unlearned.is_some().then(|| UnlearnedAccuracy { float: yardstick.float(), reference, quantized });
     let reference = copy.is_none().then_some(reference);
     Ok(Decision { search: Some(search), reference, unlearned: copy, confirmation, ..Decision::of(deployed) })
+}
+
+/// Says so where the signal-to-noise ratio that is asked for is not kept, or not looked at.
+fn warn_of_missed_snr(options: &CompileOptions, judge: &Judge, accuracy: f64, hooks: &mut Hooks<'_>) {
+    let (decibels, wanted) = (judge.in_its_unit(accuracy), judge.min_snr());
+    // Budgets alone ask for the least noise.
+    let asks = options.min_snr.is_some() || !options.wants_least_loss();
+    if judge.metric() == Metric::Snr && asks && decibels < wanted {
+        hooks.report(Event::Warning(format!(
+            "the signal-to-noise ratio is {decibels:.1} dB, and {wanted:.1} dB are asked for (--min-snr)"
+        )));
+    }
+    if judge.metric() != Metric::Snr && options.min_snr.is_some() {
+        let text =
+            format!("--min-snr says nothing here: widths are judged by {} (--metric snr)", judge.metric().name());
+        hooks.report(Event::Warning(text));
+    }
 }
 
 /// The answers of a search, and who helps with them.

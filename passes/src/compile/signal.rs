@@ -102,14 +102,24 @@ impl Signal {
             let of_output = |&len: &usize| {
                 let range = first..first + len;
                 first += len;
-                float[range.clone()].iter().zip(&output[range]).fold([0.0, 0.0], |[power, error], (&y, &z)| {
-                    let distance = f64::from(y) - f64::from(z);
-                    [power + f64::from(y) * f64::from(y), error + distance * distance]
-                })
+                let values = float[range.clone()].iter().zip(&output[range]);
+                values
+                    .map(|(&y, &z)| power_and_error(y, z))
+                    .fold([0.0, 0.0], |sum, own| [sum[0] + own[0], sum[1] + own[1]])
             };
             Ok(self.lens.iter().map(of_output).collect::<Vec<[f64; 2]>>())
         };
         self.inputs.par_iter().zip(&self.float).map_init(workspace, of_sample).collect()
+    }
+}
+
+/// Square of a float value, and of what an artifact's differs from it by. A value that is no number tells nothing where both are none,
+/// or the same infinity; where one of them is, the error is infinite.
+fn power_and_error(y: f32, z: f32) -> [f64; 2] {
+    match (y.is_finite(), z.is_finite()) {
+        (true, true) => [f64::from(y).powi(2), (f64::from(y) - f64::from(z)).powi(2)],
+        _ if y == z || (y.is_nan() && z.is_nan()) => [0.0, 0.0],
+        (y_is_finite, _) => [if y_is_finite { f64::from(y).powi(2) } else { 0.0 }, f64::INFINITY],
     }
 }
 
@@ -132,7 +142,7 @@ fn ratio(sums: &[Vec<[f64; 2]>], output: usize) -> f64 {
 fn log_error(sums: &[Vec<[f64; 2]>], output: usize) -> f64 {
     let [power, error] = totals(sums, output);
     let n = sums.len() as f64;
-    if sums.len() < 2 {
+    if sums.len() < 2 || !error.is_finite() {
         return f64::INFINITY;
     }
     if power <= 0.0 || error <= 0.0 {
@@ -169,5 +179,21 @@ mod tests {
         }
         assert_eq!(log_error(&[vec![[1.0, 0.1]]], 0), f64::INFINITY);
         assert_eq!(ratio(&[vec![[1.0, 0.0]]], 0), MOST);
+    }
+
+    #[test]
+    fn a_value_that_is_no_number_is_noise_unless_it_is_meant() {
+        let sums = |pairs: &[(f32, f32)]| {
+            let add = |sum: [f64; 2], own: [f64; 2]| [sum[0] + own[0], sum[1] + own[1]];
+            vec![vec![pairs.iter().map(|&(y, z)| power_and_error(y, z)).fold([0.0, 0.0], add)]]
+        };
+        let (nan, infinity) = (f32::NAN, f32::INFINITY);
+        for lost in [(1.0, nan), (nan, 1.0), (infinity, 1.0), (1.0, infinity), (infinity, -infinity)] {
+            assert_eq!(ratio(&sums(&[(2.0, 2.0), lost]), 0), 0.0, "{lost:?}");
+        }
+        for meant in [(nan, nan), (infinity, infinity)] {
+            let with = ratio(&sums(&[(2.0, 1.0), meant]), 0);
+            assert_eq!(with, ratio(&sums(&[(2.0, 1.0)]), 0), "{meant:?}");
+        }
     }
 }

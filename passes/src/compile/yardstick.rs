@@ -4,7 +4,7 @@ use super::budget::{self, Pace, Recipes};
 use super::limits::Limits;
 use super::run::Run;
 use super::task::Task;
-use super::{CompileError, CompileOptions, Hooks, Judge, Material, Retrain, RewardKind, Store};
+use super::{CompileError, CompileOptions, Hooks, Judge, Material, Retrain, RewardKind, Store, build};
 use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
 use crate::post_training::{Memo, Rounding};
@@ -84,17 +84,25 @@ impl Yardstick<'_> {
         Run::new(self.calibrated, self.material, recipe, self.rounding, self.options.seed)
     }
 
-    /// The network with these widths after a recipe, and whether it had to be retrained now.
+    /// The network with these widths after a recipe, and whether it had to be retrained now. Where no answers are counted, values that
+    /// were rounded may lie nearer to those of the float network: the better one is taken.
     pub(super) fn network(
         &self,
         widths: &[BitWidth],
         recipe: Option<&Recipe>,
         hooks: &mut Hooks<'_>,
     ) -> Result<(Annotated, bool), CompileError> {
-        match recipe {
-            Some(recipe) => self.run(recipe)?.retrained(widths, self.pace.of(recipe), self.answers, hooks),
-            None => Ok((self.memo.quantize(widths).annotated, false)),
+        let rounded = || self.memo.quantize(widths).annotated;
+        let Some(recipe) = recipe else { return Ok((rounded(), false)) };
+        let (retrained, paid) = self.run(recipe)?.retrained(widths, self.pace.of(recipe), self.answers, hooks)?;
+        if self.judge.counts_answers() {
+            return Ok((retrained, paid));
         }
+        let worth = |annotated: &Annotated| -> Result<f64, CompileError> {
+            Ok(self.judge.score(&build(annotated.clone())?, self.material)?.accuracy)
+        };
+        let rounded = rounded();
+        Ok((if worth(&rounded)? > worth(&retrained)? { rounded } else { retrained }, paid))
     }
 
     /// Makes the questions of this search known to processes that can answer them.

@@ -275,7 +275,8 @@ impl Network<'_> {
             value = self.message.node("Clip", &format!("{name}:clipped"), &[&value, &lo, &hi], vec![]);
         }
         if !self.is_qdq() {
-            value = self.quant(&format!("{name}:quant"), &value, &[tensor.scale], &[], z, 8, false);
+            let bits = (u8::BITS - hi.leading_zeros()).max(2) as u8;
+            value = self.quant(&format!("{name}:quant"), &value, &[tensor.scale], &[], z, bits, false);
         }
         self.define(id, layout, shape, value);
     }

@@ -676,6 +676,8 @@ fn live(graph: Graph) -> Graph {
             graph.nodes[index].inputs.iter().for_each(|input| needed[input.0] = true);
         }
     }
+    let unread = graph.nodes.iter().zip(&needed).filter(|(node, needed)| node.is_input() && !**needed);
+    unread.for_each(|(node, _)| tracing::info!("input \"{}\" is left out: no output depends on it", node.name));
     let without_input = graph.nodes.iter().zip(&needed).all(|(node, needed)| !node.is_input() || !needed);
     if let (true, Some(first)) = (without_input, needed.first_mut()) {
         *first = true;

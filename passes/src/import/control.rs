@@ -92,9 +92,35 @@ fn attempt(builder: &mut Builder<'_>, step: &Step, name: &str) -> Result<(Vec<Ty
     Ok((results, builder.take_findings(mark)))
 }
 
-/// Whether a branch breaks rules of ONNX: with inputs of these extents it fails wherever it is run.
+/// Operators whose operands' extents must fit each other or a window; what else may be wrong with them is no matter of extents
+/// only where an attribute is.
+const FIT_EXTENTS: [&str; 17] = [
+    "Add",
+    "AveragePool",
+    "Concat",
+    "Conv",
+    "ConvTranspose",
+    "Div",
+    "Einsum",
+    "Expand",
+    "Gemm",
+    "LpPool",
+    "MatMul",
+    "MaxPool",
+    "Mul",
+    "Pad",
+    "Reshape",
+    "STFT",
+    "Sub",
+];
+
+/// Whether extents in a branch do not fit each other: with inputs of these extents it fails wherever it is run.
 fn cannot_run(findings: &[Finding]) -> bool {
-    !findings.is_empty() && findings.iter().all(|finding| finding.kind == ErrorKind::Invalid)
+    let of_extents = |finding: &Finding| {
+        let operator = finding.operator.as_deref().unwrap_or_default();
+        finding.kind == ErrorKind::Invalid && FIT_EXTENTS.contains(&operator)
+    };
+    !findings.is_empty() && findings.iter().all(of_extents)
 }
 
 fn note_left_out(builder: &Builder<'_>, step: &Step, name: &str, findings: &[Finding]) {

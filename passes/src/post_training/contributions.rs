@@ -4,9 +4,10 @@
 //! difference through the float network. Roundings of different tensors hardly know of each other, so that their noises add up.
 
 use super::sums;
-use super::widen::can_be_wide;
+use super::widen::{can_be_wide, floats};
 use crate::annotate::{Annotated, WeightScales, annotate_with};
 use crate::calibrate::Calibrated;
+use crate::domain::keeps_codes;
 use crate::float_exec::{Buffers, Operand, Single};
 use crate::ir::{Graph, NodeId, Op};
 use rayon::prelude::*;
@@ -21,11 +22,21 @@ pub(super) fn contributions(calibrated: &Calibrated, samples: &[Vec<f32>]) -> BT
     let annotated = annotate_with(calibrated, &widths, WeightScales::Largest);
     let network = Network::of(graph, samples);
     let layers = graph.iter().filter(|(_, node)| node.owns_weights());
-    // Tensors that were asked to have few bits do not get many.
-    let operands = layers.map(|(_, node)| node.inputs[0]).filter(|id| !calibrated.narrow.contains_key(id));
+    // Tensors that were asked to have few bits do not get many, and are not left floats for the sake of others.
+    let keeps_narrow = |id: &NodeId| {
+        let made_of = floats(graph, &BTreeSet::from([*id]));
+        !made_of.iter().chain([&codes_of(graph, *id)]).any(|id| calibrated.narrow.contains_key(id))
+    };
+    let operands = layers.map(|(_, node)| node.inputs[0]).filter(keeps_narrow);
     let operands: BTreeSet<NodeId> = operands.collect();
     let operands: Vec<NodeId> = operands.into_iter().collect();
     operands.into_par_iter().map(|id| (id, network.noise(&annotated, id))).collect()
+}
+
+/// The tensor whose codes these are.
+fn codes_of(graph: &Graph, id: NodeId) -> NodeId {
+    let node = graph.node(id);
+    if keeps_codes(node) { codes_of(graph, node.inputs[0]) } else { id }
 }
 
 /// The float network with all its values.

@@ -49,8 +49,14 @@ pub(super) fn widen(calibrated: &Calibrated, wide: &BTreeSet<NodeId>) -> Widened
     let mut new: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
     let mut planes: BTreeMap<NodeId, [NodeId; 2]> = BTreeMap::new();
     let mut position = 0;
+    // Inputs come before all other nodes.
+    let mut wide_inputs = Vec::new();
     for (id, node) in graph.iter() {
+        if !node.is_input() {
+            planes.extend(wide_inputs.drain(..).map(|(id, at)| (id, rebuilt.split(at))));
+        }
         let (range, factors) = (calibrated.ranges[id.0], calibrated.factors[id.0].clone());
+        let node_is_input = node.is_input();
         let mut node = node.clone();
         let operand = node.inputs.first().copied();
         node.inputs.iter_mut().for_each(|input| *input = new[input.0]);
@@ -65,9 +71,13 @@ pub(super) fn widen(calibrated: &Calibrated, wide: &BTreeSet<NodeId>) -> Widened
         };
         position += usize::from(graph.node(id).owns_weights());
         new.push(at);
-        if wide.contains(&id) {
-            let split = rebuilt.split(at);
-            planes.insert(id, split);
+        match wide.contains(&id) {
+            true if node_is_input => wide_inputs.push((id, at)),
+            true => {
+                let split = rebuilt.split(at);
+                planes.insert(id, split);
+            }
+            false => {}
         }
     }
     let outputs = graph.outputs.iter().map(|(name, id)| (name.clone(), new[id.0])).collect();
@@ -78,7 +88,7 @@ pub(super) fn widen(calibrated: &Calibrated, wide: &BTreeSet<NodeId>) -> Widened
 }
 
 /// The tensors, and what they are made of up to the results of layers: all that must not be rounded.
-fn floats(graph: &Graph, wide: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+pub(super) fn floats(graph: &Graph, wide: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     let mut floats = BTreeSet::new();
     let mut open: Vec<NodeId> = wide.iter().copied().collect();
     while let Some(id) = open.pop() {
@@ -212,6 +222,47 @@ mod tests {
         let calibrated =
             calibrate(graph.clone(), graph, &samples, &Stated::default(), Ends::LeastError, Granularity::Tensor);
         (calibrated, samples)
+    }
+
+    #[test]
+    fn inputs_stay_in_front_where_the_first_of_them_is_wide() {
+        let layer = |weights: Vec<f32>| {
+            let weight = Tensor::new(vec![2, 2], weights).expect("four weights");
+            Op::FullyConnected(crate::ir::FullyConnected { weight, bias: None, batch_norm: None })
+        };
+        let node = |name: &str, op: Op, inputs: &[usize]| Node {
+            name: name.into(),
+            op,
+            inputs: inputs.iter().map(|&i| NodeId(i)).collect(),
+            shape: Shape::vector(2),
+            activation: None,
+        };
+        let nodes = vec![
+            node("x", Op::Input(ElementType::F32), &[]),
+            node("z", Op::Input(ElementType::F32), &[]),
+            node("first", layer(vec![0.5, -0.25, 1.0, 0.125]), &[0]),
+            node("product", Op::Binary(BinaryKind::Mul), &[2, 1]),
+            node("second", layer(vec![1.0, -1.0, 0.5, 1.0]), &[3]),
+        ];
+        let outputs = vec![("a".into(), NodeId(2)), ("b".into(), NodeId(4))];
+        let graph = Graph { name: "two inputs".into(), nodes, outputs };
+        let samples: Vec<Vec<f32>> =
+            (0..8).map(|k| (0..4).map(|i| ((i * 37 + k * 11) % 9) as f32 - 4.0).collect()).collect();
+        let calibrated =
+            calibrate(graph.clone(), graph, &samples, &Stated::default(), Ends::LeastError, Granularity::Tensor);
+        let widened = widen(&calibrated, &BTreeSet::from([NodeId(0), NodeId(3)]));
+        let folded = &widened.calibrated.folded;
+        assert_eq!(crate::verify::violations(folded), []);
+        assert_eq!(folded.inputs().map(|(_, node)| node.name.as_str()).collect::<Vec<_>>(), ["x", "z"]);
+        let float = FloatExecutor::new(&calibrated.folded).all_outputs(&samples);
+        let same = FloatExecutor::new(folded).all_outputs(&samples);
+        for (a, b) in float.iter().flatten().zip(same.iter().flatten()) {
+            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        }
+        let layers = folded.weight_layers().len();
+        let trained =
+            quantize_after_training(&widened.calibrated, &vec![BitWidth::MAX; layers], &samples, Rounding::ON_SAMPLES);
+        assert!(crate::lower::lower(&crate::quantize::quantize(trained.annotated).expect("scales")).is_ok());
     }
 
     #[test]

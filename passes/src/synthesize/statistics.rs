@@ -66,7 +66,7 @@ pub(super) fn told(graph: &Graph, input: NodeId) -> Option<((f32, f32), Told)> {
                     match norm {
                         Some(norm) => ranges.extend(behind(&layer, norm).map(|range| map.undone(range))),
                         // The biases of outputs tell of targets.
-                        None if users[reader.0].is_empty() => {}
+                        None if !leads_to_a_layer(graph, &users, reader) => {}
                         None => by_biases.extend(of_biases(&layer).map(|range| map.undone(range))),
                     }
                 }
@@ -83,6 +83,21 @@ pub(super) fn told(graph: &Graph, input: NodeId) -> Option<((f32, f32), Told)> {
     let step = power_of_two(high - low) / PARTS;
     let (low, high) = (((low / step).floor() * step) as f32, ((high / step).ceil() * step) as f32);
     (low.is_finite() && high.is_finite() && low < high).then_some(((low, high), by))
+}
+
+/// Whether a layer with weights reads what becomes of a node.
+fn leads_to_a_layer(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> bool {
+    let mut follows = vec![false; graph.nodes.len()];
+    follows[id.0] = true;
+    for at in id.0..graph.nodes.len() {
+        if follows[at] {
+            if at != id.0 && graph.nodes[at].owns_weights() {
+                return true;
+            }
+            users[at].iter().for_each(|user| follows[user.0] = true);
+        }
+    }
+    false
 }
 
 /// The largest power of two up to a positive normal number.

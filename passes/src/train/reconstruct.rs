@@ -84,7 +84,8 @@ pub struct Reconstructor<'a> {
     ends: Vec<usize>,
 }
 
-/// Steps of a tensor's codes that a bias is moved by where a weight is moved by one of its own: a 32nd of the range.
+/// Steps of a tensor's codes, were they of 8 bits, that a bias is moved by where a weight is moved by one of its own: a 32nd of the
+/// range.
 const BIAS_UNIT: f32 = 8.0;
 /// Share of itself that a step of weights is moved by where a weight is moved by one code.
 const STEP_UNIT: f32 = 0.05;
@@ -174,7 +175,8 @@ impl<'a> Reconstructor<'a> {
             }
             units[layer.weight].clone_from(&quant.scales);
             if let Some(bias) = layer.bias {
-                units[bias] = vec![BIAS_UNIT * start.activations[id.0].scale];
+                let quant = start.activations[id.0];
+                units[bias] = vec![BIAS_UNIT * quant.scale * f32::from(quant.largest) / 255.0];
             }
             rounding.weight_steps.push(parameters.len());
             parameters.push(Parameter { values: quant.scales.clone(), role: Role::WeightStep });

@@ -65,7 +65,7 @@ pub struct AccelConfig {
     pub tiles: u32,
     /// Output channels of a tile.
     pub rows: u32,
-    /// Output positions of a tile, neighbours in a row of the image.
+    /// Output positions of a tile, one behind the other.
     pub columns: u32,
     /// Products an element sums in a cycle.
     pub lanes: u32,

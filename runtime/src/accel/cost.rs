@@ -68,12 +68,14 @@ impl LayerCost {
         (self.macs * planes) as f64 / most
     }
 
-    /// What its time goes to: `array` or `vector` where the execute queue works longer than anything moves, `DRAM` where moving is
-    /// longer, `waiting` for what came before where neither takes half of the time.
+    /// What its time goes to: `banks` where conflicts take longest, `array` or `vector` where the execute queue works longer than
+    /// anything moves, `DRAM` where moving is longer, `waiting` for what came before where neither takes half of the time.
     pub fn bound_by(&self) -> &'static str {
         let [load, execute, store] = &self.queues;
         let moving = self.dram.0.max(load.busy + store.busy).max(execute.starved);
+        let conflicts = load.conflicts.max(execute.conflicts).max(store.conflicts);
         match () {
+            () if conflicts > execute.busy.max(moving) => "banks",
             () if 2 * execute.busy.max(moving) < self.cycles.0 => "waiting",
             () if moving > execute.busy => "DRAM",
             () if self.bits.is_some() => "array",

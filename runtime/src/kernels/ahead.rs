@@ -27,15 +27,24 @@ impl Ahead {
     /// Asks for it, into the second cache: the first is full of what is computed now.
     #[inline]
     pub(crate) fn ask(self) {
-        #[cfg(target_arch = "x86_64")]
         for line in 0..self.lines {
-            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-            let at = std::ptr::without_provenance::<i8>(self.address.wrapping_add(line * LINE));
-            // SAFETY: a prefetch reads nothing, wherever it points.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(at) };
+            prefetch(self.address.wrapping_add(line * LINE));
         }
     }
 }
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn prefetch(address: usize) {
+    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+    // SAFETY: a prefetch reads nothing, wherever it points.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::without_provenance(address)) };
+}
+
+/// Nothing: other machines ask ahead on their own.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn prefetch(_address: usize) {}
 
 #[cfg(test)]
 mod tests {

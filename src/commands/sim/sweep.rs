@@ -1,6 +1,7 @@
 //! The same network on machines of other sizes.
 
 use crate::failure::Failure;
+use releqc_runtime::accel::config::ENOUGH_BANKS;
 use releqc_runtime::accel::cost::{CostModel, program_cost, transistors};
 use releqc_runtime::accel::lower;
 use releqc_runtime::accel::step::Sections;
@@ -62,7 +63,16 @@ pub(super) fn sweep(words: &[String], artifact: &Artifact, model: &CostModel) ->
     if count.is_none_or(|count| count > MOST_POINTS) {
         return Err(Failure::input(format!("--sweep: at most {MOST_POINTS} machines are simulated")));
     }
-    let mut machines = vec![(String::new(), *model)];
+    let mut all = *model;
+    // The banks of one machine are few for a larger one: those that are not swept never bind.
+    let swept = |name: &str| axes.iter().any(|(axis, _)| *axis == name);
+    if !swept("weight_banks") {
+        all.config.weight_banks = ENOUGH_BANKS;
+    }
+    if !swept("activation_banks") {
+        all.config.activation_banks = ENOUGH_BANKS;
+    }
+    let mut machines = vec![(String::new(), all)];
     for (name, values) in &axes {
         let mut next = Vec::new();
         for (text, machine) in &machines {

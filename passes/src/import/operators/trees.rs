@@ -13,7 +13,7 @@ use crate::import::build::{Builder, Constant, Value};
 use crate::import::error::{Problem, invalid, unsupported};
 use crate::import::source::Step;
 use crate::ir::{BinaryKind, Function, NodeId, Op, ReduceKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const RULES: &[(&str, Rule)] =
     &[("ai.onnx.ml.TreeEnsembleClassifier", classifier), ("ai.onnx.ml.TreeEnsembleRegressor", regressor)];
@@ -56,6 +56,8 @@ struct Ensemble {
     weights: Vec<Vec<f32>>,
     /// Whether each leaf has a weight for each target.
     complete: bool,
+    /// Whether some tree has a weight for each target in all of its leaves, so that every sample has one.
+    reached: bool,
 }
 
 /// The numbers of an attribute, or of its tensor form.
@@ -141,7 +143,20 @@ impl Ensemble {
         }
         let complete =
             nodes.iter().zip(&seen).all(|(node, seen)| node.is_some() || !seen.is_empty() && seen.iter().all(|s| *s));
-        Ok(Ensemble { nodes, levels, weights, complete })
+        let of_tree = |tree: i64| (0..nodes.len()).filter(move |&node| trees[node] == tree);
+        let roots: BTreeSet<i64> = trees.iter().copied().collect();
+        b.spend(roots.len().saturating_mul(nodes.len()), "leaves of trees")?;
+        let in_all_leaves = |tree: i64| -> Vec<bool> {
+            let leaves: Vec<usize> = of_tree(tree).filter(|&node| nodes[node].is_none()).collect();
+            let has = |target: usize| leaves.iter().all(|&leaf| seen[leaf].get(target) == Some(&true));
+            (0..count).map(has).collect()
+        };
+        let mut in_some_tree = vec![false; count];
+        for tree in roots {
+            in_some_tree.iter_mut().zip(in_all_leaves(tree)).for_each(|(any, own)| *any |= own);
+        }
+        let reached = in_some_tree.iter().all(|reached| *reached);
+        Ok(Ensemble { nodes, levels, weights, complete, reached })
     }
 
     /// What each tree has for each target, `[N, trees, targets]`.
@@ -285,7 +300,12 @@ fn regressor(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
 fn classifier(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     let attributes = step.attributes();
     let labels: Vec<f32> = match (attributes.ints("classlabels_int64s")?, attributes.strings("classlabels_strings")?) {
-        (Some(labels), _) if !labels.is_empty() => labels.iter().map(|&label| label as f32).collect(),
+        (Some(labels), _) if !labels.is_empty() => {
+            if let Some(label) = labels.iter().find(|label| label.unsigned_abs() > 1 << 24) {
+                return Err(unsupported(format!("class label {label}; labels up to 2^24 are supported")));
+            }
+            labels.iter().map(|&label| label as f32).collect()
+        }
         (_, Some(texts)) if !texts.is_empty() => {
             b.note(step, "labels of text are left out: the output holds the place of the class in their list");
             (0..texts.len()).map(|place| place as f32).collect()
@@ -301,6 +321,12 @@ fn classifier(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value>, Problem> {
     let (best, scores) = match (labels.len(), single) {
         (2, Some(class)) => two_classes(b, step, scores, class)?,
         (2, None) => return Err(unsupported("weights of both of two classes; those of one are supported")),
+        // A class that no leaf spoke of is not chosen, whatever the others have.
+        _ if !ensemble.reached && numbers(step, "base_values")?.is_empty() => {
+            return Err(unsupported(
+                "samples may reach no leaf with a weight for some class; a tree with one in all its leaves is required for each",
+            ));
+        }
         _ => {
             let scores = with_base(b, step, scores)?;
             let best = b.reduce(ReduceKind::ArgMax, scores, &[1], false)?;
