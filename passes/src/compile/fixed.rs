@@ -25,7 +25,7 @@ const CLASSIFIER_SNR: f64 = 25.0;
 
 /// Below this signal-to-noise ratio in dB other ranges are tried: they were chosen by the noise of 8 bits, which tells little of 16
 /// where there is as much of it as signal.
-const POOR: f64 = 20.0;
+const POOR: f64 = 10.0;
 
 /// What given widths are applied to.
 pub(super) struct Fixed<'a> {
