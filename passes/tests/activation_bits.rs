@@ -58,7 +58,7 @@ fn compiled(model: &[u8], bits: &ActivationBits, retrain: Retrain) -> Result<Com
 
 /// The largest code of each tensor, by its name, on random samples that reach beyond the ranges; all executors agree on them.
 fn largest_seen(artifact: &[u8]) -> BTreeMap<String, u8> {
-    let artifact = Artifact::from_bytes(artifact.to_vec(), LoadOptions::default()).unwrap();
+    let artifact = Artifact::from_bytes(artifact, LoadOptions::default()).unwrap();
     let mut session = Session::new(&artifact, SessionOptions { threads: 1, ..SessionOptions::default() }).unwrap();
     let mut simulator = Simulator::new(&artifact).unwrap();
     let widths = code_widths(&artifact);
@@ -202,7 +202,7 @@ fn few_codes_are_spent_on_what_is_frequent() {
     let snr = |bits: u8| {
         let asked = ActivationBits { all: Some(width(bits)), named: vec![] };
         let artifact = compiled(&model, &asked, Retrain::None).unwrap().artifact;
-        let artifact = Artifact::from_bytes(artifact, LoadOptions::default()).unwrap();
+        let artifact = Artifact::from_bytes(&artifact, LoadOptions::default()).unwrap();
         let reference = Reference::new(&artifact);
         let floats = releqc_passes::float_exec::FloatExecutor::new(&graph);
         let mut random = Random(99);

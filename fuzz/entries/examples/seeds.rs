@@ -31,9 +31,10 @@ fn main() -> std::io::Result<()> {
     for seed in 0..NETWORKS {
         let Net { program, constants, weights, .. } = network(seed);
         // Half of them come with a program of their own.
-        let accelerator = accel::lower(&program, &AccelConfig::default()).ok().filter(|_| seed % 2 == 0);
+        let accelerator = accel::lower(&program, &AccelConfig::default()).ok().filter(|_| seed.is_multiple_of(2));
         let accelerator = accelerator.unwrap_or_default();
-        let metadata = [("name".to_owned(), format!("net{seed}"))].into_iter().filter(|_| seed % 3 == 0).collect();
+        let metadata =
+            [("name".to_owned(), format!("net{seed}"))].into_iter().filter(|_| seed.is_multiple_of(3)).collect();
         let parts = ArtifactParts { metadata, program, constants, weights, accelerator };
         write("artifact", format!("net{seed}.rq"), &encode(&parts))?;
     }
@@ -62,13 +63,17 @@ fn network(seed: u64) -> Net {
     for _ in 0..seed / 8 % 3 {
         floats = net.island(r, floats);
     }
-    if seed % 5 == 0 {
-        floats = recurrent(&mut net, RecurrentKind::ALL[(seed / 5) as usize % RecurrentKind::ALL.len()], seed % 2 == 0);
+    if seed.is_multiple_of(5) {
+        floats = recurrent(
+            &mut net,
+            RecurrentKind::ALL[(seed / 5) as usize % RecurrentKind::ALL.len()],
+            seed.is_multiple_of(2),
+        );
     }
     net.output(floats);
-    if seed % 4 == 0 {
+    if seed.is_multiple_of(4) {
         let logits = net.logits(codes, 4, bits);
-        let softmax = net.softmax(logits, seed % 8 == 0);
+        let softmax = net.softmax(logits, seed.is_multiple_of(8));
         net.output(softmax);
     }
     net

@@ -17,7 +17,7 @@ pub fn mutate(
     seed: u32,
     bytes: impl Fn(&mut [u8], usize, usize) -> usize,
 ) -> usize {
-    let Some(mut parts) = sections(&data[..size]).filter(|parts| !parts.is_empty() && seed % 32 != 0) else {
+    let Some(mut parts) = sections(&data[..size]).filter(|parts| !parts.is_empty() && !seed.is_multiple_of(32)) else {
         return bytes(data, size, most);
     };
     // Most of what can go wrong is in the plan.

@@ -14,6 +14,6 @@ pub mod model;
 #[cfg(feature = "compiler")]
 pub mod network;
 #[path = "../../../runtime/tests/random_network/mod.rs"]
-#[allow(dead_code, reason = "shared with the runtime's tests")]
+#[allow(dead_code, clippy::unwrap_used, reason = "shared with the runtime's tests")]
 mod random_network;
 pub mod replay;

@@ -32,7 +32,7 @@ pub(crate) struct General {
 struct Place {
     len: usize,
     to_plain: Option<Arc<[usize]>>,
-    from_plain: Option<Arc<[usize]>>,
+    plain_to_own: Option<Arc<[usize]>>,
 }
 
 /// An operand in ONNX's order.
@@ -47,7 +47,7 @@ enum Source {
 impl Place {
     fn of(shape: &Shape) -> Self {
         let layout = Layout::of(shape);
-        Place { len: layout.len(), to_plain: layout.to_plain(), from_plain: layout.from_plain() }
+        Place { len: layout.len(), to_plain: layout.to_plain(), plain_to_own: layout.plain_to_own() }
     }
 
     fn plain<'v>(&self, values: &'v [f32]) -> Cow<'v, [f32]> {
@@ -55,7 +55,7 @@ impl Place {
     }
 
     fn here<'v>(&self, values: &'v [f32]) -> Cow<'v, [f32]> {
-        moved(&self.from_plain, values)
+        moved(&self.plain_to_own, values)
     }
 }
 

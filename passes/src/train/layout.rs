@@ -49,7 +49,7 @@ impl Layout {
     }
 
     /// The place in ONNX's order of each value here; `None` where nothing moves.
-    pub(crate) fn from_plain(self) -> Option<Arc<[usize]>> {
+    pub(crate) fn plain_to_own(self) -> Option<Arc<[usize]>> {
         (!self.is_plain()).then(|| self.plain_places().collect())
     }
 
@@ -76,7 +76,7 @@ mod tests {
     fn channels_come_last() {
         let layout = Layout::of(&Shape::new(vec![2, 3, 1, 2]));
         assert_eq!(layout, Layout { images: 2, image: [1, 2, 3] });
-        let from = layout.from_plain().expect("moves");
+        let from = layout.plain_to_own().expect("moves");
         assert_eq!(from[..6], [0, 2, 4, 1, 3, 5]);
         assert_eq!(from[6], 6);
         let to = layout.to_plain().expect("moves");

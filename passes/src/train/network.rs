@@ -195,7 +195,7 @@ impl Network {
             let layout = Layout::of(&node.shape);
             let kind = match &node.op {
                 Op::Input(_) => {
-                    let from = if several || layout.images > 1 { layout.from_plain() } else { None };
+                    let from = if several || layout.images > 1 { layout.plain_to_own() } else { None };
                     Kind::Input(Input { first, from })
                 }
                 _ if constants[id.0].is_some() => Kind::Constant(Vec::new()),
@@ -236,7 +236,7 @@ impl Network {
         }
         for node in demanded {
             if let (Some(plain), step) = (&constants[node], &mut self.steps[node]) {
-                let values = match step.layout.from_plain() {
+                let values = match step.layout.plain_to_own() {
                     Some(from) => from.iter().map(|&i| plain[i]).collect(),
                     None => plain.clone(),
                 };
@@ -293,7 +293,7 @@ impl Network {
                 let product = Arc::new(Product::Linear(Linear { inputs, outputs }));
                 let bias = fc.bias.clone().map(|b| self.parameter(b, Role::Bias));
                 let norm = fc.batch_norm.as_ref().map(|bn| self.norm(bn));
-                let (flatten, restore) = (layout(0).to_plain(), own.from_plain());
+                let (flatten, restore) = (layout(0).to_plain(), own.plain_to_own());
                 Kind::Product(Layer { product, flatten, restore, weight, bias, norm, index })
             }
             Op::BatchNorm(bn) => {
