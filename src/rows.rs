@@ -29,7 +29,9 @@ struct Column {
 impl Rows {
     /// Reads the arrays that `given` names: `NAME=FILE` for the input of that name, `FILE` for the first that has none yet.
     pub(crate) fn read(given: &[OsString], program: &Program) -> Result<Self, Failure> {
-        let files = assigned(given, program)?;
+        let files = assigned(given, program, |name| {
+            tracing::warn!("--input: {name:?} is not read: the network takes {}", listed(program));
+        })?;
         let mut inputs = Vec::new();
         for ((port, slot), file) in program.inputs.iter().zip(&files) {
             inputs.push(match file {
@@ -66,12 +68,17 @@ impl Rows {
 
     /// The files that `given` names, for whoever must not overwrite them.
     pub(crate) fn files(given: &[OsString], program: &Program) -> Result<Vec<PathBuf>, Failure> {
-        Ok(assigned(given, program)?.into_iter().flatten().collect())
+        Ok(assigned(given, program, |_| ())?.into_iter().flatten().collect())
     }
 }
 
-/// The file of each input.
-fn assigned(given: &[OsString], program: &Program) -> Result<Vec<Option<PathBuf>>, Failure> {
+/// The file of each input. A file for another name is left out and told to `unread`: a network may read fewer inputs than its ONNX file
+/// has.
+fn assigned(
+    given: &[OsString],
+    program: &Program,
+    mut unread: impl FnMut(&str),
+) -> Result<Vec<Option<PathBuf>>, Failure> {
     let mut files: Vec<Option<PathBuf>> = vec![None; program.inputs.len()];
     let mut unnamed = Vec::new();
     for word in given {
@@ -86,10 +93,7 @@ fn assigned(given: &[OsString], program: &Program) -> Result<Vec<Option<PathBuf>
                 return Err(Failure::input(format!("--input: two files for the input {name:?}")));
             }
             None => match named_unknown(word) {
-                Some(name) => {
-                    let what = format!("--input: no input {name:?}; the network takes {}", listed(program));
-                    return Err(Failure::input(what));
-                }
+                Some(name) => unread(&name),
                 None => unnamed.push(PathBuf::from(word)),
             },
         }

@@ -50,6 +50,20 @@ fn an_input_without_a_batch_axis_is_one_row() {
 }
 
 #[test]
+fn a_file_for_an_input_that_is_not_read_is_left_out_with_a_warning() {
+    let place = Place::compiled();
+    place.write("x.npy", &samples(2));
+    let name = place.json(&["inspect", "small.rq"])["inputs"][0]["name"].as_str().unwrap().to_owned();
+    let own = format!("{name}=x.npy");
+    let answer = place.releqc(&["run", "small.rq", "--input", &own, "--input", "rate=x.npy", "--output", "y.npy"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(answer.stderr.contains("\"rate\" is not read"), "{answer:?}");
+    assert_eq!(place.read("y.npy"), output(&place, &[]));
+    let missing = place.releqc(&["run", "small.rq", "--input", "rate=x.npy", "--output", "y.npy"]);
+    assert_eq!(missing.code, Some(2), "{missing:?}");
+}
+
+#[test]
 fn further_outputs_lie_beside_the_first() {
     let place = Place::new();
     let net = Net::new("two", &[2, 12, 12])

@@ -617,6 +617,9 @@ impl<'a> Builder<'a> {
         for output in &source.outputs {
             let node = match self.read(&output.name) {
                 Ok(None) => continue,
+                Ok(Some(_)) if operators::is_assumed(&mut self, &source.steps, &output.name) => {
+                    Err(unsupported("codes of DynamicQuantizeLinear as an output; an operator must read them"))
+                }
                 Ok(Some((Value::Sequence(_), _))) => {
                     Err(unsupported("an output that is a sequence; a tensor is required"))
                 }

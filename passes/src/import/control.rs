@@ -94,7 +94,7 @@ fn attempt(builder: &mut Builder<'_>, step: &Step, name: &str) -> Result<(Vec<Ty
 
 /// Operators whose operands' extents must fit each other or a window; what else may be wrong with them is no matter of extents
 /// only where an attribute is.
-const FIT_EXTENTS: [&str; 17] = [
+const FIT_EXTENTS: [&str; 20] = [
     "Add",
     "AveragePool",
     "Concat",
@@ -103,12 +103,15 @@ const FIT_EXTENTS: [&str; 17] = [
     "Div",
     "Einsum",
     "Expand",
+    "GRU",
     "Gemm",
+    "LSTM",
     "LpPool",
     "MatMul",
     "MaxPool",
     "Mul",
     "Pad",
+    "RNN",
     "Reshape",
     "STFT",
     "Sub",

@@ -43,6 +43,7 @@ mod softmax;
 mod trees;
 mod unary;
 
+pub(super) use integer::is_assumed;
 pub(super) use quantize::Codes;
 pub(super) use refused::REFUSED;
 

@@ -54,8 +54,10 @@ fn splits(given: &[OsString], reading: &Reading) -> Result<Splits, Failure> {
     let is_input = |name: &str| reading.inputs.iter().any(|input| input.name == name);
     let named: Option<Vec<(String, PathBuf)>> = given.iter().map(|word| rows::named(word)).collect();
     match (named, given) {
-        (Some(named), _) if named.iter().all(|(name, _)| is_input(name)) => {
-            let files: BTreeMap<String, PathBuf> = named.into_iter().collect();
+        (Some(named), _) if named.iter().any(|(name, _)| is_input(name)) => {
+            let (read, unread): (Vec<_>, Vec<_>) = named.into_iter().partition(|(name, _)| is_input(name));
+            unread.iter().for_each(|(name, _)| tracing::warn!("--data: no input {name:?} is read by the network"));
+            let files: BTreeMap<String, PathBuf> = read.into_iter().collect();
             data::load_arrays(&files, reading).map_err(Failure::input)
         }
         (_, [path]) => data::load_for_compilation(Path::new(path), reading).map_err(Failure::input),

@@ -94,6 +94,14 @@ fn dynamic_quantize_linear(b: &mut Builder<'_>, step: &Step) -> Result<Vec<Value
     Ok(vec![x, Value::Constant(scale.into()), Value::Constant(zero.into())])
 }
 
+/// Whether a value of the graph is one that [`dynamic_quantize_linear`] made up, which only an operator on codes may read.
+pub(in crate::import) fn is_assumed(b: &mut Builder<'_>, steps: &[Step], name: &str) -> bool {
+    let made = steps.iter().find(|step| step.node.output.iter().any(|output| output == name));
+    made.is_some_and(|step| {
+        step.operator() == "DynamicQuantizeLinear" && matches!(b.value(step, 0), Ok(Some(Value::Node(_))))
+    })
+}
+
 /// Codes of 8 bits over the range of the values, scale and zero point.
 fn codes_of_constant(constant: &Constant) -> Vec<Value> {
     let values = constant.floats();
