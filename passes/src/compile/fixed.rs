@@ -2,9 +2,7 @@
 
 use super::reconstruct::Reconstruct;
 use super::signal::Signal;
-use super::{
-    CompileError, CompileOptions, Decision, Event, Hooks, Judge, Material, Retrain, budget, build, emitted, retrain,
-};
+use super::{CompileError, CompileOptions, Decision, Event, Hooks, Judge, Material, Retrain, budget, emitted, retrain};
 use crate::annotate::Annotated;
 use crate::calibrate::{Calibrated, Ends, Granularity, Stated, calibrate};
 use crate::equalize::Equalization;
@@ -80,9 +78,7 @@ impl<'a> Fixed<'a> {
         }
         // Values that were rounded may lie nearer to those of the float network than what a few updates found.
         let rounded = self.after_training(&widths, samples, hooks)?;
-        let worth = |annotated: &Annotated| -> Result<f64, CompileError> {
-            Ok(self.judge.score(&build(annotated.clone())?, self.material)?.accuracy)
-        };
+        let worth = |annotated: &Annotated| self.judge.worth(annotated, self.material);
         let (before, after) = (worth(&rounded.annotated)?, worth(&annotated)?);
         let kept = after > before;
         hooks.report(Event::Note(format!(

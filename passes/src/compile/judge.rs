@@ -6,7 +6,8 @@ use super::metric::Metric;
 use super::report::{Accuracy, LossOf, UnlearnedAccuracy};
 use super::signal::{Signal, is_classifier};
 use super::targets::Targets;
-use super::{CompileError, Event, Hooks, Material};
+use super::{CompileError, Event, Hooks, Material, build};
+use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
 use crate::data::Dataset;
 use crate::evaluate::{agreement, hits, is_among, largest};
@@ -119,6 +120,11 @@ impl Judge {
     /// What one point of a loss is, in the unit of the metric.
     pub(crate) fn unit(&self) -> f64 {
         if let Yard::Targets(targets) = &self.yard { targets.unit } else { 1.0 }
+    }
+
+    /// The accuracy of [`Judge::score`] of what a quantization is deployed as.
+    pub(super) fn worth(&self, annotated: &Annotated, material: &Material<'_>) -> Result<f64, CompileError> {
+        Ok(self.score(&build(annotated.clone())?, material)?.accuracy)
     }
 
     /// An accuracy as the search counts it, as the metric does: a share, dB, or an error.

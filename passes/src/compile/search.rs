@@ -19,9 +19,8 @@ use super::watch::{self, Watched};
 use super::yardstick::{Goal, Yardstick};
 use super::{
     CompileError, CompileOptions, CostKind, Decision, Event, Hooks, Judge, LossOf, Material, Metric, Retrain, Sharing,
-    Store, UnlearnedAccuracy, budget, build,
+    Store, UnlearnedAccuracy, budget,
 };
-use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
 use crate::post_training::{Memo, quantize_after_training};
 use crate::search::answers::Tally;
@@ -95,10 +94,7 @@ pub(super) fn bitwidths(
         // What keeps the goal on the validation samples is not given up for what is closer on others.
         Retrain::Reconstruct => {
             let fitted = reconstruct.of(judged.clone(), &widths, hooks)?;
-            let worth = |annotated: &Annotated| {
-                Ok::<_, CompileError>(judge.score(&build(annotated.clone())?, material)?.accuracy)
-            };
-            if worth(&fitted)? < worth(&judged)? { judged } else { fitted }
+            if judge.worth(&fitted, material)? < judge.worth(&judged, material)? { judged } else { fitted }
         }
         Retrain::None | Retrain::Short | Retrain::Full => judged,
     };
@@ -123,7 +119,7 @@ pub(super) fn bitwidths(
         );
         hooks.report(Event::Warning(text));
     }
-    warn_of_missed_snr(options, judge, judge.score(&build(judged.clone())?, material)?.accuracy, hooks);
+    warn_of_missed_snr(options, judge, judge.worth(&judged, material)?, hooks);
     hooks.stage("confirm");
     let loss_of = if unlearned.is_some() { LossOf::Unlearned } else { LossOf::Artifact };
     let networks = Confirmed {

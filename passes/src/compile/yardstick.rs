@@ -4,7 +4,7 @@ use super::budget::{self, Pace, Recipes};
 use super::limits::Limits;
 use super::run::Run;
 use super::task::Task;
-use super::{CompileError, CompileOptions, Hooks, Judge, Material, Retrain, RewardKind, Store, build};
+use super::{CompileError, CompileOptions, Hooks, Judge, Material, Retrain, RewardKind, Store};
 use crate::annotate::Annotated;
 use crate::calibrate::Calibrated;
 use crate::post_training::{Memo, Rounding};
@@ -98,9 +98,7 @@ impl Yardstick<'_> {
         if self.judge.counts_answers() {
             return Ok((retrained, paid));
         }
-        let worth = |annotated: &Annotated| -> Result<f64, CompileError> {
-            Ok(self.judge.score(&build(annotated.clone())?, self.material)?.accuracy)
-        };
+        let worth = |annotated: &Annotated| self.judge.worth(annotated, self.material);
         let rounded = rounded();
         Ok((if worth(&rounded)? > worth(&retrained)? { rounded } else { retrained }, paid))
     }
