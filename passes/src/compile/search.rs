@@ -119,7 +119,7 @@ pub(super) fn bitwidths(
         );
         hooks.report(Event::Warning(text));
     }
-    warn_of_missed_snr(options, judge, judge.worth(&judged, material)?, hooks);
+    warn_of_missed_snr(options, judge, || judge.worth(&judged, material), hooks)?;
     hooks.stage("confirm");
     let loss_of = if unlearned.is_some() { LossOf::Unlearned } else { LossOf::Artifact };
     let networks = Confirmed {
@@ -143,20 +143,30 @@ pub(super) fn bitwidths(
 }
 
 /// Says so where the signal-to-noise ratio that is asked for is not kept, or not looked at.
-fn warn_of_missed_snr(options: &CompileOptions, judge: &Judge, accuracy: f64, hooks: &mut Hooks<'_>) {
-    let (decibels, wanted) = (judge.in_its_unit(accuracy), judge.min_snr());
+fn warn_of_missed_snr(
+    options: &CompileOptions,
+    judge: &Judge,
+    accuracy: impl Fn() -> Result<f64, CompileError>,
+    hooks: &mut Hooks<'_>,
+) -> Result<(), CompileError> {
+    if judge.metric() != Metric::Snr {
+        if options.min_snr.is_some() {
+            let name = judge.metric().name();
+            let text = format!("--min-snr says nothing here: widths are judged by {name} (--metric snr)");
+            hooks.report(Event::Warning(text));
+        }
+        return Ok(());
+    }
     // Budgets alone ask for the least noise.
-    let asks = options.min_snr.is_some() || !options.wants_least_loss();
-    if judge.metric() == Metric::Snr && asks && decibels < wanted {
-        hooks.report(Event::Warning(format!(
-            "the signal-to-noise ratio is {decibels:.1} dB, and {wanted:.1} dB are asked for (--min-snr)"
-        )));
+    if options.min_snr.is_some() || !options.wants_least_loss() {
+        let (decibels, wanted) = (judge.in_its_unit(accuracy()?), judge.min_snr());
+        if decibels < wanted {
+            hooks.report(Event::Warning(format!(
+                "the signal-to-noise ratio is {decibels:.1} dB, and {wanted:.1} dB are asked for (--min-snr)"
+            )));
+        }
     }
-    if judge.metric() != Metric::Snr && options.min_snr.is_some() {
-        let text =
-            format!("--min-snr says nothing here: widths are judged by {} (--metric snr)", judge.metric().name());
-        hooks.report(Event::Warning(text));
-    }
+    Ok(())
 }
 
 /// The answers of a search, and who helps with them.
@@ -192,11 +202,6 @@ impl Yardstick<'_> {
         let Yardstick { calibrated, material, options, goal, recipes, pace, runs_after, answers, .. } = *self;
         hooks.stage("profile");
         let profile = Profiler::new(calibrated, material)?.profile(&options.action_set, hooks)?;
-        let curvature = match options.baselines {
-            true => curvature::damages(calibrated, material, self.judge, options, hooks)?,
-            false => None,
-        };
-
         hooks.stage("search");
         let trainer = match recipes {
             Some(recipes) => Some(Trainer::new(calibrated, material.training(), recipes.short.clone(), options.seed)?),
@@ -291,9 +296,13 @@ impl Yardstick<'_> {
             Baseline::SensitivityGreedy { profile: profile.clone() },
             Baseline::IntegerProgramme { profile: profile.clone() },
         ];
-        baselines.extend(curvature.map(|damages| Baseline::Hessian { damages }));
+        let compares = options.baselines && reachable;
+        if compares {
+            let damages = curvature::damages(calibrated, material, self.judge, options, &mut hooks.borrow_mut())?;
+            baselines.extend(damages.map(|damages| Baseline::Hessian { damages }));
+        }
         baselines.push(Baseline::Random { seed: options.seed });
-        let compared = if options.baselines && reachable { &baselines[..] } else { &[] };
+        let compared = if compares { &baselines[..] } else { &[] };
         let most = |baselines: &[Baseline]| -> usize {
             let of =
                 |baseline: &Baseline| if *baseline == Baseline::Uniform { problem.widths.len() } else { usize::MAX };

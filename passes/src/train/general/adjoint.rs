@@ -106,7 +106,16 @@ impl Adjoint {
                 Adjoint::Resample { taps: taps.clone(), run: Run::of_axis(operands[0], *axis) }
             }
             Op::Recurrent(recurrent) => Adjoint::Recurrent(Cell::new(recurrent, result)),
-            _ => Adjoint::Nothing,
+            Op::Lookup { .. } => Adjoint::Nothing,
+            Op::Input(_)
+            | Op::Constant(_)
+            | Op::Conv(_)
+            | Op::FullyConnected(_)
+            | Op::BatchNorm(_)
+            | Op::ChannelAffine { .. }
+            | Op::Clip(_)
+            | Op::MaxPool(_)
+            | Op::AveragePool { .. } => unreachable!("{} has a form of its own", op.label()),
         }
     }
 
